@@ -1,0 +1,135 @@
+//! The commands that are made of cargo calls.
+
+use std::process::Command;
+
+use crate::failure::Failure;
+use crate::steps::{Steps, announce, run, works};
+use crate::workspace::Workspace;
+use crate::{setup, tidy};
+
+/// The gate: reads and builds, never writes to the tree.
+pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
+    let mut steps = Steps::default();
+    if !steps.call("setup", setup::run) {
+        return steps.finish();
+    }
+    steps.child("fmt", &mut workspace.cargo(&["fmt", "--all", "--check"]));
+    steps.call("tidy", || tidy::run(&workspace.root));
+    // Warnings are denied by argument: RUSTFLAGS would rebuild every dependency.
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    steps.child("clippy", &mut workspace.cargo(&clippy));
+    let doc = [
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--locked",
+    ];
+    steps.child(
+        "doc",
+        workspace.cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"),
+    );
+    if works(&mut workspace.cargo(&["deny", "--version"])) {
+        let deny = ["deny", "--locked", "check", "bans", "licenses", "sources"];
+        steps.child("deny", &mut workspace.cargo(&deny));
+    } else {
+        println!("==> deny skipped: to install it, `cargo install cargo-deny --locked`");
+    }
+    steps.finish()
+}
+
+/// Formats, and applies what clippy suggests.
+pub(crate) fn fix(workspace: &Workspace) -> Result<(), Failure> {
+    let mut steps = Steps::default();
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--fix",
+        "--allow-dirty",
+    ];
+    steps.child("clippy", workspace.cargo(&clippy).arg("--allow-staged"));
+    steps.child("fmt", &mut workspace.cargo(&["fmt", "--all"]));
+    steps.finish()
+}
+
+/// All tests of the workspace, or those of the packages that `args` name.
+pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
+    let mut steps = Steps::default();
+    if !steps.call("setup", setup::run) {
+        return steps.finish();
+    }
+    // Built apart, so that the times tell compiling from testing.
+    let for_cargo: Vec<&String> = args.iter().take_while(|arg| *arg != "--").collect();
+    let names_package = |arg: &&String| arg.starts_with("-p") || arg.starts_with("--package");
+    let scope = if for_cargo.iter().any(names_package) {
+        None
+    } else {
+        Some("--workspace")
+    };
+    let test = || {
+        let mut command = workspace.cargo(&["test", "--locked"]);
+        command.args(scope);
+        command
+    };
+    steps.child("build", test().args(&for_cargo).arg("--no-run"));
+    steps.child("test", test().args(args));
+    steps.finish()
+}
+
+/// A cluster on this machine, from certificates to messages.
+pub(crate) fn demo(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
+    announce("setup");
+    setup::run()?;
+    announce("build");
+    let packages = ["-p", "vioduct-node", "-p", "vioduct-tests"];
+    run(
+        "build",
+        workspace
+            .cargo(&["build", "--bins", "--locked"])
+            .args(packages),
+    )?;
+    announce("demo");
+    let mut demo = Command::new(workspace.built("debug", "vioduct-demo"));
+    demo.env("VIODUCT_BIN", workspace.built("debug", "vioduct"))
+        .args(args);
+    run("demo", demo.current_dir(&workspace.root))
+}
+
+/// One benchmark, optimised.
+pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
+    if args.is_empty() {
+        return Err(Failure::usage(
+            "bench needs a name: cargo xtask bench NAME [ARGS]",
+        ));
+    }
+    announce("build (optimised)");
+    let build = ["build", "--release", "-p", "vioduct-bench", "--locked"];
+    run("build", &mut workspace.cargo(&build))?;
+    announce("bench");
+    let mut bench = Command::new(workspace.built("release", "vioduct-bench"));
+    run("bench", bench.args(args).current_dir(&workspace.root))
+}
+
+/// The cluster over a simulated network.
+pub(crate) fn sim(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
+    announce("sim");
+    let sim = [
+        "run",
+        "--locked",
+        "-p",
+        "vioduct-tests",
+        "--bin",
+        "vioduct-sim",
+        "--",
+    ];
+    run("sim", workspace.cargo(&sim).args(args))
+}

@@ -1,0 +1,177 @@
+//! Finds what the machine lacks and installs it, or prints the one command that does.
+//!
+//! The lists are short on purpose: cargo brings everything else.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::failure::Failure;
+use crate::steps::{self, works};
+
+/// A program and the Debian package that brings it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+/// The first four build the cryptography (aws-lc); openssl cross-checks our chains in a test.
+const TOOLS: [Tool; 5] = [
+    Tool {
+        program: "gcc",
+        package: "gcc",
+    },
+    Tool {
+        program: "g++",
+        package: "g++",
+    },
+    Tool {
+        program: "make",
+        package: "make",
+    },
+    Tool {
+        program: "perl",
+        package: "perl",
+    },
+    Tool {
+        program: "openssl",
+        package: "openssl",
+    },
+];
+
+/// Parts of the Rust toolchain that a minimal rustup profile leaves out.
+const COMPONENTS: [&str; 2] = ["rustfmt", "clippy"];
+
+/// Installs what is missing. Quick and silent but for one line when nothing is.
+pub(crate) fn run() -> Result<(), Failure> {
+    install_components()?;
+    let lacking = lacking_tools();
+    if lacking.is_empty() {
+        println!("    nothing is missing");
+        return Ok(());
+    }
+    let packages: Vec<&str> = lacking.iter().map(|tool| tool.package).collect();
+    println!("    missing: {}", packages.join(" "));
+    if !works(Command::new("apt-get").arg("--version")) {
+        let programs: Vec<&str> = lacking.iter().map(|tool| tool.program).collect();
+        let programs = programs.join(", ");
+        return Err(Failure::new(format!(
+            "no apt-get here; install these yourself: {programs}"
+        )));
+    }
+    if !is_root() {
+        return Err(Failure::new(format!(
+            "run this, then try again:\n\n    {}\n",
+            by_hand(&packages)
+        )));
+    }
+    apt_get(&["update"])?;
+    let install = ["install", "--yes", "--no-install-recommends"];
+    apt_get(&[&install[..], &packages].concat())?;
+    match lacking_tools().first() {
+        None => Ok(()),
+        Some(tool) => Err(Failure::new(format!(
+            "package {} is installed, but there is no `{}` on the PATH",
+            tool.package, tool.program
+        ))),
+    }
+}
+
+fn install_components() -> Result<(), Failure> {
+    // Run without an argument that needs a project: both print their version anywhere.
+    let lacking: Vec<&str> = COMPONENTS
+        .into_iter()
+        .filter(|name| {
+            let program = if *name == "clippy" {
+                "cargo-clippy"
+            } else {
+                name
+            };
+            !works(Command::new(program).arg("--version"))
+        })
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let wanted = lacking.join(" ");
+    if !works(Command::new("rustup").arg("--version")) {
+        return Err(Failure::new(format!(
+            "the Rust toolchain lacks: {wanted}; install it from where cargo came from"
+        )));
+    }
+    println!("    rustup component add {wanted}");
+    run_unattended(
+        "rustup",
+        Command::new("rustup")
+            .args(["component", "add"])
+            .args(&lacking),
+    )
+}
+
+fn lacking_tools() -> Vec<Tool> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    TOOLS
+        .into_iter()
+        .filter(|tool| !is_on(&path, tool.program))
+        .collect()
+}
+
+fn is_on(path: &OsStr, program: &str) -> bool {
+    std::env::split_paths(path).any(|dir| is_executable(&dir.join(program)))
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// The owner of our own entry in /proc is our effective user.
+fn is_root() -> bool {
+    Path::new("/proc/self")
+        .metadata()
+        .is_ok_and(|meta| meta.uid() == 0)
+}
+
+fn by_hand(packages: &[&str]) -> String {
+    let packages = packages.join(" ");
+    format!("sudo apt-get update && sudo apt-get install --yes --no-install-recommends {packages}")
+}
+
+fn apt_get(args: &[&str]) -> Result<(), Failure> {
+    println!("    apt-get {}", args.join(" "));
+    // Another apt may hold the lock on a machine that has just started.
+    let mut command = Command::new("apt-get");
+    command
+        .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
+        .args(args);
+    run_unattended("apt-get", command.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// A child that must never wait for an answer.
+fn run_unattended(name: &str, command: &mut Command) -> Result<(), Failure> {
+    steps::run(name, command.stdin(Stdio::null()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_counts_only_where_the_path_leads_to_an_executable() {
+        assert!(is_on(OsStr::new("/nowhere:/bin:/usr/bin"), "sh"));
+        assert!(!is_on(OsStr::new("/nowhere"), "sh"));
+        assert!(!is_on(OsStr::new("/etc"), "passwd"));
+    }
+
+    #[test]
+    fn the_command_to_run_by_hand_is_one_line() {
+        let command = by_hand(&["g++", "make"]);
+        assert!(
+            command.ends_with("--no-install-recommends g++ make"),
+            "{command}"
+        );
+        assert!(command.starts_with("sudo apt-get update && "), "{command}");
+    }
+}
