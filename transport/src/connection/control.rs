@@ -1,0 +1,93 @@
+//! The control stream once a connection is adopted: what was handed over, in both directions.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use quinn::{RecvStream, SendStream};
+
+use super::Task;
+use crate::error::Violation;
+use crate::wire::control::{CONTROL_BYTES_MAX, Control};
+
+/// Acknowledgements are gathered for this long, so that they cost nothing under load.
+const ACKNOWLEDGEMENT_PACE: Duration = Duration::from_millis(5);
+
+/// Reads acknowledgements until the connection ends.
+pub(super) async fn read(task: Task, mut stream: RecvStream) {
+    let mut buffer = [0; 64 * CONTROL_BYTES_MAX];
+    let mut kept = 0;
+    loop {
+        let Some(room) = buffer.get_mut(kept..) else { return };
+        let Ok(Some(read)) = stream.read(room).await else { return };
+        kept += read;
+        let mut used = 0;
+        loop {
+            match Control::decode(buffer.get(used..kept).unwrap_or_default()) {
+                Ok(Some((frame, bytes))) => {
+                    used += bytes;
+                    apply(&task, frame);
+                }
+                Ok(None) => break,
+                Err(error) => return task.connection.violated(Violation::Wire(error)),
+            }
+        }
+        buffer.copy_within(used..kept, 0);
+        kept -= used;
+        task.link.shared.progress.notify_waiters();
+    }
+}
+
+fn apply(task: &Task, frame: Control) {
+    match frame {
+        // The handshake has read the first one; another changes nothing.
+        Control::Start => {}
+        Control::Delivered { lane, through } => {
+            let Some(out) = task.link.shared.out_lanes.get(usize::from(lane)) else {
+                return task.connection.violated(Violation::Lane { lane });
+            };
+            // A peer cannot acknowledge what was never written.
+            let written = out.queue.next_number() - 1;
+            out.acknowledged.fetch_max(through.min(written), Ordering::AcqRel);
+        }
+    }
+}
+
+/// Writes what has been handed over, at most once per pace, until another connection takes over.
+pub(super) async fn write(task: Task, mut stream: SendStream) {
+    if stream.set_priority(3).is_err() {
+        return;
+    }
+    let link = &task.link.shared;
+    let mut told = vec![0; link.in_lanes.len()];
+    let mut timer = task.endpoint.clock.timer();
+    let mut frames = Vec::new();
+    if task.connection.info.dialled {
+        Control::Start.encode(&mut frames);
+    }
+    loop {
+        for ((lane, told), inbound) in (0..).zip(&mut told).zip(&link.in_lanes) {
+            let through = inbound.delivered_through(task.connection.peer_run);
+            if through > *told {
+                *told = through;
+                Control::Delivered { lane, through }.encode(&mut frames);
+            }
+        }
+        if !frames.is_empty() {
+            if stream.write_all(&frames).await.is_err() {
+                return;
+            }
+            frames.clear();
+            timer.arm(Some(task.endpoint.clock.now().after(ACKNOWLEDGEMENT_PACE)));
+            timer.expired().await;
+        }
+        tokio::select! {
+            () = link.acknowledgement_due.notified() => {}
+            _closed = task.connection.quinn.closed() => return,
+            () = task.connection.retiring() => {
+                // The connection that takes over tells the peer; it may have missed the notice.
+                link.acknowledgement_due.notify_one();
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! One QUIC connection while it carries a link: its tasks, its end, its orderly retirement.
+//!
+//! Tasks, all ended by the connection's end: a writer per lane, a reader per lane that the peer
+//! opened, the control reader and writer, the acceptor of streams, the datagram reader. The
+//! [`supervise`] task waits for all of them and then tells the link's driver what is known of the
+//! messages that were written.
+
+pub(crate) mod control;
+pub(crate) mod handshake;
+mod streams;
+
+pub(crate) use streams::BodyStream;
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
+use tokio::sync::{mpsc, watch};
+
+use crate::endpoint::EndpointShared;
+use crate::error::Violation;
+use crate::event::{ConnectionInfo, DownReason};
+use crate::lane::writer;
+use crate::link::driver::LinkInput;
+use crate::link::machine::ConnId;
+use crate::link::{Link, LinkShared};
+
+/// Why a side closes a connection; the QUIC application error code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CloseCode {
+    Closed = 0,
+    Replaced = 1,
+    Superseded = 2,
+    Violation = 3,
+    Rejected = 4,
+    Evicted = 5,
+    Restarted = 6,
+}
+
+impl CloseCode {
+    pub(crate) fn close(self, connection: &quinn::Connection, reason: &str) {
+        connection.close(VarInt::from_u32(self as u32), reason.as_bytes());
+    }
+
+    pub(crate) fn close_all(self, endpoint: &quinn::Endpoint, reason: &str) {
+        endpoint.close(VarInt::from_u32(self as u32), reason.as_bytes());
+    }
+}
+
+/// How far a connection is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Live,
+    /// Another connection takes over: end every lane after the batch under way.
+    Retiring,
+    /// The link closes: end every lane once its queue is empty.
+    Flushing,
+}
+
+/// The messages of one lane that were written on a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Span {
+    lane: u8,
+    numbers: Range<u64>,
+}
+
+/// What is shared by the tasks of one connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: ConnId,
+    pub(crate) quinn: quinn::Connection,
+    pub(crate) info: Arc<ConnectionInfo>,
+    /// The run of the peer, as it named it in the handshake.
+    pub(crate) peer_run: u64,
+    pub(crate) phase: watch::Sender<Phase>,
+    spans: Mutex<Vec<Span>>,
+    /// Why this side cut the connection, if it did.
+    cut: OnceLock<DownReason>,
+    /// Readers of the peer's lanes that have not come to the end of their stream.
+    lanes_open: watch::Sender<usize>,
+    /// Writers of our lanes that are not done, bodies included.
+    writers_open: watch::Sender<usize>,
+}
+
+/// A connection whose handshake is done, before any task runs on it.
+#[derive(Debug)]
+pub(crate) struct Established {
+    pub(crate) quinn: quinn::Connection,
+    pub(crate) control_send: SendStream,
+    pub(crate) control_recv: RecvStream,
+    pub(crate) info: ConnectionInfo,
+    pub(crate) instance: u64,
+    pub(crate) peer_lanes: u8,
+}
+
+/// Held by every task of a connection; the supervisor waits until none is left.
+pub(crate) type Alive = mpsc::Sender<()>;
+
+impl Connection {
+    /// Cuts the connection for a reason of this side's own. The first reason stays.
+    pub(crate) fn cut(&self, code: CloseCode, reason: DownReason) {
+        let text = reason.to_string();
+        if self.cut.set(reason).is_ok() {
+            code.close(&self.quinn, &text);
+        }
+    }
+
+    pub(crate) fn violated(&self, violation: Violation) {
+        self.cut(CloseCode::Violation, DownReason::Violation(violation));
+    }
+
+    /// Notes which messages a lane writer has written.
+    pub(crate) fn record_written(&self, lane: u8, numbers: Range<u64>) {
+        if !numbers.is_empty() {
+            self.spans().push(Span { lane, numbers });
+        }
+    }
+
+    fn spans(&self) -> std::sync::MutexGuard<'_, Vec<Span>> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lane_opened(&self) {
+        self.lanes_open.send_modify(|open| *open += 1);
+    }
+
+    pub(crate) fn lane_ended(&self) {
+        self.lanes_open.send_modify(|open| *open = open.saturating_sub(1));
+    }
+
+    pub(crate) fn writer_opened(&self) {
+        self.writers_open.send_modify(|open| *open += 1);
+    }
+
+    pub(crate) fn writer_ended(&self) {
+        self.writers_open.send_modify(|open| *open = open.saturating_sub(1));
+    }
+
+    /// Waits until the phase is no longer live. Cancel-safe.
+    pub(crate) async fn retirement(&self) -> Phase {
+        let mut phases = self.phase.subscribe();
+        let retired = phases.wait_for(|phase| *phase != Phase::Live).await;
+        retired.map_or(Phase::Retiring, |phase| *phase)
+    }
+
+    /// Waits until another connection takes over. Cancel-safe.
+    pub(crate) async fn retiring(&self) {
+        let mut phases = self.phase.subscribe();
+        if phases.wait_for(|phase| *phase == Phase::Retiring).await.is_err() {
+            tracing::debug!("a connection's phase went away");
+        }
+    }
+
+    /// Written messages that the peer has not acknowledged, marked as reported.
+    fn doubtful(&self, link: &LinkShared) -> Vec<(u8, Range<u64>)> {
+        let mut doubtful = Vec::new();
+        for Span { lane, numbers } in self.spans().drain(..) {
+            let Some(out) = link.out_lanes.get(usize::from(lane)) else { continue };
+            let known = out.acknowledged.fetch_max(numbers.end - 1, Ordering::AcqRel);
+            let rest = numbers.start.max(known + 1)..numbers.end;
+            if !rest.is_empty() {
+                doubtful.push((lane, rest));
+            }
+        }
+        doubtful
+    }
+
+    fn is_acknowledged(&self, link: &LinkShared) -> bool {
+        self.spans().iter().all(|span| {
+            let out = link.out_lanes.get(usize::from(span.lane));
+            out.is_none_or(|out| out.acknowledged.load(Ordering::Acquire) + 1 >= span.numbers.end)
+        })
+    }
+}
+
+/// Starts every task of a connection that was adopted.
+pub(crate) fn start(
+    endpoint: &Arc<EndpointShared>,
+    link: &Link,
+    id: ConnId,
+    established: Established,
+) -> Arc<Connection> {
+    let Established { quinn, control_send, control_recv, info, instance, peer_lanes } = established;
+    let connection = Arc::new(Connection {
+        id,
+        quinn,
+        info: Arc::new(info),
+        peer_run: instance,
+        phase: watch::Sender::new(Phase::Live),
+        spans: Mutex::new(Vec::new()),
+        cut: OnceLock::new(),
+        lanes_open: watch::Sender::new(0),
+        writers_open: watch::Sender::new(0),
+    });
+    let (alive, ended) = mpsc::channel::<()>(1);
+    let tasks = Tasks { endpoint, link, connection: &connection, alive };
+    for lane in 0..=endpoint.config.lanes {
+        connection.writer_opened();
+        tasks.spawn(|task| writer::run(task, lane));
+    }
+    tasks.spawn(|task| streams::accept(task, peer_lanes));
+    tasks.spawn(streams::datagrams);
+    tasks.spawn(|task| control::read(task, control_recv));
+    tasks.spawn(|task| control::write(task, control_send));
+    drop(tasks);
+    let supervised = Arc::clone(&connection);
+    endpoint.spawn(supervise(link.clone(), supervised, ended));
+    connection
+}
+
+/// What a task of a connection works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    pub(crate) endpoint: Arc<EndpointShared>,
+    pub(crate) link: Link,
+    pub(crate) connection: Arc<Connection>,
+    _alive: Alive,
+}
+
+impl Task {
+    /// Runs more work of the same connection.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let alive = self._alive.clone();
+        self.endpoint.spawn(async move {
+            work.await;
+            drop(alive);
+        });
+    }
+}
+
+struct Tasks<'a> {
+    endpoint: &'a Arc<EndpointShared>,
+    link: &'a Link,
+    connection: &'a Arc<Connection>,
+    alive: Alive,
+}
+
+impl Tasks<'_> {
+    fn spawn<F>(&self, work: impl FnOnce(Task) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.endpoint.spawn(work(Task {
+            endpoint: Arc::clone(self.endpoint),
+            link: self.link.clone(),
+            connection: Arc::clone(self.connection),
+            _alive: self.alive.clone(),
+        }));
+    }
+}
+
+/// Waits for the end of a connection and all its tasks, then reports it.
+async fn supervise(link: Link, connection: Arc<Connection>, mut ended: mpsc::Receiver<()>) {
+    let error = connection.quinn.closed().await;
+    // Nothing is ever sent: this ends when the last task has dropped its sender.
+    while ended.recv().await.is_some() {}
+    let reason = connection.cut.get().cloned().unwrap_or_else(|| down_reason(&error));
+    let doubtful = connection.doubtful(&link.shared);
+    link.shared.progress.notify_waiters();
+    let lost = LinkInput::Lost { conn: connection.id, reason, doubtful };
+    if link.shared.inputs.send(lost).await.is_err() {
+        tracing::debug!(peer = %link.peer(), "the link's driver ended before its connection");
+    }
+}
+
+fn down_reason(error: &ConnectionError) -> DownReason {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            DownReason::ClosedByPeer { reason: String::from_utf8_lossy(&close.reason).into_owned() }
+        }
+        ConnectionError::LocallyClosed => DownReason::Closed,
+        ConnectionError::TimedOut => DownReason::Silent,
+        ConnectionError::Reset => DownReason::Reset,
+        ConnectionError::VersionMismatch
+        | ConnectionError::TransportError(_)
+        | ConnectionError::ConnectionClosed(_)
+        | ConnectionError::CidsExhausted => DownReason::Transport(error.to_string()),
+    }
+}
+
+/// Ends a connection once everything written on it is acknowledged, or `drain_timeout` is over.
+///
+/// With `Retiring`, the peer's lanes are read to their ends too: it retires the connection as well.
+pub(crate) async fn retire(
+    endpoint: Arc<EndpointShared>,
+    link: Link,
+    connection: Arc<Connection>,
+    phase: Phase,
+) {
+    connection.phase.send_replace(phase);
+    let drained = async {
+        wait_zero(&connection.writers_open).await;
+        loop {
+            let progress = link.shared.progress.notified();
+            if connection.is_acknowledged(&link.shared) {
+                break;
+            }
+            progress.await;
+        }
+        if phase == Phase::Retiring {
+            wait_zero(&connection.lanes_open).await;
+        }
+    };
+    let bound = endpoint.config.drain_timeout;
+    tokio::select! {
+        _closed = connection.quinn.closed() => {}
+        done = endpoint.clock.within(bound, drained) => {
+            if done.is_none() {
+                let peer = link.peer();
+                tracing::warn!(%peer, ?bound, "a connection did not drain in time");
+            }
+        }
+    }
+    match phase {
+        Phase::Retiring | Phase::Live => CloseCode::Replaced.close(&connection.quinn, "replaced"),
+        Phase::Flushing => connection.cut(CloseCode::Closed, DownReason::Closed),
+    }
+}
+
+async fn wait_zero(count: &watch::Sender<usize>) {
+    let mut counts = count.subscribe();
+    // The sender lives in the connection, which the caller holds.
+    if counts.wait_for(|open| *open == 0).await.is_err() {
+        tracing::debug!("a connection's counter went away");
+    }
+}

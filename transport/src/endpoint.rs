@@ -1,0 +1,294 @@
+//! A node's end of all its links: one socket, one accept loop, one table of links.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quinn::{EndpointConfig, Runtime};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
+use tokio::sync::{mpsc, oneshot, watch};
+use vioduct_certs::credentials::Credentials;
+use vioduct_certs::identity::{Kind, NodeName};
+use vioduct_certs::refusal::RefusalSlot;
+
+use crate::clock::Clock;
+use crate::config::TransportConfig;
+use crate::connection::CloseCode;
+use crate::connection::handshake::{self, Offer};
+use crate::error::{DialError, EndpointError};
+use crate::event::Inbound;
+use crate::link::driver::{Driver, INPUTS_MAX, LinkInput};
+use crate::link::{Link, LinkShared, PeerKey};
+use crate::seam::Surroundings;
+use crate::wire::Rejection;
+
+/// What every task of an endpoint can reach.
+pub(crate) struct EndpointShared {
+    pub(crate) config: TransportConfig,
+    pub(crate) incarnation: u64,
+    pub(crate) quinn: quinn::Endpoint,
+    pub(crate) clock: Clock,
+    pub(crate) wall_clock: Arc<dyn TimeProvider>,
+    pub(crate) inbound: Arc<dyn Inbound>,
+    runtime: Arc<dyn Runtime>,
+    credentials: watch::Sender<Arc<Credentials>>,
+    links: Mutex<HashMap<PeerKey, Link>>,
+    rng: Mutex<StdRng>,
+    handshakes: AtomicU32,
+    closing: AtomicBool,
+}
+
+impl fmt::Debug for EndpointShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointShared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl EndpointShared {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(Box::pin(task));
+    }
+
+    pub(crate) fn credentials(&self) -> Arc<Credentials> {
+        Arc::clone(&self.credentials.borrow())
+    }
+
+    /// Wall-clock time. A clock that cannot be read counts as the epoch: every certificate is then
+    /// not yet valid, and refused.
+    pub(crate) fn wall_now(&self) -> UnixTime {
+        let unreadable = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+        self.wall_clock.current_time().unwrap_or(unreadable)
+    }
+
+    pub(crate) fn next_random(&self) -> u64 {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
+    fn links(&self) -> MutexGuard<'_, HashMap<PeerKey, Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn forget(&self, key: &PeerKey) {
+        self.links().remove(key);
+    }
+
+    /// The link of this key, made if it is new.
+    fn link(self: &Arc<Self>, key: PeerKey) -> Result<Link, EndpointError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(EndpointError::Closing);
+        }
+        let limit = self.config.peers_max;
+        let mut links = self.links();
+        let count = links.len();
+        match links.entry(key) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(_) if count >= limit as usize => {
+                Err(EndpointError::TooManyPeers { limit })
+            }
+            Entry::Vacant(vacant) => {
+                let (inputs, received) = mpsc::channel(INPUTS_MAX);
+                let shared = LinkShared::new(vacant.key().clone(), &self.config, inputs);
+                let link = Link { shared: Arc::new(shared) };
+                vacant.insert(link.clone());
+                drop(links);
+                let driver = Driver::new(Arc::clone(self), link.clone());
+                self.spawn(driver.run(received, self.credentials.subscribe()));
+                Ok(link)
+            }
+        }
+    }
+}
+
+/// One node's links to all its peers.
+///
+/// Clones share the endpoint. It lives until [`close`](Self::close).
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    shared: Arc<EndpointShared>,
+}
+
+impl Endpoint {
+    /// Starts accepting connections.
+    ///
+    /// `incarnation` must rise with each start of the node: write it to disk, synced, before.
+    ///
+    /// # Errors
+    /// [`EndpointError`] when a setting is out of its range, or the socket does not work.
+    pub fn new(
+        config: TransportConfig,
+        incarnation: u64,
+        credentials: Arc<Credentials>,
+        surroundings: Surroundings,
+        inbound: Arc<dyn Inbound>,
+    ) -> Result<Self, EndpointError> {
+        config.validate()?;
+        let Surroundings { runtime, socket, wall_clock, seed } = surroundings;
+        let mut quic = EndpointConfig::default();
+        quic.rng_seed(Some(seed));
+        // A server configuration makes the endpoint accept; each handshake then gets its own.
+        let server = match credentials.identity().kind {
+            Kind::Tool => None,
+            Kind::Node => {
+                let (clock, slot) = (Arc::clone(&wall_clock), RefusalSlot::default());
+                Some(crate::quic::server(&config, &credentials, clock, slot)?)
+            }
+        };
+        let quinn =
+            quinn::Endpoint::new_with_abstract_socket(quic, server, socket, Arc::clone(&runtime))?;
+        let shared = Arc::new(EndpointShared {
+            config,
+            incarnation,
+            quinn,
+            clock: Clock::new(Arc::clone(&runtime)),
+            wall_clock,
+            inbound,
+            runtime,
+            credentials: watch::Sender::new(credentials),
+            links: Mutex::new(HashMap::new()),
+            rng: Mutex::new(StdRng::from_seed(seed)),
+            handshakes: AtomicU32::new(0),
+            closing: AtomicBool::new(false),
+        });
+        shared.spawn(accept(Arc::clone(&shared)));
+        Ok(Self { shared })
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    /// When the socket cannot say.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.shared.quinn.local_addr()
+    }
+
+    /// Keeps a link to this node from now on, dialling whenever there is none.
+    ///
+    /// Calling it again changes the address that the next dial uses. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`EndpointError::TooManyPeers`] and [`EndpointError::Closing`].
+    pub async fn connect(&self, node: NodeName, addr: SocketAddr) -> Result<Link, EndpointError> {
+        let link = self.shared.link(PeerKey { kind: Kind::Node, name: node, instance: 0 })?;
+        let wanted = link.shared.inputs.send(LinkInput::Wanted { addr }).await;
+        wanted.map_err(|_ended| EndpointError::Closing)?;
+        Ok(link)
+    }
+
+    /// Dials this node no more. A connection that is up stays, and the peer may still dial.
+    pub async fn disconnect(&self, node: &NodeName) {
+        if let Some(link) = self.link(node) {
+            // Fails only when the link is closed, which is more than was asked.
+            link.shared.inputs.send(LinkInput::Unwanted).await.ok();
+        }
+    }
+
+    /// The link to this node, if there is one, up or not.
+    pub fn link(&self, node: &NodeName) -> Option<Link> {
+        let key = PeerKey { kind: Kind::Node, name: node.clone(), instance: 0 };
+        self.shared.links().get(&key).cloned()
+    }
+
+    /// Every link, up or not, by name.
+    pub fn links(&self) -> Vec<Link> {
+        let mut links: Vec<Link> = self.shared.links().values().cloned().collect();
+        links.sort_by(|one, other| one.peer().cmp(other.peer()));
+        links
+    }
+
+    /// The credentials in use.
+    pub fn credentials(&self) -> Arc<Credentials> {
+        self.shared.credentials()
+    }
+
+    /// Uses these credentials from now on. Every live link is verified again, and cut if its peer no
+    /// longer passes; with a new leaf every link moves to a new connection, make before break.
+    pub fn set_credentials(&self, credentials: Arc<Credentials>) {
+        self.shared.credentials.send_replace(credentials);
+    }
+
+    /// Closes every link: what was taken is written and acknowledged first, for `drain_timeout` at
+    /// most. Nothing runs afterwards. Not cancel-safe: call it again when it was dropped.
+    pub async fn close(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        let links: Vec<Link> = self.shared.links().values().cloned().collect();
+        let mut ends = Vec::new();
+        for link in links {
+            let (done, end) = oneshot::channel();
+            if link.shared.inputs.send(LinkInput::Close { done }).await.is_ok() {
+                ends.push(end);
+            }
+        }
+        for end in ends {
+            // An error says that the driver has ended, which is what is waited for.
+            end.await.ok();
+        }
+        CloseCode::Closed.close_all(&self.shared.quinn, "shutting down");
+        let bound = self.shared.config.drain_timeout;
+        self.shared.clock.within(bound, self.shared.quinn.wait_idle()).await;
+    }
+}
+
+/// Takes connections from outside until the endpoint is closed.
+async fn accept(endpoint: Arc<EndpointShared>) {
+    while let Some(incoming) = endpoint.quinn.accept().await {
+        let under_way = endpoint.handshakes.load(Ordering::Acquire);
+        let limit = endpoint.config.handshakes_max;
+        if under_way >= limit || endpoint.closing.load(Ordering::Acquire) {
+            incoming.refuse();
+            continue;
+        }
+        let is_unproven = !incoming.remote_address_validated() && incoming.may_retry();
+        if under_way >= limit / 2 && is_unproven {
+            // Fails only when a retry is not allowed, which was just checked.
+            incoming.retry().ok();
+            continue;
+        }
+        endpoint.handshakes.fetch_add(1, Ordering::AcqRel);
+        let shared = Arc::clone(&endpoint);
+        endpoint.spawn(async move {
+            shake_hands(&shared, incoming).await;
+            shared.handshakes.fetch_sub(1, Ordering::AcqRel);
+        });
+    }
+}
+
+async fn shake_hands(endpoint: &Arc<EndpointShared>, incoming: quinn::Incoming) {
+    let addr = incoming.remote_address();
+    let bound = endpoint.config.handshake_timeout;
+    let offered = endpoint.clock.within(bound, handshake::accept(endpoint, incoming)).await;
+    match offered.unwrap_or(Err(DialError::TimedOut { addr })) {
+        Ok(offer) => hand_over(endpoint, offer).await,
+        Err(error) => {
+            tracing::warn!(%addr, reason = error.label(), %error, "connection refused");
+            endpoint.inbound.refused(addr, error);
+        }
+    }
+}
+
+/// Gives an offer to the link that it is for.
+async fn hand_over(endpoint: &Arc<EndpointShared>, offer: Offer) {
+    let identity = &offer.peer.identity;
+    let instance = match identity.kind {
+        Kind::Node => 0,
+        Kind::Tool => offer.hello.instance,
+    };
+    let key = PeerKey { kind: identity.kind, name: identity.name.clone(), instance };
+    let rejection = match endpoint.link(key) {
+        Ok(link) => {
+            // Fails when the link's driver has just ended; the peer dials again.
+            link.shared.inputs.send(LinkInput::Offer(Box::new(offer))).await.ok();
+            return;
+        }
+        Err(EndpointError::TooManyPeers { limit }) => {
+            Rejection::TooManyPeers { limit: limit.into() }
+        }
+        Err(_closing) => Rejection::Closing,
+    };
+    handshake::reject(Arc::clone(endpoint), offer, rejection).await;
+}

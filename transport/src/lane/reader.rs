@@ -1,0 +1,205 @@
+//! Reads one lane of the peer on one connection.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use quinn::RecvStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::order::{AwaitedBody, LaneOrder, Message};
+use crate::config::BODIES_IN_FLIGHT;
+use crate::connection::{BodyStream, Task};
+use crate::error::Violation;
+use crate::link::InLane;
+use crate::wire::FrameDecoder;
+
+/// Pieces of a lane taken from QUIC at once.
+const CHUNKS: usize = 32;
+/// Bytes of a body read at once.
+const BODY_READ_BYTES: usize = 64 * 1024;
+/// Bodies announced and not yet read; beyond it the lane waits. Bytes bound them first.
+const BODIES_AWAITED_MAX: usize = 1024;
+
+/// A body that has come in whole, and the room it takes until it is handed over.
+type ReadBody = (u64, Bytes, OwnedSemaphorePermit);
+
+/// Waits for the lane's turn, then reads it to its end.
+pub(crate) async fn run(
+    task: &Task,
+    lane: u8,
+    first: u64,
+    stream: RecvStream,
+    bodies: mpsc::Receiver<BodyStream>,
+) -> Result<(), Violation> {
+    let Some(inbound) = task.link.shared.in_lanes.get(usize::from(lane)) else {
+        return Err(Violation::Lane { lane });
+    };
+    task.connection.lane_opened();
+    let result = tokio::select! {
+        mut order = inbound.order.lock() => match order.start(task.connection.peer_run, first) {
+            Ok(()) => {
+                let lane = Lane::new(task, lane, inbound, bodies);
+                let result = lane.read(&mut order, stream).await;
+                // What still waits for a body cannot get it on another connection.
+                order.abandon();
+                result
+            }
+            Err(error) => Err(Violation::Order(error)),
+        },
+        _closed = task.connection.quinn.closed() => Ok(()),
+    };
+    task.connection.lane_ended();
+    result
+}
+
+struct Lane<'a> {
+    task: &'a Task,
+    lane: u8,
+    inbound: &'a InLane,
+    awaited: mpsc::Sender<AwaitedBody>,
+    read: mpsc::Receiver<ReadBody>,
+    /// Messages to hand over, and the room that their bodies take until then.
+    batch: Vec<Message>,
+    permits: Vec<OwnedSemaphorePermit>,
+}
+
+impl<'a> Lane<'a> {
+    fn new(
+        task: &'a Task,
+        lane: u8,
+        inbound: &'a InLane,
+        bodies: mpsc::Receiver<BodyStream>,
+    ) -> Self {
+        let (awaited, announced) = mpsc::channel(BODIES_AWAITED_MAX);
+        let (done, read) = mpsc::channel(BODIES_IN_FLIGHT);
+        task.spawn(read_bodies(task.clone(), announced, bodies, done));
+        Self { task, lane, inbound, awaited, read, batch: Vec::new(), permits: Vec::new() }
+    }
+
+    async fn read(
+        mut self,
+        order: &mut LaneOrder,
+        mut stream: RecvStream,
+    ) -> Result<(), Violation> {
+        let held_bytes_max = self.task.endpoint.config.held_bytes_max as usize;
+        let mut decoder = FrameDecoder::new(self.task.endpoint.config.frame_limits());
+        let mut chunks: [Bytes; CHUNKS] = Default::default();
+        let mut is_open = true;
+        while is_open || order.is_waiting() {
+            tokio::select! {
+                biased;
+                Some((number, body, permit)) = self.read.recv(), if order.is_waiting() => {
+                    self.permits.push(permit);
+                    order.body_arrived(number, body, &mut self.batch)?;
+                }
+                read = stream.read_chunks(&mut chunks),
+                    if is_open && order.held_bytes() <= held_bytes_max =>
+                {
+                    match read {
+                        Ok(Some(count)) => self.take(order, &mut decoder, &mut chunks, count).await?,
+                        Ok(None) if decoder.is_mid_message() => return Err(Violation::Cut),
+                        Ok(None) => is_open = false,
+                        Err(_lost) => return Ok(()),
+                    }
+                }
+                _closed = self.task.connection.quinn.closed() => return Ok(()),
+            }
+            self.deliver(order).await;
+        }
+        Ok(())
+    }
+
+    async fn take(
+        &mut self,
+        order: &mut LaneOrder,
+        decoder: &mut FrameDecoder,
+        chunks: &mut [Bytes; CHUNKS],
+        count: usize,
+    ) -> Result<(), Violation> {
+        for chunk in chunks.iter_mut().take(count) {
+            decoder.push(std::mem::take(chunk));
+            while let Some(incoming) = decoder.next()? {
+                if let Some(awaited) = order.accept(incoming, &mut self.batch) {
+                    // Fails only when the connection is lost, which ends the lane as well.
+                    self.awaited.send(awaited).await.ok();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn deliver(&mut self, order: &LaneOrder) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let link = &self.task.link;
+        link.shared.received.fetch_add(self.batch.len() as u64, Ordering::Relaxed);
+        self.task.endpoint.inbound.deliver(link, self.lane, &mut self.batch).await;
+        self.batch.clear();
+        self.permits.clear();
+        self.inbound.note_delivered(self.task.connection.peer_run, order.delivered_through());
+        link.shared.acknowledgement_due.notify_one();
+    }
+}
+
+/// Reads bodies as they were announced: room is granted in that order, so that a body never waits
+/// for room which only its own delivery would free.
+async fn read_bodies(
+    task: Task,
+    mut announced: mpsc::Receiver<AwaitedBody>,
+    mut streams: mpsc::Receiver<BodyStream>,
+    done: mpsc::Sender<ReadBody>,
+) {
+    let room = Arc::new(Semaphore::new(task.endpoint.config.detached_bytes_max as usize));
+    let mut early = BTreeMap::new();
+    while let Some(awaited) = announced.recv().await {
+        let stream = loop {
+            if let Some(stream) = early.remove(&awaited.number) {
+                break stream;
+            }
+            tokio::select! {
+                next = streams.recv() => match next {
+                    Some((number, stream)) => drop(early.insert(number, stream)),
+                    None => return,
+                },
+                _closed = task.connection.quinn.closed() => return,
+            }
+        };
+        let permit = tokio::select! {
+            granted = Arc::clone(&room).acquire_many_owned(awaited.bytes) => granted,
+            _closed = task.connection.quinn.closed() => return,
+        };
+        // The semaphore is never closed.
+        let Ok(permit) = permit else { return };
+        let (reader, done) = (task.clone(), done.clone());
+        task.spawn(async move {
+            match read_body(stream, awaited).await {
+                // Fails only when the lane has ended.
+                Ok(Some(body)) => drop(done.send((awaited.number, body, permit)).await),
+                Ok(None) => {}
+                Err(violation) => reader.connection.violated(violation),
+            }
+        });
+    }
+}
+
+/// `None` when the connection was lost.
+async fn read_body(
+    mut stream: RecvStream,
+    AwaitedBody { number, bytes }: AwaitedBody,
+) -> Result<Option<Bytes>, Violation> {
+    let wrong_length = Violation::BodyLength { number, bytes };
+    let length = bytes as usize;
+    let mut body = BytesMut::with_capacity(length);
+    loop {
+        match stream.read_chunk(BODY_READ_BYTES, true).await {
+            Ok(Some(chunk)) if body.len() + chunk.bytes.len() > length => return Err(wrong_length),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk.bytes),
+            Ok(None) if body.len() == length => return Ok(Some(body.freeze())),
+            Ok(None) => return Err(wrong_length),
+            Err(_lost) => return Ok(None),
+        }
+    }
+}

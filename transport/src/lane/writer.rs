@@ -1,0 +1,142 @@
+//! Writes one lane on one connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quinn::{SendStream, VarInt};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::queue::{Batch, Detached};
+use crate::config::BODIES_IN_FLIGHT;
+use crate::connection::{Phase, Task};
+use crate::wire::StreamOpening;
+
+/// Bodies whose heads are written and that wait for a stream. Bytes bound them first.
+const BODIES_WAITING_MAX: usize = 1024;
+
+/// Waits for the lane's turn, then writes until the connection ends or is retired.
+pub(crate) async fn run(task: Task, lane: u8) {
+    let Some(out) = task.link.shared.out_lanes.get(usize::from(lane)) else { return };
+    tokio::select! {
+        _turn = out.turn.lock() => {
+            let (bodies, waiting) = mpsc::channel(BODIES_WAITING_MAX);
+            let first = out.queue.next_number();
+            task.connection.writer_opened();
+            task.spawn(write_bodies(task.clone(), lane, waiting));
+            let end = write_lane(&task, lane, first, bodies).await.unwrap_or(first);
+            task.connection.record_written(lane, first..end);
+        }
+        _closed = task.connection.quinn.closed() => {}
+    }
+    task.connection.writer_ended();
+}
+
+/// Gives the number after the last message written; `None` when the lane was never opened.
+async fn write_lane(
+    task: &Task,
+    lane: u8,
+    first: u64,
+    bodies: mpsc::Sender<Detached>,
+) -> Option<u64> {
+    let out = task.link.shared.out_lanes.get(usize::from(lane))?;
+    let mut stream = open(task, StreamOpening::Lane { lane, first }, lane_priority(lane)).await?;
+    let mut end = first;
+    loop {
+        let batch = tokio::select! {
+            biased;
+            batch = out.queue.take_wait() => batch,
+            phase = task.connection.retirement() => match phase {
+                Phase::Flushing => match out.queue.take() {
+                    Some(batch) => batch,
+                    None => break,
+                },
+                Phase::Live | Phase::Retiring => break,
+            },
+            _closed = task.connection.quinn.closed() => break,
+        };
+        let batch_end = batch.end();
+        match write_batch(&mut stream, batch).await {
+            Ok(detached) => {
+                end = batch_end;
+                for body in detached {
+                    if bodies.send(body).await.is_err() {
+                        return Some(end);
+                    }
+                }
+            }
+            Err((batch, written)) => return Some(out.queue.put_back(batch, written)),
+        }
+        if *task.connection.phase.borrow() == Phase::Retiring {
+            break;
+        }
+    }
+    // Fails only when the connection is gone.
+    stream.finish().ok();
+    Some(end)
+}
+
+fn lane_priority(lane: u8) -> i32 {
+    if lane == 0 { 2 } else { 1 }
+}
+
+async fn open(task: &Task, opening: StreamOpening, priority: i32) -> Option<SendStream> {
+    let mut stream = task.connection.quinn.open_uni().await.ok()?;
+    stream.set_priority(priority).ok()?;
+    stream.write_all(&opening.encode()).await.ok()?;
+    Some(stream)
+}
+
+/// Writes a batch whole. On failure gives it back, with how many of its bytes were taken.
+async fn write_batch(
+    stream: &mut SendStream,
+    mut batch: Batch,
+) -> Result<VecDeque<Detached>, (Batch, usize)> {
+    let whole = batch.segments.clone();
+    let (mut written, mut done) = (0, 0);
+    while let Some(rest) = batch.segments.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match stream.write_chunks(rest).await {
+            Ok(progress) => {
+                written += progress.bytes;
+                done += progress.chunks;
+            }
+            Err(_lost) => {
+                batch.segments = whole;
+                return Err((batch, written));
+            }
+        }
+    }
+    Ok(batch.detached)
+}
+
+/// Sends detached bodies in order of their heads, a few at a time.
+async fn write_bodies(task: Task, lane: u8, mut waiting: mpsc::Receiver<Detached>) {
+    let slots = Arc::new(Semaphore::new(BODIES_IN_FLIGHT));
+    while let Some(Detached { number, body }) = waiting.recv().await {
+        // The semaphore is never closed.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
+        task.connection.writer_opened();
+        let sender = task.clone();
+        task.spawn(async move {
+            let bytes = body.len();
+            write_body(&sender, StreamOpening::Body { lane, number }, body).await;
+            if let Some(out) = sender.link.shared.out_lanes.get(usize::from(lane)) {
+                out.queue.body_done(bytes);
+            }
+            sender.connection.writer_ended();
+            drop(slot);
+        });
+    }
+    task.connection.writer_ended();
+}
+
+/// A failure needs no answer here: the connection is lost, and its supervisor reports the message.
+async fn write_body(task: &Task, opening: StreamOpening, body: Bytes) {
+    let Some(mut stream) = open(task, opening, 0).await else { return };
+    let written = stream.write_chunk(body).await;
+    if written.is_ok() {
+        stream.finish().ok();
+    } else {
+        stream.reset(VarInt::from_u32(0)).ok();
+    }
+}

@@ -1,0 +1,449 @@
+//! Carries out what the link's machine decides. One task per link.
+//!
+//! Inputs come from the endpoint (a peer's offer, an address, a close), from the tasks of the
+//! link's connections (welcomed, started, lost) and from one timer. When the driver ends, the link
+//! is closed for good.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use vioduct_certs::credentials::Credentials;
+use vioduct_certs::identity::Kind;
+use vioduct_certs::refusal::Refusal;
+
+use super::machine::{ConnId, Effect, Input, LinkMachine, PeerRun};
+use super::{Link, LinkState};
+use crate::clock::{Instant, Timer};
+use crate::connection::handshake::{self, Offer};
+use crate::connection::{self, CloseCode, Connection, Established, Phase};
+use crate::endpoint::EndpointShared;
+use crate::error::DialError;
+use crate::event::{DownReason, Fate, LinkEvent};
+use crate::lane::queue::Gate;
+use crate::wire::Rejection;
+
+/// Inputs that wait for a link's driver; whoever has one more waits too.
+pub(crate) const INPUTS_MAX: usize = 16;
+/// The soonest that a connection is replaced because a certificate nears its end.
+const REPLACE_MIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) enum LinkInput {
+    Wanted { addr: SocketAddr },
+    Unwanted,
+    Dialled { conn: ConnId, result: Box<Result<Established, DialError>> },
+    Offer(Box<Offer>),
+    Started { conn: ConnId, established: Option<Box<Established>> },
+    Lost { conn: ConnId, reason: DownReason, doubtful: Vec<(u8, Range<u64>)> },
+    Close { done: oneshot::Sender<()> },
+}
+
+/// A connection on its way to carrying the link, or carrying it.
+#[derive(Debug)]
+enum Slot {
+    /// Dropping the sender gives the dial up.
+    Dialling {
+        _abandon: oneshot::Sender<()>,
+    },
+    Offered(Box<Offer>),
+    /// Dropping the sender gives the offer up.
+    Welcomed {
+        _abandon: oneshot::Sender<()>,
+    },
+    Ready(Box<Established>),
+    Live(Arc<Connection>),
+}
+
+pub(crate) struct Driver {
+    endpoint: Arc<EndpointShared>,
+    link: Link,
+    machine: LinkMachine,
+    instance: u64,
+    addr: Option<SocketAddr>,
+    slots: HashMap<ConnId, Slot>,
+    /// When the connection that carries the link has to be replaced, and when to be cut.
+    expiry: Option<(Instant, Instant)>,
+    closed: Vec<oneshot::Sender<()>>,
+}
+
+impl Driver {
+    pub(crate) fn new(endpoint: Arc<EndpointShared>, link: Link) -> Self {
+        let own = endpoint.credentials().identity().name.clone();
+        let is_lower = own < *link.peer();
+        let seed = endpoint.next_random();
+        let machine = LinkMachine::new(is_lower, endpoint.config.timing(), seed);
+        let instance = endpoint.next_random();
+        Self {
+            endpoint,
+            link,
+            machine,
+            instance,
+            addr: None,
+            slots: HashMap::new(),
+            expiry: None,
+            closed: Vec::new(),
+        }
+    }
+
+    pub(crate) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<LinkInput>,
+        mut credentials: watch::Receiver<Arc<Credentials>>,
+    ) {
+        let mut timer: Timer = self.endpoint.clock.timer();
+        let mut serial = credentials.borrow_and_update().serial();
+        loop {
+            timer.arm(self.deadline());
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => break,
+                },
+                Ok(()) = credentials.changed() => {
+                    let new_serial = credentials.borrow_and_update().serial();
+                    let is_rotated = std::mem::replace(&mut serial, new_serial) != serial;
+                    self.recheck();
+                    if is_rotated {
+                        self.replace();
+                    }
+                },
+                () = timer.expired() => self.tick(),
+            }
+            if !self.closed.is_empty() && self.slots.is_empty() {
+                break;
+            }
+            if self.is_forgotten() {
+                break;
+            }
+        }
+        self.end();
+    }
+
+    fn end(self) {
+        let dropped = self.link.shared.set_gates(Gate::Closed);
+        self.report(dropped, Fate::NotDelivered);
+        self.link.shared.state.send_replace(LinkState::Closed);
+        self.endpoint.forget(&self.link.shared.key);
+        for done in self.closed {
+            // Whoever asked may have stopped waiting.
+            done.send(()).ok();
+        }
+    }
+
+    /// A tool that has been gone for long does not come back under the same key.
+    fn is_forgotten(&self) -> bool {
+        self.link.peer_kind() == Kind::Tool
+            && self.slots.is_empty()
+            && *self.link.shared.state.borrow() == LinkState::Unreachable
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let expiry = self.expiry.map(|(replace, cut)| replace.min(cut));
+        [self.machine.deadline(), expiry].into_iter().flatten().min()
+    }
+
+    fn tick(&mut self) {
+        let now = self.endpoint.clock.now();
+        if let Some((replace, cut)) = self.expiry {
+            if cut <= now {
+                self.expiry = None;
+                self.recheck();
+            } else if replace <= now {
+                self.expiry = Some((cut, cut));
+                self.replace();
+            }
+        }
+        self.step(Input::Tick);
+    }
+
+    /// A tool cannot be dialled: it comes again by itself.
+    fn replace(&mut self) {
+        if self.link.peer_kind() == Kind::Node {
+            self.step(Input::Replace);
+        }
+    }
+
+    fn take(&mut self, input: LinkInput) {
+        match input {
+            LinkInput::Wanted { addr } => {
+                self.addr = Some(addr);
+                self.step(Input::Wanted);
+            }
+            LinkInput::Unwanted => self.step(Input::Unwanted),
+            LinkInput::Dialled { conn, result } => self.dialled(conn, *result),
+            LinkInput::Offer(offer) => self.offered(offer),
+            LinkInput::Started { conn, established } => self.started(conn, established),
+            LinkInput::Lost { conn, reason, doubtful } => self.lost(conn, reason, doubtful),
+            LinkInput::Close { done } => {
+                self.closed.push(done);
+                for lane in &self.link.shared.out_lanes {
+                    lane.queue.seal();
+                }
+                self.step(Input::Close);
+            }
+        }
+    }
+
+    /// One input, then every effect.
+    fn step(&mut self, input: Input) {
+        self.machine.handle(self.endpoint.clock.now(), input);
+        while let Some(effect) = self.machine.poll() {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Dial { conn, generation } => self.dial(conn, generation),
+            Effect::AbandonDial { conn } => drop(self.slots.remove(&conn)),
+            Effect::Welcome { conn, generation: _ } => self.welcome(conn),
+            Effect::Reject { conn, rejection } => self.reject(conn, rejection),
+            Effect::Adopt { conn, generation } => self.adopt(conn, generation),
+            Effect::Retire { conn } => self.retire(conn),
+            Effect::Drop { conn } => self.drop_connection(conn),
+            Effect::PeerRestarted => self.peer_restarted(),
+            Effect::GiveUp => self.give_up(),
+        }
+    }
+
+    fn dial(&mut self, conn: ConnId, generation: u64) {
+        let addr = self.addr.or_else(|| self.link.addr());
+        let (abandon, abandoned) = oneshot::channel::<()>();
+        self.slots.insert(conn, Slot::Dialling { _abandon: abandon });
+        let (endpoint, link) = (Arc::clone(&self.endpoint), self.link.clone());
+        let hello = handshake::own_hello(&endpoint, self.instance, generation);
+        self.endpoint.spawn(async move {
+            let result = match addr {
+                None => Err(DialError::Superseded),
+                Some(addr) => {
+                    let bound = endpoint.config.handshake_timeout;
+                    let dial = handshake::dial(&endpoint, link.peer(), addr, hello);
+                    tokio::select! {
+                        done = endpoint.clock.within(bound, dial) => {
+                            done.unwrap_or(Err(DialError::TimedOut { addr }))
+                        }
+                        _given_up = abandoned => Err(DialError::Superseded),
+                    }
+                }
+            };
+            let input = LinkInput::Dialled { conn, result: Box::new(result) };
+            // Fails only when the link was closed meanwhile.
+            link.shared.inputs.send(input).await.ok();
+        });
+    }
+
+    fn dialled(&mut self, conn: ConnId, result: Result<Established, DialError>) {
+        match result {
+            Ok(established) => {
+                let incarnation = established.info.incarnation;
+                let run = PeerRun { incarnation, instance: established.instance };
+                self.slots.insert(conn, Slot::Ready(Box::new(established)));
+                self.step(Input::Welcomed { conn, run });
+            }
+            Err(error) => {
+                self.slots.remove(&conn);
+                let rejection = match &error {
+                    DialError::Rejected { rejection, .. } => Some(rejection.clone()),
+                    _other => None,
+                };
+                if !is_tie(&error) {
+                    let (peer, reason) = (self.link.peer(), error.label());
+                    tracing::warn!(%peer, reason, %error, "dial failed");
+                    self.tell(LinkEvent::DialFailed { error });
+                }
+                self.step(Input::DialFailed { conn, rejection });
+            }
+        }
+    }
+
+    fn offered(&mut self, offer: Box<Offer>) {
+        let conn = self.machine.name_connection();
+        let run = PeerRun { incarnation: offer.hello.incarnation, instance: offer.hello.instance };
+        let generation = offer.hello.generation;
+        self.slots.insert(conn, Slot::Offered(offer));
+        self.step(Input::Offered { conn, run, generation });
+    }
+
+    fn welcome(&mut self, conn: ConnId) {
+        let (abandon, abandoned) = oneshot::channel::<()>();
+        let slot = self.slots.insert(conn, Slot::Welcomed { _abandon: abandon });
+        let Some(Slot::Offered(offer)) = slot else { return };
+        let (endpoint, link) = (Arc::clone(&self.endpoint), self.link.clone());
+        let instance = self.instance;
+        self.endpoint.spawn(async move {
+            let bound = endpoint.config.handshake_timeout;
+            let welcome = handshake::welcome(&endpoint, *offer, instance);
+            let established = tokio::select! {
+                done = endpoint.clock.within(bound, welcome) => done.flatten(),
+                _given_up = abandoned => None,
+            };
+            let input = LinkInput::Started { conn, established: established.map(Box::new) };
+            // Fails only when the link was closed meanwhile.
+            link.shared.inputs.send(input).await.ok();
+        });
+    }
+
+    fn reject(&mut self, conn: ConnId, rejection: Rejection) {
+        if let Some(Slot::Offered(offer)) = self.slots.remove(&conn) {
+            let endpoint = Arc::clone(&self.endpoint);
+            tracing::debug!(peer = %self.link.peer(), %rejection, "offer turned down");
+            self.endpoint.spawn(handshake::reject(endpoint, *offer, rejection));
+        }
+    }
+
+    fn started(&mut self, conn: ConnId, established: Option<Box<Established>>) {
+        match established {
+            Some(established) => {
+                let quinn = established.quinn.clone();
+                self.slots.insert(conn, Slot::Ready(established));
+                self.step(Input::Started { conn });
+                if let Some(Slot::Ready(_unwanted)) = self.slots.get(&conn) {
+                    self.slots.remove(&conn);
+                    CloseCode::Superseded.close(&quinn, "started too late");
+                }
+            }
+            None => {
+                self.slots.remove(&conn);
+                self.step(Input::Lost { conn });
+            }
+        }
+    }
+
+    fn adopt(&mut self, conn: ConnId, generation: u64) {
+        let Some(Slot::Ready(established)) = self.slots.remove(&conn) else { return };
+        self.expiry = self.expiry_of(&established);
+        let connection = connection::start(&self.endpoint, &self.link, conn, *established);
+        let info = Arc::clone(&connection.info);
+        let shared = &self.link.shared;
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        shared.set_current(Some(Arc::clone(&connection)));
+        self.slots.insert(conn, Slot::Live(connection));
+        shared.set_gates(Gate::Open);
+        let up = LinkState::Up(Arc::clone(&info));
+        let before = shared.state.send_replace(up);
+        let replaced = matches!(before, LinkState::Up(_));
+        let serial = &info.peer.serial;
+        tracing::info!(peer = %self.link.peer(), generation, %serial, replaced, "link up");
+        self.tell(LinkEvent::Up { info, replaced });
+    }
+
+    /// When the earlier of both certificates ends, and when to have replaced the connection.
+    fn expiry_of(&self, established: &Established) -> Option<(Instant, Instant)> {
+        let own = self.endpoint.credentials().not_after();
+        let ends = own.min(established.info.peer.not_after);
+        let left = ends.as_secs().saturating_sub(self.endpoint.wall_now().as_secs());
+        let left = Duration::from_secs(left);
+        let now = self.endpoint.clock.now();
+        Some((now.after((left * 3 / 4).max(REPLACE_MIN)), now.after(left)))
+    }
+
+    fn retire(&mut self, conn: ConnId) {
+        if let Some(Slot::Live(connection)) = self.slots.get(&conn) {
+            let phase = if self.closed.is_empty() { Phase::Retiring } else { Phase::Flushing };
+            let endpoint = Arc::clone(&self.endpoint);
+            let (link, connection) = (self.link.clone(), Arc::clone(connection));
+            self.endpoint.spawn(connection::retire(endpoint, link, connection, phase));
+        }
+    }
+
+    fn drop_connection(&mut self, conn: ConnId) {
+        match self.slots.remove(&conn) {
+            Some(Slot::Live(connection)) => {
+                connection.cut(CloseCode::Restarted, DownReason::Reset);
+                // It stays until its supervisor has reported it.
+                self.slots.insert(conn, Slot::Live(connection));
+            }
+            Some(Slot::Ready(established)) => {
+                CloseCode::Superseded.close(&established.quinn, "superseded");
+            }
+            Some(Slot::Dialling { .. } | Slot::Offered(_) | Slot::Welcomed { .. }) | None => {}
+        }
+    }
+
+    fn lost(&mut self, conn: ConnId, reason: DownReason, doubtful: Vec<(u8, Range<u64>)>) {
+        self.slots.remove(&conn);
+        self.report(doubtful, Fate::MaybeDelivered);
+        let was_current =
+            self.link.shared.current().is_some_and(|connection| connection.id == conn);
+        if was_current {
+            self.link.shared.set_current(None);
+            self.link.shared.state.send_if_modified(|state| {
+                let is_up = matches!(state, LinkState::Up(_));
+                if is_up {
+                    *state = LinkState::Connecting;
+                }
+                is_up
+            });
+            self.expiry = None;
+            tracing::info!(peer = %self.link.peer(), reason = reason.label(), %reason, "link down");
+            self.tell(LinkEvent::Down { reason });
+        }
+        self.step(Input::Lost { conn });
+    }
+
+    fn peer_restarted(&self) {
+        let dropped = self.link.shared.discard();
+        self.report(dropped, Fate::NotDelivered);
+        tracing::info!(peer = %self.link.peer(), "peer runs anew");
+        if self.link.shared.current().is_some() {
+            self.link.shared.set_current(None);
+            self.link.shared.state.send_replace(LinkState::Connecting);
+            self.tell(LinkEvent::Down { reason: DownReason::Reset });
+        }
+        self.tell(LinkEvent::PeerRestarted);
+    }
+
+    fn give_up(&self) {
+        let gate = if self.closed.is_empty() { Gate::Unreachable } else { Gate::Closed };
+        let dropped = self.link.shared.set_gates(gate);
+        self.report(dropped, Fate::NotDelivered);
+        self.link.shared.state.send_replace(LinkState::Unreachable);
+        self.tell(LinkEvent::Unreachable);
+    }
+
+    /// Cuts the link if the peer's certificate is not accepted any more.
+    fn recheck(&mut self) {
+        let Some(connection) = self.link.shared.current() else { return };
+        let Err(refusal) = self.verify(&connection) else { return };
+        let reason = refusal.label();
+        tracing::warn!(peer = %self.link.peer(), reason, %refusal, "peer evicted");
+        connection.cut(CloseCode::Evicted, DownReason::Evicted(refusal));
+        self.step(Input::Evict);
+    }
+
+    fn verify(&self, connection: &Connection) -> Result<(), Refusal> {
+        let chain = handshake::peer_chain(&connection.quinn).ok_or(Refusal::NoCertificate)?;
+        self.endpoint.credentials().verify_peer(&chain, self.endpoint.wall_now()).map(drop)
+    }
+
+    fn report(&self, lanes: Vec<(u8, Range<u64>)>, fate: Fate) {
+        for (lane, numbers) in lanes {
+            if let Some(out) = self.link.shared.out_lanes.get(usize::from(lane)) {
+                out.acknowledged.fetch_max(numbers.end - 1, Ordering::AcqRel);
+            }
+            self.tell(LinkEvent::Undelivered { lane, numbers, fate });
+        }
+        self.link.shared.progress.notify_waiters();
+    }
+
+    fn tell(&self, event: LinkEvent) {
+        self.endpoint.inbound.event(&self.link, event);
+    }
+}
+
+/// Both sides dialled at once, and the other connection lives: nothing failed.
+fn is_tie(error: &DialError) -> bool {
+    matches!(
+        error,
+        DialError::Superseded
+            | DialError::Rejected {
+                rejection: Rejection::Duplicate | Rejection::StaleGeneration { .. },
+                ..
+            }
+    )
+}

@@ -1,0 +1,82 @@
+//! QUIC settings, made from ours. quinn's helpers are not used: they turn 0-RTT on.
+
+use std::sync::Arc;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig as QuicConfig, VarInt};
+use rustls::time_provider::TimeProvider;
+use vioduct_certs::credentials::{Credentials, TlsError};
+use vioduct_certs::refusal::RefusalSlot;
+
+use crate::config::{BODIES_IN_FLIGHT, TransportConfig};
+use crate::congestion::ShortQueueConfig;
+use crate::wire::ALPN;
+
+/// Unidirectional streams that a peer with this many ordered lanes may have open.
+pub(crate) fn streams_max(lanes: u8) -> u32 {
+    (u32::from(lanes) + 1) * (1 + u32::try_from(BODIES_IN_FLIGHT).unwrap_or(1))
+}
+
+/// Unread bytes that a peer with this many ordered lanes may have under way. Every stream's window
+/// fits, so that an unread stream never stops another one.
+pub(crate) fn receive_window(config: &TransportConfig, lanes: u8) -> VarInt {
+    let streams = streams_max(lanes) + 1;
+    let bytes = u64::from(streams) * u64::from(config.stream_window_bytes);
+    VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
+}
+
+/// Before the handshake above TLS a peer may open the control stream and nothing else.
+fn transport(config: &TransportConfig) -> QuicConfig {
+    let mut quic = QuicConfig::default();
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(config.mtu_max);
+    quic.max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(config.stream_window_bytes))
+        .receive_window(VarInt::from_u32(config.stream_window_bytes))
+        .send_window(config.send_window_bytes.into())
+        .keep_alive_interval(Some(config.keep_alive))
+        .mtu_discovery_config(Some(mtu))
+        .datagram_receive_buffer_size(Some(256 << 10))
+        .datagram_send_buffer_size(256 << 10)
+        .congestion_controller_factory(Arc::new(ShortQueueConfig {
+            target_bytes: config.queue_target_bytes.into(),
+        }))
+        .enable_segmentation_offload(config.segmentation_offload);
+    // An hour in milliseconds, the largest that is configured, is far below QUIC's bound.
+    if let Ok(idle) = IdleTimeout::try_from(config.idle_timeout) {
+        quic.max_idle_timeout(Some(idle));
+    }
+    quic
+}
+
+pub(crate) fn server(
+    config: &TransportConfig,
+    credentials: &Credentials,
+    clock: Arc<dyn TimeProvider>,
+    refusal: RefusalSlot,
+) -> Result<quinn::ServerConfig, TlsError> {
+    let tls = credentials.server_config(&[ALPN], clock, refusal)?;
+    let crypto = QuicServerConfig::try_from(tls).expect("TLS 1.3 has QUIC's initial cipher suite");
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    server
+        .transport_config(Arc::new(transport(config)))
+        .migration(false)
+        .max_incoming(config.handshakes_max as usize)
+        .incoming_buffer_size(64 << 10)
+        .incoming_buffer_size_total(16 << 20);
+    Ok(server)
+}
+
+pub(crate) fn client(
+    config: &TransportConfig,
+    credentials: &Credentials,
+    clock: Arc<dyn TimeProvider>,
+    refusal: RefusalSlot,
+) -> Result<quinn::ClientConfig, TlsError> {
+    let tls = credentials.client_config(&[ALPN], clock, refusal)?;
+    let crypto = QuicClientConfig::try_from(tls).expect("TLS 1.3 has QUIC's initial cipher suite");
+    let mut client = quinn::ClientConfig::new(Arc::new(crypto));
+    client.transport_config(Arc::new(transport(config)));
+    Ok(client)
+}

@@ -1,0 +1,63 @@
+//! What an endpoint takes from its surroundings, so that it runs over a simulated network.
+
+use std::fmt::Debug;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use quinn::TokioRuntime;
+pub use quinn::udp::{RecvMeta, Transmit};
+pub use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, UdpPoller};
+pub use rustls::time_provider::TimeProvider;
+use rustls_pki_types::UnixTime;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Socket, clocks, spawning and randomness of one endpoint. The only quinn types that leave this
+/// crate are the traits named here.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// Spawning, timers and monotonic time.
+    pub runtime: Arc<dyn Runtime>,
+    /// Where datagrams go and come from.
+    pub socket: Arc<dyn AsyncUdpSocket>,
+    /// Wall-clock time; for certificates only.
+    pub wall_clock: Arc<dyn TimeProvider>,
+    /// Seeds back-off jitter, run numbers and what of QUIC's own randomness can be seeded.
+    pub seed: [u8; 32],
+}
+
+/// The machine's wall clock.
+#[derive(Debug)]
+pub struct SystemClock;
+
+impl TimeProvider for SystemClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::now())
+    }
+}
+
+impl Surroundings {
+    /// The real ones: a UDP socket, the current tokio runtime, the machine's clocks, random seed.
+    ///
+    /// `buffer_bytes` is asked for both kernel buffers; the kernel may grant less.
+    ///
+    /// # Errors
+    /// [`io::Error`] when the socket cannot be bound.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn bind(addr: SocketAddr, buffer_bytes: u32) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        let buffer_bytes = buffer_bytes as usize;
+        socket.set_recv_buffer_size(buffer_bytes)?;
+        socket.set_send_buffer_size(buffer_bytes)?;
+        socket.bind(&addr.into())?;
+        let runtime = Arc::new(TokioRuntime);
+        Ok(Self {
+            socket: runtime.wrap_udp_socket(socket.into())?,
+            runtime,
+            wall_clock: Arc::new(SystemClock),
+            seed: rand::random(),
+        })
+    }
+}
