@@ -1,0 +1,71 @@
+//! What a result was measured on.
+
+use std::fmt;
+use std::fs;
+use std::process::Command;
+
+/// The machine and the build.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Machine {
+    /// Cores this process may use.
+    pub(crate) cores: usize,
+    /// Release of the kernel.
+    pub(crate) kernel: String,
+    /// Model of the first processor.
+    pub(crate) cpu_model: String,
+    /// Commit of the working directory; absent outside a repository.
+    pub(crate) commit: Option<String>,
+    /// Whether the compiler optimised; a debug build measures itself.
+    pub(crate) optimised: bool,
+}
+
+impl Machine {
+    /// Looks around.
+    pub(crate) fn inspect() -> Self {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease");
+        let cpu_info = fs::read_to_string("/proc/cpuinfo");
+        Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            kernel: kernel.map_or_else(|_absent| unknown(), |text| text.trim().to_owned()),
+            cpu_model: cpu_info.ok().as_deref().and_then(cpu_model).unwrap_or_else(unknown),
+            commit: commit(),
+            optimised: !cfg!(debug_assertions),
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let commit = self.commit.as_deref().unwrap_or("none");
+        let build = if self.optimised { "release" } else { "DEBUG: do not use the numbers" };
+        write!(
+            out,
+            "{} cores, {}, Linux {}, commit {commit}, build {build}",
+            self.cores, self.cpu_model, self.kernel
+        )
+    }
+}
+
+fn cpu_model(cpu_info: &str) -> Option<String> {
+    let line = cpu_info.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn commit() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+    let hash = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !hash.is_empty()).then_some(hash)
+}
+
+fn unknown() -> String {
+    "unknown".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_processor_model_is_found_among_the_other_lines() {
+        let text = "processor\t: 0\nmodel\t\t: 1\nmodel name\t: Some CPU @ 2 GHz\nflags\t: a b";
+        assert_eq!(super::cpu_model(text).as_deref(), Some("Some CPU @ 2 GHz"));
+    }
+}
