@@ -10,6 +10,8 @@ use crate::wire::FrameLimits;
 pub const LANES_MAX: u8 = 16;
 /// Largest UDP payload for which ten segments still fit one system call of 64 KiB.
 pub const MTU_MAX: u16 = 6500;
+/// The smallest bound on what is written and not yet acknowledged, bytes; also the first.
+pub(crate) const SEND_WINDOW_MIN: u64 = 256 << 10;
 /// Bodies of one lane that are on their way at once.
 pub(crate) const BODIES_IN_FLIGHT: usize = 4;
 
@@ -36,7 +38,9 @@ pub struct TransportConfig {
     /// QUIC flow control per stream, bytes, 64 KiB..=64 MiB. Default 2 MiB. A peer's unread data
     /// takes at most this times its streams.
     pub stream_window_bytes: u32,
-    /// Bytes sent and not yet acknowledged by the peer's kernel, per connection. Default 16 MiB.
+    /// Bytes written and not yet acknowledged by the peer's QUIC, per connection, 256 KiB..=1 GiB.
+    /// Within it, twice what the path carries in a round trip may be written: no more than that is
+    /// doubtful when a connection is lost. Default 16 MiB.
     pub send_window_bytes: u32,
     /// Bytes that may wait on the path, 64 KiB..=64 MiB. What is sent waits for no more than this
     /// divided by the path's rate, however much bulk data moves. Default 512 KiB.
@@ -125,7 +129,7 @@ impl TransportConfig {
         let body = u64::from(self.body_bytes_max);
         in_range("detached_bytes_max", self.detached_bytes_max, body, u32::MAX.into())?;
         in_range("stream_window_bytes", self.stream_window_bytes, 64 << 10, 64 * mib)?;
-        in_range("send_window_bytes", self.send_window_bytes, 64 << 10, 1024 * mib)?;
+        in_range("send_window_bytes", self.send_window_bytes, SEND_WINDOW_MIN, 1024 * mib)?;
         in_range("queue_target_bytes", self.queue_target_bytes, 64 << 10, 64 * mib)?;
         in_range("mtu_max", self.mtu_max, 1200, MTU_MAX.into())?;
         in_range("peers_max", self.peers_max, 1, 65_536)?;

@@ -183,7 +183,8 @@ pub enum Violation {
         /// Length announced.
         bytes: u32,
     },
-    /// A stream that ends in the middle of a message or of its opening.
+    /// A stream that ends in the middle of a message or of its opening, that the peer took back, or
+    /// that it refuses to read.
     #[error("a stream ended in the middle of a message")]
     Cut,
 }

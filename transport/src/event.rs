@@ -116,8 +116,8 @@ pub enum DownReason {
     /// Nothing was heard for the idle time-out.
     #[error("silent for longer than the idle time-out")]
     Silent,
-    /// The peer's host does not know the connection: its process is gone.
-    #[error("reset by the peer's host")]
+    /// The peer does not know the connection any more: it has lost it, or its process is gone.
+    #[error("lost by the peer")]
     Reset,
     /// The peer's certificate is not accepted any more.
     #[error("evicted: {0}")]

@@ -16,27 +16,10 @@ pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
     steps.child("fmt", &mut workspace.cargo(&["fmt", "--all", "--check"]));
     steps.call("tidy", || tidy::run(&workspace.root));
     // Warnings are denied by argument: RUSTFLAGS would rebuild every dependency.
-    let clippy = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     steps.child("clippy", &mut workspace.cargo(&clippy));
-    let doc = [
-        "doc",
-        "--workspace",
-        "--no-deps",
-        "--document-private-items",
-        "--locked",
-    ];
-    steps.child(
-        "doc",
-        workspace.cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"),
-    );
+    let doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"];
+    steps.child("doc", workspace.cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"));
     if works(&mut workspace.cargo(&["deny", "--version"])) {
         let deny = ["deny", "--locked", "check", "bans", "licenses", "sources"];
         steps.child("deny", &mut workspace.cargo(&deny));
@@ -49,13 +32,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
 /// Formats, and applies what clippy suggests.
 pub(crate) fn fix(workspace: &Workspace) -> Result<(), Failure> {
     let mut steps = Steps::default();
-    let clippy = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--fix",
-        "--allow-dirty",
-    ];
+    let clippy = ["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty"];
     steps.child("clippy", workspace.cargo(&clippy).arg("--allow-staged"));
     steps.child("fmt", &mut workspace.cargo(&["fmt", "--all"]));
     steps.finish()
@@ -70,11 +47,7 @@ pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<(), Failure
     // Built apart, so that the times tell compiling from testing.
     let for_cargo: Vec<&String> = args.iter().take_while(|arg| *arg != "--").collect();
     let names_package = |arg: &&String| arg.starts_with("-p") || arg.starts_with("--package");
-    let scope = if for_cargo.iter().any(names_package) {
-        None
-    } else {
-        Some("--workspace")
-    };
+    let scope = if for_cargo.iter().any(names_package) { None } else { Some("--workspace") };
     let test = || {
         let mut command = workspace.cargo(&["test", "--locked"]);
         command.args(scope);
@@ -91,25 +64,17 @@ pub(crate) fn demo(workspace: &Workspace, args: &[String]) -> Result<(), Failure
     setup::run()?;
     announce("build");
     let packages = ["-p", "vioduct-node", "-p", "vioduct-tests"];
-    run(
-        "build",
-        workspace
-            .cargo(&["build", "--bins", "--locked"])
-            .args(packages),
-    )?;
+    run("build", workspace.cargo(&["build", "--bins", "--locked"]).args(packages))?;
     announce("demo");
     let mut demo = Command::new(workspace.built("debug", "vioduct-demo"));
-    demo.env("VIODUCT_BIN", workspace.built("debug", "vioduct"))
-        .args(args);
+    demo.env("VIODUCT_BIN", workspace.built("debug", "vioduct")).args(args);
     run("demo", demo.current_dir(&workspace.root))
 }
 
 /// One benchmark, optimised.
 pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
     if args.is_empty() {
-        return Err(Failure::usage(
-            "bench needs a name: cargo xtask bench NAME [ARGS]",
-        ));
+        return Err(Failure::usage("bench needs a name: cargo xtask bench NAME [ARGS]"));
     }
     announce("build (optimised)");
     let build = ["build", "--release", "-p", "vioduct-bench", "--locked"];
@@ -122,14 +87,6 @@ pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failur
 /// The cluster over a simulated network.
 pub(crate) fn sim(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
     announce("sim");
-    let sim = [
-        "run",
-        "--locked",
-        "-p",
-        "vioduct-tests",
-        "--bin",
-        "vioduct-sim",
-        "--",
-    ];
+    let sim = ["run", "--locked", "-p", "vioduct-tests", "--bin", "vioduct-sim", "--"];
     run("sim", workspace.cargo(&sim).args(args))
 }

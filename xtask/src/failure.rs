@@ -14,18 +14,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// Something did not work or did not pass.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            code: 1,
-        }
+        Self { message: message.into(), code: 1 }
     }
 
     /// The command line was wrong.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            code: 2,
-        }
+        Self { message: message.into(), code: 2 }
     }
 
     /// A file or directory could not be used.
@@ -35,13 +29,7 @@ impl Failure {
 
     /// A child process ended unhappily; its code becomes ours where it has one.
     pub(crate) fn child(name: &str, status: ExitStatus) -> Self {
-        let code = status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .unwrap_or(1);
-        Self {
-            message: format!("{name} ended with {status}"),
-            code,
-        }
+        let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        Self { message: format!("{name} ended with {status}"), code }
     }
 }

@@ -3,10 +3,7 @@
 //! Needs nothing but cargo. What a command runs is printed as it runs, and each command works from
 //! any directory of the tree. Exit codes: 0 done, 1 something failed, 2 the command line was wrong;
 //! `demo`, `bench` and `sim` pass on the code of the program they ran.
-#![expect(
-    clippy::print_stdout,
-    reason = "a command line program talks to its terminal"
-)]
+#![expect(clippy::print_stdout, reason = "a command line program talks to its terminal")]
 
 mod command;
 mod failure;
@@ -63,16 +60,12 @@ fn dispatch(name: &str, rest: &[String]) -> Result<(), Failure> {
         "sim" => command::sim,
         "tidy" => |workspace, _| tidy::run(&workspace.root),
         unknown => {
-            return Err(Failure::usage(format!(
-                "no command named `{unknown}`\n\n{HELP}"
-            )));
+            return Err(Failure::usage(format!("no command named `{unknown}`\n\n{HELP}")));
         }
     };
     let takes_args = matches!(name, "test" | "demo" | "bench" | "sim");
     if let (false, Some(extra)) = (takes_args, rest.first()) {
-        return Err(Failure::usage(format!(
-            "`{name}` takes no argument, got `{extra}`\n\n{HELP}"
-        )));
+        return Err(Failure::usage(format!("`{name}` takes no argument, got `{extra}`\n\n{HELP}")));
     }
     run(&Workspace::find()?, rest)
 }

@@ -19,26 +19,11 @@ struct Tool {
 
 /// The first four build the cryptography (aws-lc); openssl cross-checks our chains in a test.
 const TOOLS: [Tool; 5] = [
-    Tool {
-        program: "gcc",
-        package: "gcc",
-    },
-    Tool {
-        program: "g++",
-        package: "g++",
-    },
-    Tool {
-        program: "make",
-        package: "make",
-    },
-    Tool {
-        program: "perl",
-        package: "perl",
-    },
-    Tool {
-        program: "openssl",
-        package: "openssl",
-    },
+    Tool { program: "gcc", package: "gcc" },
+    Tool { program: "g++", package: "g++" },
+    Tool { program: "make", package: "make" },
+    Tool { program: "perl", package: "perl" },
+    Tool { program: "openssl", package: "openssl" },
 ];
 
 /// Parts of the Rust toolchain that a minimal rustup profile leaves out.
@@ -57,9 +42,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     if !works(Command::new("apt-get").arg("--version")) {
         let programs: Vec<&str> = lacking.iter().map(|tool| tool.program).collect();
         let programs = programs.join(", ");
-        return Err(Failure::new(format!(
-            "no apt-get here; install these yourself: {programs}"
-        )));
+        return Err(Failure::new(format!("no apt-get here; install these yourself: {programs}")));
     }
     if !is_root() {
         return Err(Failure::new(format!(
@@ -84,11 +67,7 @@ fn install_components() -> Result<(), Failure> {
     let lacking: Vec<&str> = COMPONENTS
         .into_iter()
         .filter(|name| {
-            let program = if *name == "clippy" {
-                "cargo-clippy"
-            } else {
-                name
-            };
+            let program = if *name == "clippy" { "cargo-clippy" } else { name };
             !works(Command::new(program).arg("--version"))
         })
         .collect();
@@ -102,20 +81,12 @@ fn install_components() -> Result<(), Failure> {
         )));
     }
     println!("    rustup component add {wanted}");
-    run_unattended(
-        "rustup",
-        Command::new("rustup")
-            .args(["component", "add"])
-            .args(&lacking),
-    )
+    run_unattended("rustup", Command::new("rustup").args(["component", "add"]).args(&lacking))
 }
 
 fn lacking_tools() -> Vec<Tool> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    TOOLS
-        .into_iter()
-        .filter(|tool| !is_on(&path, tool.program))
-        .collect()
+    TOOLS.into_iter().filter(|tool| !is_on(&path, tool.program)).collect()
 }
 
 fn is_on(path: &OsStr, program: &str) -> bool {
@@ -123,15 +94,12 @@ fn is_on(path: &OsStr, program: &str) -> bool {
 }
 
 fn is_executable(file: &Path) -> bool {
-    file.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// The owner of our own entry in /proc is our effective user.
 fn is_root() -> bool {
-    Path::new("/proc/self")
-        .metadata()
-        .is_ok_and(|meta| meta.uid() == 0)
+    Path::new("/proc/self").metadata().is_ok_and(|meta| meta.uid() == 0)
 }
 
 fn by_hand(packages: &[&str]) -> String {
@@ -143,9 +111,7 @@ fn apt_get(args: &[&str]) -> Result<(), Failure> {
     println!("    apt-get {}", args.join(" "));
     // Another apt may hold the lock on a machine that has just started.
     let mut command = Command::new("apt-get");
-    command
-        .args(["-q", "-o", "DPkg::Lock::Timeout=120"])
-        .args(args);
+    command.args(["-q", "-o", "DPkg::Lock::Timeout=120"]).args(args);
     run_unattended("apt-get", command.env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
@@ -168,10 +134,7 @@ mod tests {
     #[test]
     fn the_command_to_run_by_hand_is_one_line() {
         let command = by_hand(&["g++", "make"]);
-        assert!(
-            command.ends_with("--no-install-recommends g++ make"),
-            "{command}"
-        );
+        assert!(command.ends_with("--no-install-recommends g++ make"), "{command}");
         assert!(command.starts_with("sudo apt-get update && "), "{command}");
     }
 }

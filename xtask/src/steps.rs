@@ -38,11 +38,7 @@ impl Steps {
             println!("==> {name} FAILED: {}", failure.message);
         }
         let passed = outcome.is_ok();
-        self.done.push(Step {
-            name,
-            took: began.elapsed(),
-            outcome,
-        });
+        self.done.push(Step { name, took: began.elapsed(), outcome });
         passed
     }
 
@@ -51,18 +47,10 @@ impl Steps {
         println!("==> times");
         for step in &self.done {
             let verdict = if step.outcome.is_ok() { "ok" } else { "FAILED" };
-            println!(
-                "    {:<8} {:>7.1} s  {verdict}",
-                step.name,
-                step.took.as_secs_f64()
-            );
+            println!("    {:<8} {:>7.1} s  {verdict}", step.name, step.took.as_secs_f64());
         }
-        let failed: Vec<&str> = self
-            .done
-            .iter()
-            .filter(|step| step.outcome.is_err())
-            .map(|step| step.name)
-            .collect();
+        let failed: Vec<&str> =
+            self.done.iter().filter(|step| step.outcome.is_err()).map(|step| step.name).collect();
         if failed.is_empty() {
             return Ok(());
         }
@@ -80,11 +68,7 @@ pub(crate) fn run(name: &str, command: &mut Command) -> Result<(), Failure> {
     let status = command
         .status()
         .map_err(|error| Failure::new(format!("{name}: cannot run {command:?}: {error}")))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::child(name, status))
-    }
+    if status.success() { Ok(()) } else { Err(Failure::child(name, status)) }
 }
 
 /// Whether a program starts and ends well; what it prints is dropped.
@@ -97,10 +81,7 @@ pub(crate) fn works(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a step is timed for the person who waits for it"
-)]
+#[expect(clippy::disallowed_methods, reason = "a step is timed for the person who waits for it")]
 fn now() -> Instant {
     Instant::now()
 }

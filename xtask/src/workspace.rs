@@ -23,51 +23,34 @@ impl Workspace {
         let root = root_above(&here)
             .ok_or_else(|| Failure::file(&here, "not inside a vioduct checkout"))?;
         let target_dir = target_dir(|name| std::env::var_os(name));
-        Ok(Self {
-            root: root.to_path_buf(),
-            target_dir,
-        })
+        Ok(Self { root: root.to_path_buf(), target_dir })
     }
 
     /// A cargo command at the root of the tree.
     pub(crate) fn cargo(&self, args: &[&str]) -> Command {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command
-            .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", &self.target_dir)
-            .args(args);
+        command.current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target_dir).args(args);
         command
     }
 
     /// A program that cargo built; `profile` is the name of its directory.
     pub(crate) fn built(&self, profile: &str, program: &str) -> PathBuf {
-        self.target_dir
-            .join(profile)
-            .join(program)
-            .with_extension(std::env::consts::EXE_EXTENSION)
+        self.target_dir.join(profile).join(program).with_extension(std::env::consts::EXE_EXTENSION)
     }
 }
 
 fn root_above(here: &Path) -> Option<&Path> {
-    here.ancestors()
-        .find(|dir| dir.join("tidy.toml").is_file() && dir.join("xtask").is_dir())
+    here.ancestors().find(|dir| dir.join("tidy.toml").is_file() && dir.join("xtask").is_dir())
 }
 
 /// `CARGO_TARGET_DIR` if the user set it, else a directory in the user's cache.
 fn target_dir(var: impl Fn(&str) -> Option<OsString>) -> PathBuf {
-    let set = |name| {
-        var(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(chosen) = set("CARGO_TARGET_DIR") {
         return std::path::absolute(&chosen).unwrap_or(chosen);
     }
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    cache
-        .unwrap_or_else(std::env::temp_dir)
-        .join("vioduct")
-        .join("target")
+    cache.unwrap_or_else(std::env::temp_dir).join("vioduct").join("target")
 }
 
 #[cfg(test)]
@@ -77,9 +60,7 @@ mod tests {
     #[track_caller]
     fn check(vars: &[(&str, &str)], expected: &str) {
         let found = target_dir(|name| {
-            vars.iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| OsString::from(value))
+            vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value))
         });
         assert_eq!(found, Path::new(expected));
     }
@@ -87,14 +68,8 @@ mod tests {
     #[test]
     fn build_output_goes_where_the_user_says_else_to_the_cache() {
         check(&[("HOME", "/h")], "/h/.cache/vioduct/target");
-        check(
-            &[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")],
-            "/c/vioduct/target",
-        );
-        check(
-            &[("HOME", "/h"), ("XDG_CACHE_HOME", "")],
-            "/h/.cache/vioduct/target",
-        );
+        check(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")], "/c/vioduct/target");
+        check(&[("HOME", "/h"), ("XDG_CACHE_HOME", "")], "/h/.cache/vioduct/target");
         check(&[("HOME", "/h"), ("CARGO_TARGET_DIR", "/t")], "/t");
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use quinn::{RecvStream, SendStream};
 
 use super::Task;
+use crate::config::SEND_WINDOW_MIN;
 use crate::error::Violation;
 use crate::wire::control::{CONTROL_BYTES_MAX, Control};
 
@@ -34,7 +35,17 @@ pub(super) async fn read(task: Task, mut stream: RecvStream) {
         buffer.copy_within(used..kept, 0);
         kept -= used;
         task.link.shared.progress.notify_waiters();
+        adapt_send_window(&task);
     }
+}
+
+/// Lets as much be written as keeps the path busy, and little more: what QUIC has taken and not
+/// got across is doubtful when the connection is lost.
+fn adapt_send_window(task: &Task) {
+    let in_flight_max = task.connection.quinn.stats().path.cwnd;
+    let most = u64::from(task.endpoint.config.send_window_bytes);
+    let window = in_flight_max.saturating_mul(2).clamp(SEND_WINDOW_MIN, most);
+    task.connection.quinn.set_send_window(window);
 }
 
 fn apply(task: &Task, frame: Control) {
@@ -53,8 +64,14 @@ fn apply(task: &Task, frame: Control) {
 }
 
 /// Writes what has been handed over, at most once per pace, until another connection takes over.
-pub(super) async fn write(task: Task, mut stream: SendStream) {
-    if stream.set_priority(3).is_err() {
+pub(super) async fn write(task: Task, stream: SendStream) {
+    write_until_over(&task, stream).await;
+    // The connection that takes over tells the peer; it may have missed the notice.
+    task.link.shared.acknowledgement_due.notify_one();
+}
+
+async fn write_until_over(task: &Task, mut stream: SendStream) {
+    if stream.set_priority(2).is_err() {
         return;
     }
     let link = &task.link.shared;
@@ -81,13 +98,10 @@ pub(super) async fn write(task: Task, mut stream: SendStream) {
             timer.expired().await;
         }
         tokio::select! {
+            biased;
             () = link.acknowledgement_due.notified() => {}
             _closed = task.connection.quinn.closed() => return,
-            () = task.connection.retiring() => {
-                // The connection that takes over tells the peer; it may have missed the notice.
-                link.acknowledgement_due.notify_one();
-                return;
-            }
+            () = task.connection.retiring() => return,
         }
     }
 }

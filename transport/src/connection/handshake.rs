@@ -39,8 +39,19 @@ pub(crate) struct Offer {
     pub(crate) version: u16,
 }
 
+/// What a link says of this side's run and connections.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnRun {
+    pub(crate) instance: u64,
+    /// Of the connection being made.
+    pub(crate) generation: u64,
+    /// Of the connection that carries the link; 0 without one.
+    pub(crate) live: u64,
+}
+
 /// What this side says of itself.
-pub(crate) fn own_hello(endpoint: &EndpointShared, instance: u64, generation: u64) -> Hello {
+pub(crate) fn own_hello(endpoint: &EndpointShared, run: OwnRun) -> Hello {
+    let OwnRun { instance, generation, live } = run;
     let identity = endpoint.credentials();
     let Identity { cluster, name, .. } = identity.identity();
     let TransportConfig { lanes, head_bytes_max, .. } = endpoint.config;
@@ -50,6 +61,7 @@ pub(crate) fn own_hello(endpoint: &EndpointShared, instance: u64, generation: u6
         incarnation: endpoint.incarnation,
         instance,
         generation,
+        live,
         lanes,
         head_bytes_max,
         inline_body_bytes_max: endpoint.config.inline_body_bytes_max,
@@ -174,8 +186,15 @@ pub(crate) async fn dial(
         addr,
         dialled: true,
     };
-    let (instance, peer_lanes) = (theirs.instance, theirs.lanes);
-    Ok(Established { quinn: connection, control_send, control_recv, info, instance, peer_lanes })
+    Ok(Established {
+        quinn: connection,
+        control_send,
+        control_recv,
+        info,
+        instance: theirs.instance,
+        live: theirs.live,
+        peer_lanes: theirs.lanes,
+    })
 }
 
 /// Closes a connection whose handshake came to nothing.
@@ -249,7 +268,7 @@ pub(crate) async fn accept(
     let (decoder, fields) =
         read_message(&mut control_recv).await.map_err(wire)?.ok_or(wire(WireError::Truncated))?;
     let hello = decoder.hello(&fields).map_err(wire)?;
-    let ours = own_hello(endpoint, 0, hello.generation);
+    let ours = own_hello(endpoint, OwnRun::default());
     guard.keep();
     let judged = judge(Side::Accepting, &ours, &hello, &peer.identity);
     let version = judged.clone().unwrap_or_default();
@@ -297,12 +316,12 @@ pub(crate) async fn reject(endpoint: Arc<EndpointShared>, mut offer: Offer, reje
 pub(crate) async fn welcome(
     endpoint: &EndpointShared,
     mut offer: Offer,
-    instance: u64,
+    run: OwnRun,
 ) -> Option<Established> {
     let guard = CloseOnDrop(Some(offer.quinn.clone()));
-    let generation = offer.hello.generation;
+    let generation = run.generation;
     admit(endpoint, &offer.quinn, offer.hello.lanes);
-    let hello = own_hello(endpoint, instance, generation);
+    let hello = own_hello(endpoint, run);
     let welcome = Welcome { version: offer.version, hello };
     offer.control_send.write_all(&welcome.encode()).await.ok()?;
     let mut start = [0];
@@ -325,6 +344,7 @@ pub(crate) async fn welcome(
         control_recv: offer.control_recv,
         info,
         instance: offer.hello.instance,
+        live: offer.hello.live,
         peer_lanes: offer.hello.lanes,
     })
 }

@@ -35,7 +35,10 @@ pub(crate) enum CloseCode {
     Violation = 3,
     Rejected = 4,
     Evicted = 5,
-    Restarted = 6,
+    /// The peer has lost it already, or runs anew.
+    Dropped = 6,
+    /// Taken over by another connection, without having been read to its end.
+    Undrained = 7,
 }
 
 impl CloseCode {
@@ -73,12 +76,14 @@ pub(crate) struct Connection {
     pub(crate) info: Arc<ConnectionInfo>,
     /// The run of the peer, as it named it in the handshake.
     pub(crate) peer_run: u64,
+    /// Lanes that the peer opens, the control lane not counted.
+    peer_lanes: u8,
     pub(crate) phase: watch::Sender<Phase>,
     spans: Mutex<Vec<Span>>,
     /// Why this side cut the connection, if it did.
     cut: OnceLock<DownReason>,
-    /// Readers of the peer's lanes that have not come to the end of their stream.
-    lanes_open: watch::Sender<usize>,
+    /// The peer's lanes that were read to the end of their stream, a bit each.
+    lanes_ended: watch::Sender<u32>,
     /// Writers of our lanes that are not done, bodies included.
     writers_open: watch::Sender<usize>,
 }
@@ -91,6 +96,8 @@ pub(crate) struct Established {
     pub(crate) control_recv: RecvStream,
     pub(crate) info: ConnectionInfo,
     pub(crate) instance: u64,
+    /// Generation of the connection that carried the link in the peer's eyes; 0 for none.
+    pub(crate) live: u64,
     pub(crate) peer_lanes: u8,
 }
 
@@ -98,16 +105,17 @@ pub(crate) struct Established {
 pub(crate) type Alive = mpsc::Sender<()>;
 
 impl Connection {
-    /// Cuts the connection for a reason of this side's own. The first reason stays.
-    pub(crate) fn cut(&self, code: CloseCode, reason: DownReason) {
+    /// Cuts the connection for a reason of this side's own. The first reason stays, and is given.
+    pub(crate) fn cut(&self, code: CloseCode, reason: DownReason) -> DownReason {
         let text = reason.to_string();
-        if self.cut.set(reason).is_ok() {
+        if self.cut.set(reason.clone()).is_ok() {
             code.close(&self.quinn, &text);
         }
+        self.cut.get().cloned().unwrap_or(reason)
     }
 
     pub(crate) fn violated(&self, violation: Violation) {
-        self.cut(CloseCode::Violation, DownReason::Violation(violation));
+        drop(self.cut(CloseCode::Violation, DownReason::Violation(violation)));
     }
 
     /// Notes which messages a lane writer has written.
@@ -121,12 +129,19 @@ impl Connection {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lane_opened(&self) {
-        self.lanes_open.send_modify(|open| *open += 1);
+    /// Everything on one of the peer's lanes was handed over.
+    pub(crate) fn lane_ended(&self, lane: u8) {
+        self.lanes_ended.send_modify(|ended| *ended |= 1 << lane);
     }
 
-    pub(crate) fn lane_ended(&self) {
-        self.lanes_open.send_modify(|open| *open = open.saturating_sub(1));
+    /// Waits until nothing more can come on one of the peer's lanes: what the connection that took
+    /// over carries may follow. Cancel-safe.
+    pub(crate) async fn lane_over(&self, lane: u8) {
+        tokio::select! {
+            biased;
+            () = wait_until(&self.lanes_ended, |ended| ended & (1 << lane) != 0) => {}
+            _closed = self.quinn.closed() => {}
+        }
     }
 
     pub(crate) fn writer_opened(&self) {
@@ -181,16 +196,18 @@ pub(crate) fn start(
     id: ConnId,
     established: Established,
 ) -> Arc<Connection> {
-    let Established { quinn, control_send, control_recv, info, instance, peer_lanes } = established;
+    let Established { quinn, control_send, control_recv, info, instance, peer_lanes, .. } =
+        established;
     let connection = Arc::new(Connection {
         id,
         quinn,
         info: Arc::new(info),
         peer_run: instance,
+        peer_lanes,
         phase: watch::Sender::new(Phase::Live),
         spans: Mutex::new(Vec::new()),
         cut: OnceLock::new(),
-        lanes_open: watch::Sender::new(0),
+        lanes_ended: watch::Sender::new(0),
         writers_open: watch::Sender::new(0),
     });
     let (alive, ended) = mpsc::channel::<()>(1);
@@ -199,7 +216,8 @@ pub(crate) fn start(
         connection.writer_opened();
         tasks.spawn(|task| writer::run(task, lane));
     }
-    tasks.spawn(|task| streams::accept(task, peer_lanes));
+    let predecessor = link.shared.current();
+    tasks.spawn(|task| streams::accept(task, peer_lanes, predecessor));
     tasks.spawn(streams::datagrams);
     tasks.spawn(|task| control::read(task, control_recv));
     tasks.spawn(|task| control::write(task, control_send));
@@ -256,11 +274,31 @@ async fn supervise(link: Link, connection: Arc<Connection>, mut ended: mpsc::Rec
     // Nothing is ever sent: this ends when the last task has dropped its sender.
     while ended.recv().await.is_some() {}
     let reason = connection.cut.get().cloned().unwrap_or_else(|| down_reason(&error));
-    let doubtful = connection.doubtful(&link.shared);
+    // The peer says so only once it has read every lane to its end.
+    let is_handed_over = is_closed_with(&error, CloseCode::Replaced);
+    let mut doubtful = connection.doubtful(&link.shared);
+    if is_handed_over {
+        doubtful.clear();
+    }
     link.shared.progress.notify_waiters();
     let lost = LinkInput::Lost { conn: connection.id, reason, doubtful };
     if link.shared.inputs.send(lost).await.is_err() {
         tracing::debug!(peer = %link.peer(), "the link's driver ended before its connection");
+    }
+}
+
+fn is_closed_with(error: &ConnectionError, code: CloseCode) -> bool {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            close.error_code == VarInt::from_u32(code as u32)
+        }
+        ConnectionError::VersionMismatch
+        | ConnectionError::TransportError(_)
+        | ConnectionError::ConnectionClosed(_)
+        | ConnectionError::Reset
+        | ConnectionError::TimedOut
+        | ConnectionError::LocallyClosed
+        | ConnectionError::CidsExhausted => false,
     }
 }
 
@@ -290,7 +328,7 @@ pub(crate) async fn retire(
 ) {
     connection.phase.send_replace(phase);
     let drained = async {
-        wait_zero(&connection.writers_open).await;
+        wait_until(&connection.writers_open, |open: usize| open == 0).await;
         loop {
             let progress = link.shared.progress.notified();
             if connection.is_acknowledged(&link.shared) {
@@ -299,29 +337,34 @@ pub(crate) async fn retire(
             progress.await;
         }
         if phase == Phase::Retiring {
-            wait_zero(&connection.lanes_open).await;
+            let all = (1 << (u32::from(connection.peer_lanes) + 1)) - 1;
+            wait_until(&connection.lanes_ended, |ended| ended == all).await;
         }
     };
     let bound = endpoint.config.drain_timeout;
-    tokio::select! {
-        _closed = connection.quinn.closed() => {}
-        done = endpoint.clock.within(bound, drained) => {
-            if done.is_none() {
-                let peer = link.peer();
-                tracing::warn!(%peer, ?bound, "a connection did not drain in time");
-            }
-        }
+    let is_drained = tokio::select! {
+        biased;
+        _closed = connection.quinn.closed() => return,
+        done = endpoint.clock.within(bound, drained) => done.is_some(),
+    };
+    if !is_drained {
+        tracing::warn!(peer = %link.peer(), ?bound, "a connection did not drain in time");
     }
     match phase {
-        Phase::Retiring | Phase::Live => CloseCode::Replaced.close(&connection.quinn, "replaced"),
-        Phase::Flushing => connection.cut(CloseCode::Closed, DownReason::Closed),
+        Phase::Flushing => drop(connection.cut(CloseCode::Closed, DownReason::Closed)),
+        Phase::Retiring | Phase::Live if is_drained => {
+            CloseCode::Replaced.close(&connection.quinn, "replaced");
+        }
+        Phase::Retiring | Phase::Live => {
+            CloseCode::Undrained.close(&connection.quinn, "replaced before it was drained");
+        }
     }
 }
 
-async fn wait_zero(count: &watch::Sender<usize>) {
-    let mut counts = count.subscribe();
+async fn wait_until<T: Copy>(watched: &watch::Sender<T>, reached: impl Fn(T) -> bool) {
+    let mut values = watched.subscribe();
     // The sender lives in the connection, which the caller holds.
-    if counts.wait_for(|open| *open == 0).await.is_err() {
+    if values.wait_for(|value| reached(*value)).await.is_err() {
         tracing::debug!("a connection's counter went away");
     }
 }

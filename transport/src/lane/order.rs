@@ -15,6 +15,12 @@ use bytes::Bytes;
 
 use crate::wire::Incoming;
 
+/// Highest number that a lane may begin at: what follows never overflows.
+const FIRST_MAX: u64 = u64::MAX / 2;
+
+/// What a held message costs beside its bytes, at most; empty ones are not free.
+const HELD_MESSAGE_BYTES: usize = 128;
+
 /// A message as it is handed to the embedder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -36,6 +42,12 @@ pub enum OrderError {
         first: u64,
         /// Lowest number not yet seen.
         next: u64,
+    },
+    /// A lane begins so high that its numbers would run out.
+    #[error("a lane begins at message {first}, past every number in use")]
+    Beyond {
+        /// Number said.
+        first: u64,
     },
     /// A body arrived for a message that does not wait for one.
     #[error("a body arrived for message {number}, which waits for none")]
@@ -60,6 +72,16 @@ struct Held {
     body: Option<Bytes>,
 }
 
+/// What a held message counts as while it waits.
+fn cost(head: &Bytes, body: &Bytes) -> usize {
+    HELD_MESSAGE_BYTES + head.len() + body.len()
+}
+
+/// Bytes of their own: a few held ones must not keep a whole receive buffer.
+fn unshared(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
 #[derive(Debug)]
 pub(crate) struct LaneOrder {
     /// The run of the peer whose numbers these are.
@@ -76,23 +98,33 @@ impl LaneOrder {
         Self { run: 0, next: 1, held: HashMap::new(), numbers: BTreeMap::new(), held_bytes: 0 }
     }
 
-    /// A connection opens the lane anew. What the last one left incomplete is lost; another run of
-    /// the peer counts from the start again.
+    /// A connection opens the lane anew, after [`give_up_bodies`](Self::give_up_bodies). Another run
+    /// of the peer counts from the start again.
     pub(crate) fn start(&mut self, run: u64, first: u64) -> Result<(), OrderError> {
         let next = if run == self.run { self.next } else { 1 };
         if first < next {
             return Err(OrderError::Replay { first, next });
         }
-        self.abandon();
+        if first > FIRST_MAX {
+            return Err(OrderError::Beyond { first });
+        }
+        debug_assert!(self.numbers.is_empty(), "the last connection left something");
         self.run = run;
         self.next = first;
         Ok(())
     }
 
-    /// Drops what waits for a body that can no longer come.
-    pub(crate) fn abandon(&mut self) {
+    /// The connection is over: a message whose body is not there is lost, and what waited behind it
+    /// leaves.
+    pub(crate) fn give_up_bodies(&mut self, ready: &mut Vec<Message>) {
+        let numbers = std::mem::take(&mut self.numbers);
+        for flow in numbers.into_values() {
+            let next = self.held.get_mut(&flow).and_then(VecDeque::pop_front);
+            if let Some(Held { head, body: Some(body), .. }) = next {
+                ready.push(Message { flow, head, body });
+            }
+        }
         self.held.clear();
-        self.numbers.clear();
         self.held_bytes = 0;
     }
 
@@ -107,18 +139,19 @@ impl LaneOrder {
         match incoming {
             Incoming::Inline { flow, head, body } => {
                 if let Some(queue) = self.held.get_mut(&flow) {
-                    self.held_bytes += head.len() + body.len();
+                    self.held_bytes += cost(&head, &body);
                     self.numbers.insert(number, flow);
-                    queue.push_back(Held { number, head, body: Some(body) });
+                    let (head, body) = (unshared(&head), Some(unshared(&body)));
+                    queue.push_back(Held { number, head, body });
                 } else {
                     ready.push(Message { flow, head, body });
                 }
                 None
             }
             Incoming::Detached { flow, head, body_bytes } => {
-                self.held_bytes += head.len();
+                self.held_bytes += cost(&head, &Bytes::new());
                 self.numbers.insert(number, flow);
-                let held = Held { number, head, body: None };
+                let held = Held { number, head: unshared(&head), body: None };
                 self.held.entry(flow).or_default().push_back(held);
                 Some(AwaitedBody { number, bytes: body_bytes })
             }
@@ -144,7 +177,7 @@ impl LaneOrder {
         while let Some(Held { number, head, body: Some(body) }) =
             queue.pop_front_if(|held| held.body.is_some())
         {
-            self.held_bytes -= head.len() + body.len();
+            self.held_bytes -= cost(&head, &body);
             self.numbers.remove(&number);
             ready.push(Message { flow, head, body });
         }
@@ -159,7 +192,7 @@ impl LaneOrder {
         self.numbers.first_key_value().map_or(self.next, |(number, _flow)| *number) - 1
     }
 
-    /// Bytes that wait for a body before them.
+    /// Bytes that wait for a body before them, and what keeping them costs.
     pub(crate) fn held_bytes(&self) -> usize {
         self.held_bytes
     }

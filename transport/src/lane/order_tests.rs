@@ -72,15 +72,50 @@ fn another_run_of_the_peer_counts_from_the_start_again() {
 }
 
 #[test]
-fn what_waited_for_a_lost_connection_is_dropped_and_later_messages_flow() {
+fn a_lost_connection_loses_the_messages_without_bodies_and_no_others() {
     let mut order = LaneOrder::new();
     let mut ready = Vec::new();
     order.accept(detached(1, "a1", 1), &mut ready);
-    order.accept(inline(1, "a2"), &mut ready);
-    order.start(1, 7).unwrap();
+    order.accept(detached(2, "b2", 1), &mut ready);
+    order.accept(detached(1, "a3", 1), &mut ready);
+    order.accept(inline(2, "b4"), &mut ready);
+    order.accept(inline(1, "a5"), &mut ready);
+    order.body_arrived(3, Bytes::from_static(b"3"), &mut ready).unwrap();
+    order.give_up_bodies(&mut ready);
+    assert_eq!(heads(&mut ready), ["a3", "b4", "a5"]);
+    assert_eq!((order.delivered_through(), order.held_bytes()), (5, 0));
+    order.start(0, 7).unwrap();
     order.accept(inline(1, "a7"), &mut ready);
     assert_eq!(heads(&mut ready), ["a7"]);
     assert_eq!((order.delivered_through(), order.is_waiting()), (7, false));
+}
+
+#[test]
+fn a_lane_begins_neither_at_a_received_number_nor_past_all_of_them() {
+    let mut order = LaneOrder::new();
+    assert_eq!(order.start(1, 0), Err(OrderError::Replay { first: 0, next: 1 }));
+    assert_eq!(order.start(1, u64::MAX), Err(OrderError::Beyond { first: u64::MAX }));
+    assert_eq!(order.start(1, u64::MAX / 2), Ok(()));
+    order.accept(inline(1, "a"), &mut Vec::new());
+    assert_eq!(order.delivered_through(), u64::MAX / 2);
+}
+
+#[test]
+fn a_message_that_waits_counts_with_what_keeping_it_costs_and_keeps_no_receive_buffer() {
+    let mut order = LaneOrder::new();
+    let mut ready = Vec::new();
+    let received = Bytes::from(vec![b'x'; 1000]);
+    let waiting =
+        Incoming::Inline { flow: 1, head: received.slice(..9), body: received.slice(9..20) };
+    order.accept(detached(1, "", 1), &mut ready);
+    for _message in 0..100 {
+        order.accept(waiting.clone(), &mut ready);
+    }
+    drop(waiting);
+    assert_eq!(order.held_bytes(), 101 * HELD_MESSAGE_BYTES + 100 * 20);
+    assert!(received.is_unique(), "a held message keeps a receive buffer");
+    order.body_arrived(1, Bytes::from_static(b"b"), &mut ready).unwrap();
+    assert_eq!((ready.len(), order.held_bytes()), (101, 0));
 }
 
 proptest! {

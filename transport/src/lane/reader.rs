@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use quinn::RecvStream;
+use quinn::{ReadError, RecvStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::order::{AwaitedBody, LaneOrder, Message};
+use super::order::{AwaitedBody, LaneOrder, Message, OrderError};
 use crate::config::BODIES_IN_FLIGHT;
 use crate::connection::{BodyStream, Task};
 use crate::error::Violation;
@@ -36,21 +36,22 @@ pub(crate) async fn run(
     let Some(inbound) = task.link.shared.in_lanes.get(usize::from(lane)) else {
         return Err(Violation::Lane { lane });
     };
-    task.connection.lane_opened();
     let result = tokio::select! {
+        biased;
         mut order = inbound.order.lock() => match order.start(task.connection.peer_run, first) {
             Ok(()) => {
-                let lane = Lane::new(task, lane, inbound, bodies);
+                let mut lane = Lane::new(task, lane, inbound, bodies);
                 let result = lane.read(&mut order, stream).await;
                 // What still waits for a body cannot get it on another connection.
-                order.abandon();
+                order.give_up_bodies(&mut lane.batch);
+                lane.deliver(&order).await;
                 result
             }
             Err(error) => Err(Violation::Order(error)),
         },
         _closed = task.connection.quinn.closed() => Ok(()),
     };
-    task.connection.lane_ended();
+    task.connection.lane_ended(lane);
     result
 }
 
@@ -79,14 +80,14 @@ impl<'a> Lane<'a> {
     }
 
     async fn read(
-        mut self,
+        &mut self,
         order: &mut LaneOrder,
         mut stream: RecvStream,
     ) -> Result<(), Violation> {
         let held_bytes_max = self.task.endpoint.config.held_bytes_max as usize;
         let mut decoder = FrameDecoder::new(self.task.endpoint.config.frame_limits());
         let mut chunks: [Bytes; CHUNKS] = Default::default();
-        let mut is_open = true;
+        let (mut is_open, mut is_lost) = (true, false);
         while is_open || order.is_waiting() {
             tokio::select! {
                 biased;
@@ -95,16 +96,21 @@ impl<'a> Lane<'a> {
                     order.body_arrived(number, body, &mut self.batch)?;
                 }
                 read = stream.read_chunks(&mut chunks),
-                    if is_open && order.held_bytes() <= held_bytes_max =>
+                    if is_open && (is_lost || order.held_bytes() <= held_bytes_max) =>
                 {
                     match read {
                         Ok(Some(count)) => self.take(order, &mut decoder, &mut chunks, count).await?,
                         Ok(None) if decoder.is_mid_message() => return Err(Violation::Cut),
                         Ok(None) => is_open = false,
+                        Err(ReadError::Reset(_)) => return Err(Violation::Cut),
                         Err(_lost) => return Ok(()),
                     }
                 }
-                _closed = self.task.connection.quinn.closed() => return Ok(()),
+                // What QUIC has received is still read: less is lost.
+                _closed = self.task.connection.quinn.closed(), if !is_lost => is_lost = true,
+            }
+            if is_lost {
+                order.give_up_bodies(&mut self.batch);
             }
             self.deliver(order).await;
         }
@@ -155,12 +161,20 @@ async fn read_bodies(
     let room = Arc::new(Semaphore::new(task.endpoint.config.detached_bytes_max as usize));
     let mut early = BTreeMap::new();
     while let Some(awaited) = announced.recv().await {
+        if let Some((&number, _)) = early.range(..awaited.number).next() {
+            return stray(&task, number);
+        }
         let stream = loop {
             if let Some(stream) = early.remove(&awaited.number) {
                 break stream;
             }
             tokio::select! {
+                biased;
                 next = streams.recv() => match next {
+                    // Heads come in the order of their numbers: nothing below is announced later.
+                    Some((number, _)) if number < awaited.number || early.contains_key(&number) => {
+                        return stray(&task, number);
+                    }
                     Some((number, stream)) => drop(early.insert(number, stream)),
                     None => return,
                 },
@@ -168,6 +182,7 @@ async fn read_bodies(
             }
         };
         let permit = tokio::select! {
+            biased;
             granted = Arc::clone(&room).acquire_many_owned(awaited.bytes) => granted,
             _closed = task.connection.quinn.closed() => return,
         };
@@ -185,6 +200,10 @@ async fn read_bodies(
     }
 }
 
+fn stray(task: &Task, number: u64) {
+    task.connection.violated(Violation::Order(OrderError::StrayBody { number }));
+}
+
 /// `None` when the connection was lost.
 async fn read_body(
     mut stream: RecvStream,
@@ -199,6 +218,7 @@ async fn read_body(
             Ok(Some(chunk)) => body.extend_from_slice(&chunk.bytes),
             Ok(None) if body.len() == length => return Ok(Some(body.freeze())),
             Ok(None) => return Err(wrong_length),
+            Err(ReadError::Reset(_)) => return Err(Violation::Cut),
             Err(_lost) => return Ok(None),
         }
     }

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quinn::{SendStream, VarInt};
+use quinn::{SendStream, VarInt, WriteError};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::queue::{Batch, Detached};
 use crate::config::BODIES_IN_FLIGHT;
 use crate::connection::{Phase, Task};
+use crate::error::Violation;
 use crate::wire::StreamOpening;
 
 /// Bodies whose heads are written and that wait for a stream. Bytes bound them first.
@@ -19,6 +20,7 @@ const BODIES_WAITING_MAX: usize = 1024;
 pub(crate) async fn run(task: Task, lane: u8) {
     let Some(out) = task.link.shared.out_lanes.get(usize::from(lane)) else { return };
     tokio::select! {
+        biased;
         _turn = out.turn.lock() => {
             let (bodies, waiting) = mpsc::channel(BODIES_WAITING_MAX);
             let first = out.queue.next_number();
@@ -65,7 +67,12 @@ async fn write_lane(
                     }
                 }
             }
-            Err((batch, written)) => return Some(out.queue.put_back(batch, written)),
+            Err((batch, written, error)) => {
+                if let WriteError::Stopped(_) = error {
+                    task.connection.violated(Violation::Cut);
+                }
+                return Some(out.queue.put_back(batch, written));
+            }
         }
         if *task.connection.phase.borrow() == Phase::Retiring {
             break;
@@ -76,8 +83,10 @@ async fn write_lane(
     Some(end)
 }
 
+/// The control lane goes before all others. Lanes and bodies take turns, packet by packet: with
+/// lanes first, a busy lane would starve the bodies that its own messages wait for.
 fn lane_priority(lane: u8) -> i32 {
-    if lane == 0 { 2 } else { 1 }
+    if lane == 0 { 1 } else { 0 }
 }
 
 async fn open(task: &Task, opening: StreamOpening, priority: i32) -> Option<SendStream> {
@@ -87,11 +96,11 @@ async fn open(task: &Task, opening: StreamOpening, priority: i32) -> Option<Send
     Some(stream)
 }
 
-/// Writes a batch whole. On failure gives it back, with how many of its bytes were taken.
+/// Writes a batch whole. On failure gives it back, with how many of its bytes were taken, and why.
 async fn write_batch(
     stream: &mut SendStream,
     mut batch: Batch,
-) -> Result<VecDeque<Detached>, (Batch, usize)> {
+) -> Result<VecDeque<Detached>, (Batch, usize, WriteError)> {
     let whole = batch.segments.clone();
     let (mut written, mut done) = (0, 0);
     while let Some(rest) = batch.segments.get_mut(done..).filter(|rest| !rest.is_empty()) {
@@ -100,9 +109,9 @@ async fn write_batch(
                 written += progress.bytes;
                 done += progress.chunks;
             }
-            Err(_lost) => {
+            Err(error) => {
                 batch.segments = whole;
-                return Err((batch, written));
+                return Err((batch, written, error));
             }
         }
     }

@@ -19,7 +19,7 @@ use vioduct_certs::refusal::Refusal;
 use super::machine::{ConnId, Effect, Input, LinkMachine, PeerRun};
 use super::{Link, LinkState};
 use crate::clock::{Instant, Timer};
-use crate::connection::handshake::{self, Offer};
+use crate::connection::handshake::{self, Offer, OwnRun};
 use crate::connection::{self, CloseCode, Connection, Established, Phase};
 use crate::endpoint::EndpointShared;
 use crate::error::DialError;
@@ -100,10 +100,8 @@ impl Driver {
         loop {
             timer.arm(self.deadline());
             tokio::select! {
-                input = inputs.recv() => match input {
-                    Some(input) => self.take(input),
-                    None => break,
-                },
+                // A set order, so that a seed decides everything; what is rare comes first.
+                biased;
                 Ok(()) = credentials.changed() => {
                     let new_serial = credentials.borrow_and_update().serial();
                     let is_rotated = std::mem::replace(&mut serial, new_serial) != serial;
@@ -113,6 +111,10 @@ impl Driver {
                     }
                 },
                 () = timer.expired() => self.tick(),
+                input = inputs.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => break,
+                },
             }
             if !self.closed.is_empty() && self.slots.is_empty() {
                 break;
@@ -199,9 +201,13 @@ impl Driver {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { conn, generation } => self.dial(conn, generation),
+            Effect::Dial { conn, generation, live } => {
+                self.dial(conn, self.own_run(generation, live));
+            }
             Effect::AbandonDial { conn } => drop(self.slots.remove(&conn)),
-            Effect::Welcome { conn, generation: _ } => self.welcome(conn),
+            Effect::Welcome { conn, generation, live } => {
+                self.welcome(conn, self.own_run(generation, live));
+            }
             Effect::Reject { conn, rejection } => self.reject(conn, rejection),
             Effect::Adopt { conn, generation } => self.adopt(conn, generation),
             Effect::Retire { conn } => self.retire(conn),
@@ -211,12 +217,16 @@ impl Driver {
         }
     }
 
-    fn dial(&mut self, conn: ConnId, generation: u64) {
+    fn own_run(&self, generation: u64, live: u64) -> OwnRun {
+        OwnRun { instance: self.instance, generation, live }
+    }
+
+    fn dial(&mut self, conn: ConnId, run: OwnRun) {
         let addr = self.addr.or_else(|| self.link.addr());
         let (abandon, abandoned) = oneshot::channel::<()>();
         self.slots.insert(conn, Slot::Dialling { _abandon: abandon });
         let (endpoint, link) = (Arc::clone(&self.endpoint), self.link.clone());
-        let hello = handshake::own_hello(&endpoint, self.instance, generation);
+        let hello = handshake::own_hello(&endpoint, run);
         self.endpoint.spawn(async move {
             let result = match addr {
                 None => Err(DialError::Superseded),
@@ -224,6 +234,7 @@ impl Driver {
                     let bound = endpoint.config.handshake_timeout;
                     let dial = handshake::dial(&endpoint, link.peer(), addr, hello);
                     tokio::select! {
+                        biased;
                         done = endpoint.clock.within(bound, dial) => {
                             done.unwrap_or(Err(DialError::TimedOut { addr }))
                         }
@@ -242,8 +253,9 @@ impl Driver {
             Ok(established) => {
                 let incarnation = established.info.incarnation;
                 let run = PeerRun { incarnation, instance: established.instance };
+                let live = established.live;
                 self.slots.insert(conn, Slot::Ready(Box::new(established)));
-                self.step(Input::Welcomed { conn, run });
+                self.step(Input::Welcomed { conn, run, live });
             }
             Err(error) => {
                 self.slots.remove(&conn);
@@ -264,21 +276,21 @@ impl Driver {
     fn offered(&mut self, offer: Box<Offer>) {
         let conn = self.machine.name_connection();
         let run = PeerRun { incarnation: offer.hello.incarnation, instance: offer.hello.instance };
-        let generation = offer.hello.generation;
+        let (generation, live) = (offer.hello.generation, offer.hello.live);
         self.slots.insert(conn, Slot::Offered(offer));
-        self.step(Input::Offered { conn, run, generation });
+        self.step(Input::Offered { conn, run, generation, live });
     }
 
-    fn welcome(&mut self, conn: ConnId) {
+    fn welcome(&mut self, conn: ConnId, run: OwnRun) {
         let (abandon, abandoned) = oneshot::channel::<()>();
         let slot = self.slots.insert(conn, Slot::Welcomed { _abandon: abandon });
         let Some(Slot::Offered(offer)) = slot else { return };
         let (endpoint, link) = (Arc::clone(&self.endpoint), self.link.clone());
-        let instance = self.instance;
         self.endpoint.spawn(async move {
             let bound = endpoint.config.handshake_timeout;
-            let welcome = handshake::welcome(&endpoint, *offer, instance);
+            let welcome = handshake::welcome(&endpoint, *offer, run);
             let established = tokio::select! {
+                biased;
                 done = endpoint.clock.within(bound, welcome) => done.flatten(),
                 _given_up = abandoned => None,
             };
@@ -339,7 +351,9 @@ impl Driver {
         let left = ends.as_secs().saturating_sub(self.endpoint.wall_now().as_secs());
         let left = Duration::from_secs(left);
         let now = self.endpoint.clock.now();
-        Some((now.after((left * 3 / 4).max(REPLACE_MIN)), now.after(left)))
+        // The last second still counts, and the clock was rounded down.
+        let cut = left + Duration::from_secs(2);
+        Some((now.after((left * 3 / 4).max(REPLACE_MIN)), now.after(cut)))
     }
 
     fn retire(&mut self, conn: ConnId) {
@@ -354,7 +368,8 @@ impl Driver {
     fn drop_connection(&mut self, conn: ConnId) {
         match self.slots.remove(&conn) {
             Some(Slot::Live(connection)) => {
-                connection.cut(CloseCode::Restarted, DownReason::Reset);
+                let reason = connection.cut(CloseCode::Dropped, DownReason::Reset);
+                self.went_down(conn, reason);
                 // It stays until its supervisor has reported it.
                 self.slots.insert(conn, Slot::Live(connection));
             }
@@ -368,33 +383,32 @@ impl Driver {
     fn lost(&mut self, conn: ConnId, reason: DownReason, doubtful: Vec<(u8, Range<u64>)>) {
         self.slots.remove(&conn);
         self.report(doubtful, Fate::MaybeDelivered);
-        let was_current =
-            self.link.shared.current().is_some_and(|connection| connection.id == conn);
-        if was_current {
-            self.link.shared.set_current(None);
-            self.link.shared.state.send_if_modified(|state| {
-                let is_up = matches!(state, LinkState::Up(_));
-                if is_up {
-                    *state = LinkState::Connecting;
-                }
-                is_up
-            });
-            self.expiry = None;
-            tracing::info!(peer = %self.link.peer(), reason = reason.label(), %reason, "link down");
-            self.tell(LinkEvent::Down { reason });
-        }
+        self.went_down(conn, reason);
         self.step(Input::Lost { conn });
+    }
+
+    /// Nothing carries the link any more, if this connection did.
+    fn went_down(&mut self, conn: ConnId, reason: DownReason) {
+        if self.link.shared.current().is_none_or(|connection| connection.id != conn) {
+            return;
+        }
+        self.link.shared.set_current(None);
+        self.link.shared.state.send_if_modified(|state| {
+            let is_up = matches!(state, LinkState::Up(_));
+            if is_up {
+                *state = LinkState::Connecting;
+            }
+            is_up
+        });
+        self.expiry = None;
+        tracing::info!(peer = %self.link.peer(), reason = reason.label(), %reason, "link down");
+        self.tell(LinkEvent::Down { reason });
     }
 
     fn peer_restarted(&self) {
         let dropped = self.link.shared.discard();
         self.report(dropped, Fate::NotDelivered);
         tracing::info!(peer = %self.link.peer(), "peer runs anew");
-        if self.link.shared.current().is_some() {
-            self.link.shared.set_current(None);
-            self.link.shared.state.send_replace(LinkState::Connecting);
-            self.tell(LinkEvent::Down { reason: DownReason::Reset });
-        }
         self.tell(LinkEvent::PeerRestarted);
     }
 

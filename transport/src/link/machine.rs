@@ -62,11 +62,11 @@ pub(crate) enum Input {
     /// The peer's address is not to be dialled any more.
     Unwanted,
     /// The answer to our dial: it may live.
-    Welcomed { conn: ConnId, run: PeerRun },
+    Welcomed { conn: ConnId, run: PeerRun, live: u64 },
     /// Our dial ended without a welcome.
     DialFailed { conn: ConnId, rejection: Option<Rejection> },
     /// The peer dialled and said hello.
-    Offered { conn: ConnId, run: PeerRun, generation: u64 },
+    Offered { conn: ConnId, run: PeerRun, generation: u64, live: u64 },
     /// The peer has adopted the connection that it offered.
     Started { conn: ConnId },
     /// A connection is gone.
@@ -83,37 +83,20 @@ pub(crate) enum Input {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    Dial {
-        conn: ConnId,
-        generation: u64,
-    },
+    /// `live` is the generation of the connection that carries the link; 0 without one.
+    Dial { conn: ConnId, generation: u64, live: u64 },
     /// Give up a dial that is still under way.
-    AbandonDial {
-        conn: ConnId,
-    },
+    AbandonDial { conn: ConnId },
     /// Answer an offer: it may live.
-    Welcome {
-        conn: ConnId,
-        generation: u64,
-    },
+    Welcome { conn: ConnId, generation: u64, live: u64 },
     /// Answer an offer: it may not.
-    Reject {
-        conn: ConnId,
-        rejection: Rejection,
-    },
+    Reject { conn: ConnId, rejection: Rejection },
     /// This connection now carries the link; if we dialled it, the peer is told.
-    Adopt {
-        conn: ConnId,
-        generation: u64,
-    },
+    Adopt { conn: ConnId, generation: u64 },
     /// Finish what was begun on this connection, then close it.
-    Retire {
-        conn: ConnId,
-    },
+    Retire { conn: ConnId },
     /// Close this connection at once.
-    Drop {
-        conn: ConnId,
-    },
+    Drop { conn: ConnId },
     /// The peer runs anew: what was queued for its old run is not for it.
     PeerRestarted,
     /// Nothing reached the peer for too long: give up what is queued.
@@ -126,11 +109,23 @@ struct Pending {
     generation: u64,
 }
 
+/// The connection that carries the link.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    conn: ConnId,
+    generation: u64,
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Attempt {
     None,
     Dial(Pending),
-    Offer { pending: Pending, until: Instant },
+    /// `live` is what carries the link in the peer's eyes.
+    Offer {
+        pending: Pending,
+        live: u64,
+        until: Instant,
+    },
 }
 
 #[derive(Debug)]
@@ -142,7 +137,7 @@ pub(crate) struct LinkMachine {
     rng: StdRng,
     run: Option<PeerRun>,
     generation: u64,
-    current: Option<ConnId>,
+    current: Option<Current>,
     attempt: Attempt,
     /// Dial again once the attempt under way is over: it may have used old credentials.
     replace_after: bool,
@@ -197,16 +192,18 @@ impl LinkMachine {
 
     #[cfg(test)]
     pub(crate) fn current(&self) -> Option<ConnId> {
-        self.current
+        self.current.map(|current| current.conn)
     }
 
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Wanted => self.wanted(now),
             Input::Unwanted => self.unwanted(),
-            Input::Welcomed { conn, run } => self.welcomed(now, conn, run),
+            Input::Welcomed { conn, run, live } => self.welcomed(now, conn, run, live),
             Input::DialFailed { conn, rejection } => self.dial_failed(now, conn, rejection),
-            Input::Offered { conn, run, generation } => self.offered(now, conn, run, generation),
+            Input::Offered { conn, run, generation, live } => {
+                self.offered(now, Pending { conn, generation }, run, live);
+            }
             Input::Started { conn } => self.started(conn),
             Input::Lost { conn } => self.lost(now, conn),
             Input::Replace => self.replace(),
@@ -253,19 +250,32 @@ impl LinkMachine {
         }
         self.retry_at = None;
         let conn = self.name_connection();
-        let generation = self.generation + 1;
+        // A peer may have claimed the last one; its next run starts anew.
+        let generation = self.generation.saturating_add(1);
         self.attempt = Attempt::Dial(Pending { conn, generation });
-        self.effects.push_back(Effect::Dial { conn, generation });
+        let live = self.live();
+        self.effects.push_back(Effect::Dial { conn, generation, live });
     }
 
+    fn abandon_attempt(&mut self) {
+        match std::mem::replace(&mut self.attempt, Attempt::None) {
+            Attempt::None => {}
+            Attempt::Dial(dial) => self.effects.push_back(Effect::AbandonDial { conn: dial.conn }),
+            Attempt::Offer { pending, .. } => {
+                self.effects.push_back(Effect::Drop { conn: pending.conn });
+            }
+        }
+    }
+
+    /// Times the next dial: of a wanted link, or of one whose connection is to be replaced.
     fn retry_later(&mut self, now: Instant) {
-        if self.wanted && !self.closing {
+        if (self.wanted || self.current.is_some()) && !self.closing {
             let wait = self.backoff.after_failure(&mut self.rng);
             self.retry_at = Some(now.after(wait));
         }
     }
 
-    fn welcomed(&mut self, now: Instant, conn: ConnId, run: PeerRun) {
+    fn welcomed(&mut self, now: Instant, conn: ConnId, run: PeerRun, live: u64) {
         let dial = match self.attempt {
             Attempt::Dial(dial) if dial.conn == conn => dial,
             Attempt::None | Attempt::Dial(_) | Attempt::Offer { .. } => {
@@ -276,7 +286,7 @@ impl LinkMachine {
         self.attempt = Attempt::None;
         let fits = dial.generation > self.generation && self.admit_run(run).is_ok();
         if fits {
-            self.adopt(conn, dial.generation);
+            self.adopt(dial, live);
         } else {
             self.effects.push_back(Effect::Drop { conn });
             self.retry_later(now);
@@ -294,22 +304,18 @@ impl LinkMachine {
         self.retry_later(now);
     }
 
-    fn offered(&mut self, now: Instant, conn: ConnId, run: PeerRun, generation: u64) {
+    fn offered(&mut self, now: Instant, pending: Pending, run: PeerRun, live: u64) {
+        let Pending { conn, generation } = pending;
         if let Err(rejection) = self.judge_offer(run, generation) {
             self.effects.push_back(Effect::Reject { conn, rejection });
             return;
         }
-        match self.attempt {
-            Attempt::None => {}
-            Attempt::Dial(dial) => self.effects.push_back(Effect::AbandonDial { conn: dial.conn }),
-            Attempt::Offer { pending, .. } => {
-                self.effects.push_back(Effect::Drop { conn: pending.conn });
-            }
-        }
+        self.abandon_attempt();
         let until = now.after(self.timing.start_timeout);
-        self.attempt = Attempt::Offer { pending: Pending { conn, generation }, until };
+        self.attempt = Attempt::Offer { pending, live, until };
         self.retry_at = None;
-        self.effects.push_back(Effect::Welcome { conn, generation });
+        let own_live = self.live();
+        self.effects.push_back(Effect::Welcome { conn, generation, live: own_live });
     }
 
     fn judge_offer(&mut self, run: PeerRun, generation: u64) -> Result<(), Rejection> {
@@ -323,7 +329,9 @@ impl LinkMachine {
         }
         match self.attempt {
             Attempt::Dial(_) if self.is_lower => Err(Rejection::Duplicate),
-            Attempt::None | Attempt::Dial(_) | Attempt::Offer { .. } => Ok(()),
+            // The peer may already send on the one that it has not started yet.
+            Attempt::Offer { .. } => Err(Rejection::Duplicate),
+            Attempt::None | Attempt::Dial(_) => Ok(()),
         }
     }
 
@@ -347,7 +355,10 @@ impl LinkMachine {
         }
         self.run = Some(run);
         self.generation = 0;
-        if let Some(conn) = self.current.take() {
+        if let Attempt::Offer { .. } = self.attempt {
+            self.abandon_attempt();
+        }
+        if let Some(Current { conn, .. }) = self.current.take() {
             self.effects.push_back(Effect::Drop { conn });
         }
         self.effects.push_back(Effect::PeerRestarted);
@@ -356,20 +367,32 @@ impl LinkMachine {
 
     fn started(&mut self, conn: ConnId) {
         match self.attempt {
-            Attempt::Offer { pending, .. } if pending.conn == conn => {
+            Attempt::Offer { pending, live, .. } if pending.conn == conn => {
                 self.attempt = Attempt::None;
-                self.adopt(conn, pending.generation);
+                self.adopt(pending, live);
             }
             // A late start of an offer that was given up.
             Attempt::None | Attempt::Dial(_) | Attempt::Offer { .. } => {}
         }
     }
 
-    fn adopt(&mut self, conn: ConnId, generation: u64) {
+    fn live(&self) -> u64 {
+        self.current.map_or(0, |current| current.generation)
+    }
+
+    /// `live` is what carried the link in the peer's eyes: if that is not our connection, the peer
+    /// has lost it, and nothing more comes on it.
+    fn adopt(&mut self, Pending { conn, generation }: Pending, live: u64) {
         debug_assert!(generation > self.generation, "generations rise");
         self.generation = generation;
-        if let Some(old) = self.current.replace(conn) {
-            self.effects.push_back(Effect::Retire { conn: old });
+        if let Some(old) = self.current.replace(Current { conn, generation }) {
+            let conn = old.conn;
+            let is_shared = old.generation == live;
+            self.effects.push_back(if is_shared {
+                Effect::Retire { conn }
+            } else {
+                Effect::Drop { conn }
+            });
         }
         self.effects.push_back(Effect::Adopt { conn, generation });
         self.backoff.reset();
@@ -381,7 +404,7 @@ impl LinkMachine {
     }
 
     fn lost(&mut self, now: Instant, conn: ConnId) {
-        if self.current == Some(conn) {
+        if self.current.is_some_and(|current| current.conn == conn) {
             self.current = None;
             self.give_up_at = Some(now.after(self.timing.unreachable_after));
             if matches!(self.attempt, Attempt::None) {
@@ -407,14 +430,8 @@ impl LinkMachine {
     }
 
     fn evict(&mut self, now: Instant) {
-        match std::mem::replace(&mut self.attempt, Attempt::None) {
-            Attempt::None => {}
-            Attempt::Dial(dial) => self.effects.push_back(Effect::AbandonDial { conn: dial.conn }),
-            Attempt::Offer { pending, .. } => {
-                self.effects.push_back(Effect::Drop { conn: pending.conn });
-            }
-        }
-        if let Some(conn) = self.current.take() {
+        self.abandon_attempt();
+        if let Some(Current { conn, .. }) = self.current.take() {
             self.effects.push_back(Effect::Drop { conn });
         }
         self.give_up_at = None;
@@ -426,14 +443,8 @@ impl LinkMachine {
         self.closing = true;
         self.retry_at = None;
         self.give_up_at = None;
-        match std::mem::replace(&mut self.attempt, Attempt::None) {
-            Attempt::None => {}
-            Attempt::Dial(dial) => self.effects.push_back(Effect::AbandonDial { conn: dial.conn }),
-            Attempt::Offer { pending, .. } => {
-                self.effects.push_back(Effect::Drop { conn: pending.conn });
-            }
-        }
-        if let Some(conn) = self.current {
+        self.abandon_attempt();
+        if let Some(Current { conn, .. }) = self.current {
             self.effects.push_back(Effect::Retire { conn });
         } else {
             self.effects.push_back(Effect::GiveUp);
@@ -441,7 +452,7 @@ impl LinkMachine {
     }
 
     fn tick(&mut self, now: Instant) {
-        if let Attempt::Offer { pending, until } = self.attempt
+        if let Attempt::Offer { pending, until, .. } = self.attempt
             && until <= now
         {
             self.attempt = Attempt::None;

@@ -28,9 +28,12 @@ fn at(millis: u64) -> Instant {
 fn up() -> LinkMachine {
     let mut machine = LinkMachine::new(true, TIMING, 1);
     let conn = ConnId(1);
-    assert_eq!(effects(&mut machine, at(0), Input::Wanted), [Effect::Dial { conn, generation: 1 }]);
     assert_eq!(
-        effects(&mut machine, at(1), Input::Welcomed { conn, run: run(1) }),
+        effects(&mut machine, at(0), Input::Wanted),
+        [Effect::Dial { conn, generation: 1, live: 0 }]
+    );
+    assert_eq!(
+        effects(&mut machine, at(1), Input::Welcomed { conn, run: run(1), live: 0 }),
         [Effect::Adopt { conn, generation: 1 }]
     );
     machine
@@ -44,7 +47,7 @@ fn a_lost_connection_is_dialled_again_above_its_generation() {
     assert!(due <= at(2).after(TIMING.backoff_min));
     assert_eq!(
         effects(&mut machine, due, Input::Tick),
-        [Effect::Dial { conn: ConnId(2), generation: 2 }]
+        [Effect::Dial { conn: ConnId(2), generation: 2, live: 0 }]
     );
 }
 
@@ -54,13 +57,65 @@ fn a_replacement_retires_the_old_connection_only_once_it_is_up() {
     let conn = ConnId(2);
     assert_eq!(
         effects(&mut machine, at(2), Input::Replace),
-        [Effect::Dial { conn, generation: 2 }]
+        [Effect::Dial { conn, generation: 2, live: 1 }]
     );
     assert_eq!(machine.current(), Some(ConnId(1)));
     assert_eq!(
-        effects(&mut machine, at(3), Input::Welcomed { conn, run: run(1) }),
+        effects(&mut machine, at(3), Input::Welcomed { conn, run: run(1), live: 1 }),
         [Effect::Retire { conn: ConnId(1) }, Effect::Adopt { conn, generation: 2 }]
     );
+}
+
+#[test]
+fn a_connection_that_the_peer_has_lost_is_dropped_and_not_drained() {
+    let mut machine = LinkMachine::new(true, TIMING, 1);
+    let first = machine.name_connection();
+    let offered = Input::Offered { conn: first, run: run(1), generation: 1, live: 0 };
+    effects(&mut machine, at(0), offered);
+    effects(&mut machine, at(1), Input::Started { conn: first });
+    let conn = machine.name_connection();
+    let offered = Input::Offered { conn, run: run(1), generation: 2, live: 0 };
+    effects(&mut machine, at(2), offered);
+    assert_eq!(
+        effects(&mut machine, at(3), Input::Started { conn }),
+        [Effect::Drop { conn: first }, Effect::Adopt { conn, generation: 2 }]
+    );
+}
+
+#[test]
+fn an_offer_that_the_peer_may_already_use_is_not_displaced_by_the_next_one() {
+    let mut machine = LinkMachine::new(true, TIMING, 1);
+    let first = machine.name_connection();
+    effects(
+        &mut machine,
+        at(0),
+        Input::Offered { conn: first, run: run(1), generation: 1, live: 0 },
+    );
+    let second = machine.name_connection();
+    let offered = Input::Offered { conn: second, run: run(1), generation: 2, live: 0 };
+    assert_eq!(
+        effects(&mut machine, at(1), offered),
+        [Effect::Reject { conn: second, rejection: Rejection::Duplicate }]
+    );
+    assert_eq!(
+        effects(&mut machine, at(2), Input::Started { conn: first }),
+        [Effect::Adopt { conn: first, generation: 1 }]
+    );
+}
+
+#[test]
+fn a_replacement_that_fails_is_tried_again_even_when_the_peer_dialled_first() {
+    let mut machine = LinkMachine::new(true, TIMING, 1);
+    let conn = machine.name_connection();
+    effects(&mut machine, at(0), Input::Offered { conn, run: run(1), generation: 1, live: 0 });
+    effects(&mut machine, at(1), Input::Started { conn });
+    let dial = Effect::Dial { conn: ConnId(2), generation: 2, live: 1 };
+    assert_eq!(effects(&mut machine, at(2), Input::Replace), [dial]);
+    let failed = Input::DialFailed { conn: ConnId(2), rejection: Some(Rejection::Duplicate) };
+    assert_eq!(effects(&mut machine, at(3), failed), []);
+    let due = machine.deadline().expect("a retry is timed");
+    let dial = Effect::Dial { conn: ConnId(3), generation: 2, live: 1 };
+    assert_eq!(effects(&mut machine, due, Input::Tick), [dial]);
 }
 
 #[test]
@@ -71,14 +126,14 @@ fn the_dial_of_the_lower_name_lives() {
             false,
             vec![
                 Effect::AbandonDial { conn: ConnId(1) },
-                Effect::Welcome { conn: ConnId(2), generation: 1 },
+                Effect::Welcome { conn: ConnId(2), generation: 1, live: 0 },
             ],
         ),
     ] {
         let mut machine = LinkMachine::new(is_lower, TIMING, 1);
         effects(&mut machine, at(0), Input::Wanted);
         let conn = machine.name_connection();
-        let offered = Input::Offered { conn, run: run(1), generation: 1 };
+        let offered = Input::Offered { conn, run: run(1), generation: 1, live: 0 };
         assert_eq!(effects(&mut machine, at(1), offered), expected);
     }
 }
@@ -87,12 +142,12 @@ fn the_dial_of_the_lower_name_lives() {
 fn an_older_run_is_turned_away_and_a_newer_one_displaces_the_old() {
     let mut machine = LinkMachine::new(true, TIMING, 1);
     let conn = machine.name_connection();
-    effects(&mut machine, at(0), Input::Offered { conn, run: run(5), generation: 1 });
+    effects(&mut machine, at(0), Input::Offered { conn, run: run(5), generation: 1, live: 0 });
     effects(&mut machine, at(1), Input::Started { conn });
     let mut offer = |incarnation, instance| {
         let conn = machine.name_connection();
         let run = PeerRun { incarnation, instance };
-        effects(&mut machine, at(2), Input::Offered { conn, run, generation: 9 })
+        effects(&mut machine, at(2), Input::Offered { conn, run, generation: 9, live: 0 })
     };
     let stale = Rejection::StaleIncarnation { dialling: 4, known: 5 };
     assert_eq!(offer(4, 400), [Effect::Reject { conn: ConnId(2), rejection: stale }]);
@@ -103,7 +158,7 @@ fn an_older_run_is_turned_away_and_a_newer_one_displaces_the_old() {
         [
             Effect::Drop { conn: ConnId(1) },
             Effect::PeerRestarted,
-            Effect::Welcome { conn: ConnId(4), generation: 9 },
+            Effect::Welcome { conn: ConnId(4), generation: 9, live: 0 },
         ]
     );
 }
@@ -145,7 +200,7 @@ fn a_closing_link_retires_its_connection_and_takes_no_other() {
     let mut machine = up();
     assert_eq!(effects(&mut machine, at(2), Input::Close), [Effect::Retire { conn: ConnId(1) }]);
     let conn = machine.name_connection();
-    let offered = Input::Offered { conn, run: run(1), generation: 7 };
+    let offered = Input::Offered { conn, run: run(1), generation: 7, live: 0 };
     assert_eq!(
         effects(&mut machine, at(3), offered),
         [Effect::Reject { conn, rejection: Rejection::Closing }]
@@ -169,6 +224,8 @@ struct Wire {
     dialler: usize,
     generation: u64,
     names: [Option<ConnId>; 2],
+    /// What carried the link in each side's eyes when it spoke.
+    lives: [u64; 2],
     is_broken: bool,
 }
 
@@ -215,16 +272,19 @@ impl World {
     fn perform(&mut self, side: usize, effect: Effect) {
         let other = 1 - side;
         match effect {
-            Effect::Dial { conn, generation } => {
+            Effect::Dial { conn, generation, live } => {
                 let mut names = [None, None];
                 names[side] = Some(conn);
-                let wire = Wire { dialler: side, generation, names, is_broken: false };
+                let mut lives = [0, 0];
+                lives[side] = live;
+                let wire = Wire { dialler: side, generation, names, lives, is_broken: false };
                 self.connections.push(wire);
                 self.on_the_way.push((self.connections.len() - 1, Notice::Hello));
             }
-            Effect::Welcome { conn, generation } => {
+            Effect::Welcome { conn, generation, live } => {
                 let wire = self.wire(side, conn);
                 assert_eq!(self.connections[wire].generation, generation);
+                self.connections[wire].lives[side] = live;
                 self.on_the_way.push((wire, Notice::Welcome));
             }
             Effect::Reject { conn, rejection } => {
@@ -261,7 +321,7 @@ impl World {
             return;
         }
         let (wire, notice) = self.on_the_way.remove(pick % self.on_the_way.len());
-        let Wire { dialler, generation, names, is_broken } = self.connections[wire];
+        let Wire { dialler, generation, names, lives, is_broken } = self.connections[wire];
         let acceptor = 1 - dialler;
         match notice {
             Notice::Gone => self.tell_gone(wire),
@@ -269,12 +329,13 @@ impl World {
             Notice::Hello => {
                 let conn = self.machines[acceptor].name_connection();
                 self.connections[wire].names[acceptor] = Some(conn);
-                let run = self.runs[dialler];
-                self.give(acceptor, Input::Offered { conn, run, generation });
+                let (run, live) = (self.runs[dialler], lives[dialler]);
+                self.give(acceptor, Input::Offered { conn, run, generation, live });
             }
             Notice::Welcome => {
                 let conn = names[dialler].unwrap();
-                self.give(dialler, Input::Welcomed { conn, run: self.runs[acceptor] });
+                let (run, live) = (self.runs[acceptor], lives[acceptor]);
+                self.give(dialler, Input::Welcomed { conn, run, live });
             }
             Notice::Rejected(rejection) => {
                 self.connections[wire].is_broken = true;

@@ -99,6 +99,8 @@ pub struct Hello {
     pub instance: u64,
     /// Number of this connection between the two nodes; above every earlier one.
     pub generation: u64,
+    /// Generation of the connection that carries the link now, as this side sees it; 0 without one.
+    pub live: u64,
     /// Lanes that this side will open.
     pub lanes: u8,
     /// Longest message head that it sends or takes, bytes.
@@ -220,8 +222,8 @@ pub enum Rejection {
         /// The newest known.
         known: u64,
     },
-    /// The accepting side is dialling too, and its connection is the one that lives.
-    #[error("the accepting side's own dial is under way and goes first")]
+    /// Another connection of the pair is being made, dialled by either side. Dial again later.
+    #[error("another connection of this pair is being made and goes first")]
     Duplicate,
     /// The accepting side has as many peers as it takes.
     #[error("the accepting side already has its limit of {limit} peers")]
@@ -261,7 +263,8 @@ impl Hello {
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.versions.min.to_le_bytes());
         out.extend_from_slice(&self.versions.max.to_le_bytes());
-        for number in [self.capabilities, self.incarnation, self.instance, self.generation] {
+        let Self { capabilities, incarnation, instance, generation, live, .. } = *self;
+        for number in [capabilities, incarnation, instance, generation, live] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         out.push(self.lanes);
@@ -279,6 +282,7 @@ impl Hello {
             incarnation: reader.u64()?,
             instance: reader.u64()?,
             generation: reader.u64()?,
+            live: reader.u64()?,
             lanes: reader.u8()?,
             head_bytes_max: reader.u32()?,
             inline_body_bytes_max: reader.u32()?,

@@ -8,10 +8,11 @@ fn hello() -> Hello {
         incarnation: 4,
         instance: 5,
         generation: 6,
-        lanes: 7,
-        head_bytes_max: 8,
-        inline_body_bytes_max: 9,
-        body_bytes_max: 10,
+        live: 7,
+        lanes: 8,
+        head_bytes_max: 9,
+        inline_body_bytes_max: 10,
+        body_bytes_max: 11,
         cluster: "c".to_owned(),
         node: "n1".to_owned(),
     }
@@ -32,13 +33,13 @@ fn decode_answer(bytes: &[u8]) -> Result<Result<Welcome, Rejection>, WireError> 
 
 #[test]
 fn a_hello_has_these_bytes() {
-    let mut expected = b"VDCT\x01\x36\x00".to_vec();
+    let mut expected = b"VDCT\x01\x3e\x00".to_vec();
     expected.extend([1, 0, 2, 0]);
-    for number in 3_u64..=6 {
+    for number in 3_u64..=7 {
         expected.extend(number.to_le_bytes());
     }
-    expected.push(7);
-    for limit in 8_u32..=10 {
+    expected.push(8);
+    for limit in 9_u32..=11 {
         expected.extend(limit.to_le_bytes());
     }
     expected.extend([1, b'c', 2, b'n', b'1']);

@@ -1,5 +1,6 @@
 //! Nodes of a test cluster, in one process, over loopback.
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

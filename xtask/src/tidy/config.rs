@@ -57,11 +57,7 @@ impl Config {
 
     fn parse(text: &str) -> Result<Self, String> {
         let root: Table = text.parse().map_err(|error| format!("{error}"))?;
-        only(
-            &root,
-            "the file",
-            &["limits", "pure", "arrows", "modules", "code", "words"],
-        )?;
+        only(&root, "the file", &["limits", "pure", "arrows", "modules", "code", "words"])?;
         let limits = table(&root, "limits", &["file_lines", "line_columns"])?;
         let pure = table(&root, "pure", &["modules", "banned"])?;
         let arrows = table(&root, "arrows", &["layers", "standalone"])?;
@@ -72,10 +68,7 @@ impl Config {
                 file_lines: number(limits, "file_lines")?,
                 line_columns: number(limits, "line_columns")?,
             },
-            pure: Pure {
-                modules: strings(pure, "modules")?,
-                banned: strings(pure, "banned")?,
-            },
+            pure: Pure { modules: strings(pure, "modules")?, banned: strings(pure, "banned")? },
             arrows: Arrows {
                 layers: layers
                     .iter()
@@ -92,14 +85,9 @@ impl Config {
 
 fn bans(root: &Table, key: &str) -> Result<Vec<Ban>, String> {
     let read = |entry: &Value| {
-        let entry = entry
-            .as_table()
-            .ok_or_else(|| format!("`{key}` holds tables"))?;
+        let entry = entry.as_table().ok_or_else(|| format!("`{key}` holds tables"))?;
         only(entry, key, &["text", "mend"])?;
-        Ok(Ban {
-            text: string(entry, "text")?,
-            mend: string(entry, "mend")?,
-        })
+        Ok(Ban { text: string(entry, "text")?, mend: string(entry, "mend")? })
     };
     array(root, key)?.iter().map(read).collect()
 }
@@ -120,23 +108,17 @@ fn table<'t>(root: &'t Table, key: &str, known: &[&str]) -> Result<&'t Table, St
 
 fn array<'t>(table: &'t Table, key: &str) -> Result<&'t [Value], String> {
     let found = table.get(key).and_then(Value::as_array);
-    found
-        .map(Vec::as_slice)
-        .ok_or_else(|| format!("no list `{key}`"))
+    found.map(Vec::as_slice).ok_or_else(|| format!("no list `{key}`"))
 }
 
 fn number(table: &Table, key: &str) -> Result<usize, String> {
     let found = table.get(key).and_then(Value::as_integer);
-    found
-        .and_then(|n| usize::try_from(n).ok())
-        .ok_or_else(|| format!("no number `{key}`"))
+    found.and_then(|n| usize::try_from(n).ok()).ok_or_else(|| format!("no number `{key}`"))
 }
 
 fn string(table: &Table, key: &str) -> Result<String, String> {
     let found = table.get(key).and_then(Value::as_str);
-    found
-        .map(str::to_owned)
-        .ok_or_else(|| format!("no text `{key}`"))
+    found.map(str::to_owned).ok_or_else(|| format!("no text `{key}`"))
 }
 
 fn strings(table: &Table, key: &str) -> Result<Vec<String>, String> {
@@ -145,10 +127,7 @@ fn strings(table: &Table, key: &str) -> Result<Vec<String>, String> {
 
 fn texts(key: &str, values: &[Value]) -> Result<Vec<String>, String> {
     let read = |value: &Value| value.as_str().map(str::to_owned);
-    values
-        .iter()
-        .map(|value| read(value).ok_or_else(|| format!("`{key}` holds texts")))
-        .collect()
+    values.iter().map(|value| read(value).ok_or_else(|| format!("`{key}` holds texts"))).collect()
 }
 
 #[cfg(test)]

@@ -45,9 +45,7 @@ impl Fixture {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("vioduct-tidy-{}-{number}", process::id());
-        let fixture = Self {
-            root: std::env::temp_dir().join(name),
-        };
+        let fixture = Self { root: std::env::temp_dir().join(name) };
         fixture
             .with("tidy.toml", TIDY)
             .with("Cargo.toml", WORKSPACE)
@@ -74,11 +72,8 @@ impl Fixture {
     /// What tidy finds, as it is printed.
     #[track_caller]
     pub(super) fn check(&self, expected: &[&str]) {
-        let found: Vec<String> = super::inspect(&self.root)
-            .unwrap()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let found: Vec<String> =
+            super::inspect(&self.root).unwrap().iter().map(ToString::to_string).collect();
         assert_eq!(found, expected);
     }
 }

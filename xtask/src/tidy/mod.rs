@@ -32,13 +32,7 @@ struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            path,
-            line,
-            rule,
-            message,
-            mend,
-        } = self;
+        let Self { path, line, rule, message, mend } = self;
         write!(f, "{path}:{line}: {rule}: {message} ({mend})")
     }
 }

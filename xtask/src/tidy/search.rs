@@ -9,15 +9,13 @@ pub(super) fn whole<'t>(text: &'t str, pattern: &'t str) -> impl Iterator<Item =
     };
     let guard_left = needle.starts_with(is_word);
     let guard_right = !open && needle.ends_with(is_word);
-    text.match_indices(needle)
-        .map(|(at, _)| at)
-        .filter(move |at| {
-            let before = text.get(..*at).unwrap_or_default();
-            let after = text.get(at + needle.len()..).unwrap_or_default();
-            let cut_left = guard_left && before.ends_with(is_word);
-            let cut_right = guard_right && after.starts_with(is_word);
-            !cut_left && !cut_right
-        })
+    text.match_indices(needle).map(|(at, _)| at).filter(move |at| {
+        let before = text.get(..*at).unwrap_or_default();
+        let after = text.get(at + needle.len()..).unwrap_or_default();
+        let cut_left = guard_left && before.ends_with(is_word);
+        let cut_right = guard_right && after.starts_with(is_word);
+        !cut_left && !cut_right
+    })
 }
 
 /// Letters, digits and the underscore.
@@ -27,11 +25,7 @@ pub(super) fn is_word(letter: char) -> bool {
 
 /// The line, counted from one, of a byte offset.
 pub(super) fn line_at(text: &str, offset: usize) -> usize {
-    1 + text
-        .bytes()
-        .take(offset)
-        .filter(|byte| *byte == b'\n')
-        .count()
+    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
 #[cfg(test)]
@@ -40,11 +34,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, pattern: &str, expected: &[usize]) {
-        assert_eq!(
-            whole(text, pattern).collect::<Vec<_>>(),
-            expected,
-            "{pattern} in {text}"
-        );
+        assert_eq!(whole(text, pattern).collect::<Vec<_>>(), expected, "{pattern} in {text}");
     }
 
     #[test]

@@ -25,10 +25,7 @@ enum Kind {
 
 impl Views {
     pub(super) fn of(text: &str) -> Self {
-        let mut views = Self {
-            code: String::new(),
-            comments: String::new(),
-        };
+        let mut views = Self { code: String::new(), comments: String::new() };
         let mut rest = text;
         let mut after_word = false;
         while !rest.is_empty() {
@@ -43,11 +40,7 @@ impl Views {
 
     fn push(&mut self, kind: Kind, span: &str) {
         let shown = |view| {
-            if view == kind {
-                span.to_owned()
-            } else {
-                blank(span)
-            }
+            if view == kind { span.to_owned() } else { blank(span) }
         };
         self.code.push_str(&shown(Kind::Code));
         self.comments.push_str(&shown(Kind::Comment));
@@ -123,30 +116,20 @@ fn character_len(rest: &str) -> Option<usize> {
     match letters.next()?.1 {
         '\\' => {
             letters.next()?;
-            letters
-                .find(|(_, letter)| *letter == '\'')
-                .map(|(at, _)| at + 1)
+            letters.find(|(_, letter)| *letter == '\'').map(|(at, _)| at + 1)
         }
-        _ => letters
-            .next()
-            .filter(|(_, letter)| *letter == '\'')
-            .map(|(at, _)| at + 1),
+        _ => letters.next().filter(|(_, letter)| *letter == '\'').map(|(at, _)| at + 1),
     }
 }
 
 fn raw_string_len(rest: &str) -> Option<usize> {
-    let head = ["r", "br", "cr"]
-        .into_iter()
-        .find_map(|prefix| rest.strip_prefix(prefix))?;
+    let head = ["r", "br", "cr"].into_iter().find_map(|prefix| rest.strip_prefix(prefix))?;
     let body = head.trim_start_matches('#');
     let hashes = head.len() - body.len();
     let close = format!("\"{}", "#".repeat(hashes));
     let text = body.strip_prefix('"')?;
     let open = rest.len() - text.len();
-    Some(
-        text.find(&close)
-            .map_or(rest.len(), |at| open + at + close.len()),
-    )
+    Some(text.find(&close).map_or(rest.len(), |at| open + at + close.len()))
 }
 
 #[cfg(test)]
@@ -180,10 +163,7 @@ mod tests {
 
     #[test]
     fn lifetimes_are_code() {
-        check(
-            "fn a<'b>(c: &'b str) { 'd: loop {} }",
-            "fn a<'b>(c: &'b str) { 'd: loop {} }",
-        );
+        check("fn a<'b>(c: &'b str) { 'd: loop {} }", "fn a<'b>(c: &'b str) { 'd: loop {} }");
     }
 
     #[test]

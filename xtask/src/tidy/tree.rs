@@ -60,26 +60,15 @@ impl Tree {
         list(root, &mut files)?;
         files.sort();
         let workspace = Manifest::read(root, &root.join("Cargo.toml"))?;
-        let mut tree = Self {
-            rust: Vec::new(),
-            prose: Vec::new(),
-            packages: Vec::new(),
-            workspace,
-        };
+        let mut tree =
+            Self { rust: Vec::new(), prose: Vec::new(), packages: Vec::new(), workspace };
         for file in &files {
             let path = relative(root, file);
             if path.ends_with(".rs") {
                 let text = read(file)?;
-                tree.rust.push(RustFile {
-                    path,
-                    views: Views::of(&text),
-                    text,
-                });
+                tree.rust.push(RustFile { path, views: Views::of(&text), text });
             } else if path.ends_with(".md") {
-                tree.prose.push(Prose {
-                    path,
-                    text: read(file)?,
-                });
+                tree.prose.push(Prose { path, text: read(file)? });
             } else if file.ends_with("Cargo.toml") {
                 let manifest = Manifest::read(root, file)?;
                 tree.packages.extend(tree.package(manifest));
@@ -92,45 +81,21 @@ impl Tree {
     pub(super) fn package_named<'t>(&'t self, key: &'t str) -> &'t str {
         let workspace = self.workspace.table.get("workspace");
         let shared = workspace.and_then(|table| table.get("dependencies")?.get(key));
-        shared
-            .and_then(|entry| entry.get("package")?.as_str())
-            .unwrap_or(key)
+        shared.and_then(|entry| entry.get("package")?.as_str()).unwrap_or(key)
     }
 
     fn package(&self, manifest: Manifest) -> Option<Package> {
-        let name = manifest
-            .table
-            .get("package")?
-            .get("name")?
-            .as_str()?
-            .to_owned();
-        let dir = manifest
-            .path
-            .strip_suffix("Cargo.toml")?
-            .trim_end_matches('/')
-            .to_owned();
-        let members = self
-            .workspace
-            .table
-            .get("workspace")
-            .and_then(|table| table.get("members"));
-        let members = members
-            .and_then(Value::as_array)
-            .map_or(&[][..], Vec::as_slice);
+        let name = manifest.table.get("package")?.get("name")?.as_str()?.to_owned();
+        let dir = manifest.path.strip_suffix("Cargo.toml")?.trim_end_matches('/').to_owned();
+        let members = self.workspace.table.get("workspace").and_then(|table| table.get("members"));
+        let members = members.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let is_member = members.iter().filter_map(Value::as_str).any(|member| {
             match member.strip_suffix("/*") {
-                Some(parent) => dir
-                    .rsplit_once('/')
-                    .is_some_and(|(above, _)| above == parent),
+                Some(parent) => dir.rsplit_once('/').is_some_and(|(above, _)| above == parent),
                 None => member == dir,
             }
         });
-        Some(Package {
-            name,
-            dir,
-            is_member,
-            manifest,
-        })
+        Some(Package { name, dir, is_member, manifest })
     }
 }
 
@@ -140,13 +105,8 @@ impl RustFile {
     pub(super) fn lines_before_tests(&self) -> usize {
         let lines: Vec<&str> = self.views.code.lines().collect();
         let opens_tests = |at: usize| {
-            let mut after = lines
-                .iter()
-                .skip(at + 1)
-                .skip_while(|line| line.starts_with("#["));
-            after
-                .next()
-                .is_some_and(|line| line.starts_with("mod ") && line.contains('{'))
+            let mut after = lines.iter().skip(at + 1).skip_while(|line| line.starts_with("#["));
+            after.next().is_some_and(|line| line.starts_with("mod ") && line.contains('{'))
         };
         let found = lines
             .iter()
@@ -160,11 +120,7 @@ impl Manifest {
     fn read(root: &Path, file: &Path) -> Result<Self, Failure> {
         let text = read(file)?;
         let table = text.parse().map_err(|error| Failure::file(file, error))?;
-        Ok(Self {
-            path: relative(root, file),
-            text,
-            table,
-        })
+        Ok(Self { path: relative(root, file), text, table })
     }
 
     /// The line on which `key` is set, or the first.
@@ -179,16 +135,13 @@ impl Manifest {
 
 /// Whether `path` is `prefix`, or stands below it.
 pub(super) fn is_under(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn list(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     for entry in fs::read_dir(dir).map_err(|error| Failure::file(dir, error))? {
         let entry = entry.map_err(|error| Failure::file(dir, error))?;
-        let kind = entry
-            .file_type()
-            .map_err(|error| Failure::file(&entry.path(), error))?;
+        let kind = entry.file_type().map_err(|error| Failure::file(&entry.path(), error))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if kind.is_file() {
@@ -206,8 +159,5 @@ fn read(file: &Path) -> Result<String, Failure> {
 
 fn relative(root: &Path, file: &Path) -> String {
     let path = file.strip_prefix(root).unwrap_or(file);
-    path.components()
-        .map(|part| part.as_os_str().to_string_lossy())
-        .collect::<Vec<_>>()
-        .join("/")
+    path.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
 }

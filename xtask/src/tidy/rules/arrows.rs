@@ -38,17 +38,10 @@ enum Place {
 }
 
 fn place(arrows: &Arrows, name: &str) -> Option<Place> {
-    if arrows
-        .standalone
-        .iter()
-        .any(|crate_name| crate_name == name)
-    {
+    if arrows.standalone.iter().any(|crate_name| crate_name == name) {
         return Some(Place::Standalone);
     }
-    let layer = arrows
-        .layers
-        .iter()
-        .position(|layer| layer.iter().any(|found| found == name));
+    let layer = arrows.layers.iter().position(|layer| layer.iter().any(|found| found == name));
     layer.map(Place::Layer)
 }
 
@@ -85,20 +78,12 @@ mod tests {
 
     #[test]
     fn an_arrow_downward_is_fine() {
-        with_members(&[
-            ("low", ""),
-            ("high", "[dependencies]\nlow.workspace = true\n"),
-        ])
-        .check(&[]);
+        with_members(&[("low", ""), ("high", "[dependencies]\nlow.workspace = true\n")]).check(&[]);
     }
 
     #[test]
     fn an_arrow_upward_is_found_in_every_kind_of_dependency() {
-        for kind in [
-            "dependencies",
-            "dev-dependencies",
-            "target.'cfg(unix)'.build-dependencies",
-        ] {
+        for kind in ["dependencies", "dev-dependencies", "target.'cfg(unix)'.build-dependencies"] {
             let tables = format!("[{kind}]\nhigh.workspace = true\n");
             let found = format!("low/Cargo.toml:7: arrows: low may not depend on high {MEND}");
             with_members(&[("low", &tables), ("high", "")]).check(&[&found]);

@@ -11,19 +11,14 @@ const README: &str = "examples/README.md";
 pub(super) fn check(tree: &Tree, _config: &Config) -> Vec<Finding> {
     let readme = tree.prose.iter().find(|file| file.path == README);
     let readme = readme.map_or("", |file| file.text.as_str());
-    let crates = tree
-        .packages
-        .iter()
-        .map(|package| (&package.dir, &package.manifest.path));
+    let crates = tree.packages.iter().map(|package| (&package.dir, &package.manifest.path));
     let crates = crates.filter_map(|(dir, path)| Some((dir.strip_prefix("examples/")?, path)));
     let files = tree.rust.iter().filter_map(|file| {
         let name = file.path.strip_prefix("examples/")?.strip_suffix(".rs")?;
         let name = name.strip_prefix("src/bin/").unwrap_or(name);
         (!name.contains('/')).then_some((name, &file.path))
     });
-    let unlisted = crates
-        .chain(files)
-        .filter(|(name, _)| whole(readme, name).next().is_none());
+    let unlisted = crates.chain(files).filter(|(name, _)| whole(readme, name).next().is_none());
     unlisted
         .map(|(name, path)| Finding {
             path: path.clone(),

@@ -16,10 +16,7 @@ pub(super) struct Dependency<'t> {
 /// All dependencies of a manifest: of the crate, its tests, its build script, and of targets.
 pub(super) fn dependencies(manifest: &Table) -> Vec<Dependency<'_>> {
     let targets = manifest.get("target").and_then(Value::as_table);
-    let targets = targets
-        .into_iter()
-        .flat_map(Table::values)
-        .filter_map(Value::as_table);
+    let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
     let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
     std::iter::once(manifest)
         .chain(targets)
@@ -31,11 +28,7 @@ pub(super) fn dependencies(manifest: &Table) -> Vec<Dependency<'_>> {
 
 /// `manifest`: lints and publishing are inherited, versions stand in the root alone.
 pub(super) fn check(tree: &Tree, _config: &Config) -> Vec<Finding> {
-    tree.packages
-        .iter()
-        .filter(|package| package.is_member)
-        .flat_map(of_member)
-        .collect()
+    tree.packages.iter().filter(|package| package.is_member).flat_map(of_member).collect()
 }
 
 fn of_member(package: &Package) -> Vec<Finding> {
@@ -50,23 +43,12 @@ fn of_member(package: &Package) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !manifest.table.get("lints").is_some_and(is_inherited) {
         let message = "the workspace's lints do not apply".to_owned();
-        findings.push(finding(
-            "lints",
-            message,
-            "add `[lints]` with `workspace = true`",
-        ));
+        findings.push(finding("lints", message, "add `[lints]` with `workspace = true`"));
     }
-    let publish = manifest
-        .table
-        .get("package")
-        .and_then(|package| package.get("publish"));
+    let publish = manifest.table.get("package").and_then(|package| package.get("publish"));
     if !publish.is_some_and(is_inherited) {
         let message = "the crate could be published".to_owned();
-        findings.push(finding(
-            "publish",
-            message,
-            "add `publish.workspace = true`",
-        ));
+        findings.push(finding("publish", message, "add `publish.workspace = true`"));
     }
     for dependency in dependencies(&manifest.table) {
         if !is_inherited(dependency.value) {
@@ -102,12 +84,10 @@ mod tests {
         let tables = "[dependencies]\na = \"1\"\nb.workspace = true\n[dev-dependencies]\n\
                       c = { workspace = true, features = [\"d\"] }\ne = { path = \"../e\" }\n";
         let mend = "(its version or path goes to the root's [workspace.dependencies])";
-        Fixture::tidy()
-            .with("low/Cargo.toml", &manifest("low", tables))
-            .check(&[
-                &format!("low/Cargo.toml:7: manifest: a is not taken from the workspace {mend}"),
-                &format!("low/Cargo.toml:11: manifest: e is not taken from the workspace {mend}"),
-            ]);
+        Fixture::tidy().with("low/Cargo.toml", &manifest("low", tables)).check(&[
+            &format!("low/Cargo.toml:7: manifest: a is not taken from the workspace {mend}"),
+            &format!("low/Cargo.toml:11: manifest: e is not taken from the workspace {mend}"),
+        ]);
     }
 
     #[test]

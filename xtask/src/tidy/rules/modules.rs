@@ -11,53 +11,33 @@ use crate::tidy::tree::{Package, RustFile, Tree};
 
 /// `orphan`: a file in no module tree. `module-name`: a name that says nothing.
 pub(super) fn check(tree: &Tree, config: &Config) -> Vec<Finding> {
-    let names = tree
-        .rust
-        .iter()
-        .filter_map(|file| module_name(file, config));
+    let names = tree.rust.iter().filter_map(|file| module_name(file, config));
     orphans(tree).into_iter().chain(names).collect()
 }
 
 fn module_name(file: &RustFile, config: &Config) -> Option<Finding> {
-    let module = file
-        .path
-        .strip_suffix("/mod.rs")
-        .or_else(|| file.path.strip_suffix(".rs"))?;
+    let module = file.path.strip_suffix("/mod.rs").or_else(|| file.path.strip_suffix(".rs"))?;
     let name = module.rsplit('/').next()?;
-    config
-        .module_names_banned
-        .iter()
-        .any(|banned| banned == name)
-        .then(|| Finding {
-            path: file.path.clone(),
-            line: 1,
-            rule: "module-name",
-            message: format!("a module named `{name}`"),
-            mend: "name it after what it holds".to_owned(),
-        })
+    config.module_names_banned.iter().any(|banned| banned == name).then(|| Finding {
+        path: file.path.clone(),
+        line: 1,
+        rule: "module-name",
+        message: format!("a module named `{name}`"),
+        mend: "name it after what it holds".to_owned(),
+    })
 }
 
 fn orphans(tree: &Tree) -> Vec<Finding> {
-    let files: BTreeMap<&str, &RustFile> = tree
-        .rust
-        .iter()
-        .map(|file| (file.path.as_str(), file))
-        .collect();
-    let roots = tree
-        .packages
-        .iter()
-        .flat_map(|package| roots(package, tree));
+    let files: BTreeMap<&str, &RustFile> =
+        tree.rust.iter().map(|file| (file.path.as_str(), file)).collect();
+    let roots = tree.packages.iter().flat_map(|package| roots(package, tree));
     let mut open: Vec<(String, bool)> = roots.map(|path| (path, true)).collect();
     let mut reached = BTreeSet::new();
     while let Some((path, is_root)) = open.pop() {
         if let Some(file) = files.get(path.as_str())
             && reached.insert(path)
         {
-            open.extend(
-                children(file, is_root)
-                    .into_iter()
-                    .map(|child| (child, false)),
-            );
+            open.extend(children(file, is_root).into_iter().map(|child| (child, false)));
         }
     }
     let orphans = files.keys().filter(|path| !reached.contains(**path));
@@ -91,9 +71,7 @@ fn roots(package: &Package, tree: &Tree) -> Vec<String> {
         roots.extend(found.map(|file| file.path.clone()));
     }
     let targets = ["lib", "bin", "test", "bench", "example"];
-    let targets = targets
-        .iter()
-        .filter_map(|kind| package.manifest.table.get(*kind));
+    let targets = targets.iter().filter_map(|kind| package.manifest.table.get(*kind));
     let paths = targets.flat_map(|target| match target {
         Value::Array(entries) => entries.iter().collect(),
         one => vec![one],
@@ -113,25 +91,14 @@ fn children(file: &RustFile, is_root: bool) -> Vec<String> {
     };
     let mut found = Vec::new();
     for at in whole(code, "mod") {
-        let declared = code
-            .get(at + "mod".len()..)
-            .unwrap_or_default()
-            .trim_start();
-        let name: String = declared
-            .chars()
-            .take_while(|letter| is_word(*letter))
-            .collect();
-        let after = declared
-            .strip_prefix(name.as_str())
-            .unwrap_or_default()
-            .trim_start();
+        let declared = code.get(at + "mod".len()..).unwrap_or_default().trim_start();
+        let name: String = declared.chars().take_while(|letter| is_word(*letter)).collect();
+        let after = declared.strip_prefix(name.as_str()).unwrap_or_default().trim_start();
         if name.is_empty() || !after.starts_with(';') {
             continue;
         }
         let around = inline_modules(code.get(..at).unwrap_or_default());
-        let home = around
-            .iter()
-            .fold(home.clone(), |home, inline| format!("{home}/{inline}"));
+        let home = around.iter().fold(home.clone(), |home, inline| format!("{home}/{inline}"));
         match path_attribute(file, at) {
             Some(path) => found.push(normal(&format!("{dir}/{path}"))),
             None => found.extend([format!("{home}/{name}.rs"), format!("{home}/{name}/mod.rs")]),
@@ -161,17 +128,8 @@ fn inline_modules(code: &str) -> Vec<&str> {
 
 /// The text of a `#[path = "…"]` on the line above the declaration at `at`.
 fn path_attribute(file: &RustFile, at: usize) -> Option<&str> {
-    let line = file
-        .text
-        .get(..at)?
-        .lines()
-        .rev()
-        .find(|line| line.starts_with("#[path"))?;
-    let above = file
-        .text
-        .get(..at)?
-        .trim_end_matches(|letter| letter != '\n')
-        .trim_end();
+    let line = file.text.get(..at)?.lines().rev().find(|line| line.starts_with("#[path"))?;
+    let above = file.text.get(..at)?.trim_end_matches(|letter| letter != '\n').trim_end();
     if !above.ends_with(line) {
         return None;
     }
@@ -206,10 +164,7 @@ mod tests {
             .with("low/src/lib.rs", "mod pure;\n// mod lost;\n")
             .with("low/src/lost.rs", "")
             .with("stray.rs", "")
-            .check(&[
-                &format!("low/src/lost.rs:1: {ORPHAN}"),
-                &format!("stray.rs:1: {ORPHAN}"),
-            ]);
+            .check(&[&format!("low/src/lost.rs:1: {ORPHAN}"), &format!("stray.rs:1: {ORPHAN}")]);
     }
 
     #[test]
@@ -242,9 +197,7 @@ mod tests {
         Fixture::tidy()
             .with("low/src/lib.rs", "mod pure;\nmod utils;\n")
             .with("low/src/utils/mod.rs", "")
-            .check(&[
-                "low/src/utils/mod.rs:1: module-name: a module named `utils` \
-                      (name it after what it holds)",
-            ]);
+            .check(&["low/src/utils/mod.rs:1: module-name: a module named `utils` \
+                      (name it after what it holds)"]);
     }
 }

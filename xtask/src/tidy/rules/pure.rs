@@ -12,8 +12,7 @@ pub(super) fn check(tree: &Tree, config: &Config) -> Vec<Finding> {
     let pure = tree.rust.iter().filter(|file| {
         listed.iter().any(|module| is_part_of(&file.path, module)) && !is_test(&file.path)
     });
-    gone.chain(pure.flat_map(|file| mentions(file, &config.pure.banned)))
-        .collect()
+    gone.chain(pure.flat_map(|file| mentions(file, &config.pure.banned))).collect()
 }
 
 fn absent(tree: &Tree, module: &str) -> Option<Finding> {
@@ -50,9 +49,7 @@ fn mentions(file: &RustFile, banned: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in banned {
         findings.extend(whole(&code, name).map(|at| finding(line_at(&code, at), name)));
-        let imported = imports
-            .iter()
-            .filter(|(_, path)| whole(path, name).next().is_some());
+        let imported = imports.iter().filter(|(_, path)| whole(path, name).next().is_some());
         findings.extend(imported.map(|(line, _)| finding(*line, name)));
     }
     findings
@@ -94,14 +91,10 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
-        let expected: Vec<String> = expected
-            .iter()
-            .map(|found| format!("{found} {MEND}"))
-            .collect();
+        let expected: Vec<String> =
+            expected.iter().map(|found| format!("{found} {MEND}")).collect();
         let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-        Fixture::tidy()
-            .with("low/src/pure/inner.rs", text)
-            .check(&expected);
+        Fixture::tidy().with("low/src/pure/inner.rs", text).check(&expected);
     }
 
     #[test]
@@ -140,10 +133,7 @@ mod tests {
     #[test]
     fn a_file_of_tests_is_free() {
         Fixture::tidy()
-            .with(
-                "low/src/pure.rs",
-                "mod inner;\n#[cfg(test)]\nmod inner_tests;\n",
-            )
+            .with("low/src/pure.rs", "mod inner;\n#[cfg(test)]\nmod inner_tests;\n")
             .with("low/src/pure/inner_tests.rs", "use tokio::a;\n")
             .check(&[]);
     }

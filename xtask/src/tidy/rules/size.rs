@@ -6,11 +6,7 @@ use crate::tidy::tree::{RustFile, Tree};
 
 /// `file-size` and `line-width`, in Rust files.
 pub(super) fn check(tree: &Tree, config: &Config) -> Vec<Finding> {
-    let of_file = |file| {
-        file_size(file, config)
-            .into_iter()
-            .chain(line_width(file, config))
-    };
+    let of_file = |file| file_size(file, config).into_iter().chain(line_width(file, config));
     tree.rust.iter().flat_map(of_file).collect()
 }
 
@@ -49,36 +45,30 @@ mod tests {
     #[test]
     fn a_long_file_is_split() {
         let text = format!("mod pure;\n{}", "fn a() {}\n".repeat(10));
-        Fixture::tidy().with("low/src/lib.rs", &text).check(&[
-            "low/src/lib.rs:11: file-size: 11 lines before its tests, 10 at most \
-             (split it: one main type a file)",
-        ]);
+        Fixture::tidy()
+            .with("low/src/lib.rs", &text)
+            .check(&["low/src/lib.rs:11: file-size: 11 lines before its tests, 10 at most \
+             (split it: one main type a file)"]);
     }
 
     #[test]
     fn the_tests_of_a_file_do_not_count() {
         let tests = "#[cfg(test)]\n#[expect(x)]\nmod tests {\n".to_owned() + &"\n".repeat(20) + "}";
-        Fixture::tidy()
-            .with("low/src/lib.rs", &format!("mod pure;\n{tests}"))
-            .check(&[]);
+        Fixture::tidy().with("low/src/lib.rs", &format!("mod pure;\n{tests}")).check(&[]);
     }
 
     #[test]
     fn a_test_only_declaration_at_the_top_hides_nothing() {
         let text = "#[cfg(test)]\nmod pure;\n".to_owned() + &"fn a() {}\n".repeat(9);
-        Fixture::tidy().with("low/src/lib.rs", &text).check(&[
-            "low/src/lib.rs:11: file-size: 11 lines before its tests, 10 at most \
-             (split it: one main type a file)",
-        ]);
+        Fixture::tidy()
+            .with("low/src/lib.rs", &text)
+            .check(&["low/src/lib.rs:11: file-size: 11 lines before its tests, 10 at most \
+             (split it: one main type a file)"]);
     }
 
     #[test]
     fn a_wide_line_is_broken_unless_it_holds_an_address() {
-        let text = format!(
-            "mod pure;\n// {}\n// http://{}\n",
-            "é".repeat(38),
-            "e".repeat(40)
-        );
+        let text = format!("mod pure;\n// {}\n// http://{}\n", "é".repeat(38), "e".repeat(40));
         Fixture::tidy()
             .with("low/src/lib.rs", &text)
             .check(&["low/src/lib.rs:2: line-width: 41 columns, 40 at most \

@@ -58,9 +58,7 @@ fn todos(file: &RustFile) -> Vec<Finding> {
 
 /// Whether the text starts with `(#12)`.
 fn names_issue(after: &str) -> bool {
-    let number = after
-        .strip_prefix("(#")
-        .and_then(|rest| rest.split_once(')'));
+    let number = after.strip_prefix("(#").and_then(|rest| rest.split_once(')'));
     number.is_some_and(|(number, _)| {
         !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
     })
@@ -97,34 +95,17 @@ mod tests {
         let config = Config::load(&config).unwrap();
         for offence in OFFENCES {
             let code = Views::of(offence).code;
-            assert!(
-                bans("", "", &code, &config.code).next().is_some(),
-                "{offence}"
-            );
+            assert!(bans("", "", &code, &config.code).next().is_some(), "{offence}");
         }
         for ban in &config.code {
             let fires = |offence: &&str| {
                 let code = Views::of(offence).code;
-                bans("", "", &code, std::slice::from_ref(ban))
-                    .next()
-                    .is_some()
+                bans("", "", &code, std::slice::from_ref(ban)).next().is_some()
             };
-            assert!(
-                OFFENCES.iter().any(fires),
-                "no offence shows `{}`",
-                ban.text
-            );
+            assert!(OFFENCES.iter().any(fires), "no offence shows `{}`", ban.text);
         }
-        for clean in [
-            "mpsc::channel(8)",
-            "a.try_send(b)",
-            "sync_channel::<u8>(1)",
-            "ignore(a)",
-        ] {
-            assert!(
-                bans("", "", clean, &config.code).next().is_none(),
-                "{clean}"
-            );
+        for clean in ["mpsc::channel(8)", "a.try_send(b)", "sync_channel::<u8>(1)", "ignore(a)"] {
+            assert!(bans("", "", clean, &config.code).next().is_none(), "{clean}");
         }
     }
 
@@ -139,14 +120,8 @@ mod tests {
     #[test]
     fn an_empty_word_is_found_in_comments_literals_and_prose() {
         Fixture::tidy()
-            .with(
-                "low/src/lib.rs",
-                "mod pure;\n// Frobnicate!\nconst A: &str = \"frobnicate\";\n",
-            )
-            .with(
-                "docs/a.md",
-                "# A\n\nWe FROBNICATE; defrobnicated and frobnicates may stay.\n",
-            )
+            .with("low/src/lib.rs", "mod pure;\n// Frobnicate!\nconst A: &str = \"frobnicate\";\n")
+            .with("docs/a.md", "# A\n\nWe FROBNICATE; defrobnicated and frobnicates may stay.\n")
             .check(&[
                 "docs/a.md:3: banned-word: `frobnicate` (say what it does)",
                 "low/src/lib.rs:2: banned-word: `frobnicate` (say what it does)",

@@ -1,0 +1,80 @@
+//! The command line: what can be asked, and how the answer becomes an exit code.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use vioduct_certs::UnixTime;
+use vioduct_certs::files::{PUBLIC_MODE, write_atomic};
+use vioduct_certs::inventory::{Inventory, InventoryNode};
+use vioduct_node::config::{CONFIG_FILE, render};
+use vioduct_node::daemon::StartError;
+
+mod ca;
+mod cert;
+mod cluster;
+mod node;
+mod output;
+mod ping;
+
+use ca::CaCommand;
+use cert::CertCommand;
+use cluster::ClusterCommand;
+use node::NodeCommand;
+use output::OutputFormat;
+
+/// A node's file or its certificates must be mended. Source: BSD sysexits.h, `EX_CONFIG`.
+const EXIT_CONFIG: u8 = 78;
+
+/// Runs a node of a Vioduct cluster, and the cluster's certificates.
+#[derive(Debug, Parser)]
+#[command(name = "vioduct", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Form of the answer.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make and run the cluster's certificate authority.
+    #[command(subcommand)]
+    Ca(CaCommand),
+    /// Request, install and check this host's certificate.
+    #[command(subcommand)]
+    Cert(CertCommand),
+    /// Run a node on this host.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Ask the nodes of a cluster.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+}
+
+/// The whole program.
+pub(crate) fn main() -> ExitCode {
+    let Cli { command, output } = Cli::parse();
+    let done = |result: Result<()>| result.map(|()| ExitCode::SUCCESS);
+    let result = match command {
+        Command::Ca(command) => done(command.run(UnixTime::now(), output, &mut write_config)),
+        Command::Cert(command) => done(command.run(UnixTime::now(), output)),
+        Command::Node(command) => command.run(),
+        Command::Cluster(command) => command.run(output),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        let start = error.downcast_ref::<StartError>();
+        let is_configuration = start.is_some_and(StartError::is_configuration);
+        if is_configuration { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+    })
+}
+
+/// Completes a host's directory with the file of its node.
+fn write_config(inventory: &Inventory, node: &InventoryNode, dir: &Path) -> io::Result<()> {
+    let text = render(node, inventory);
+    write_atomic(&dir.join(CONFIG_FILE), text.as_bytes(), PUBLIC_MODE).map_err(io::Error::other)
+}

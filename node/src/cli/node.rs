@@ -1,0 +1,147 @@
+//! `vioduct node …`: runs a node until it is told to stop.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand, ValueEnum};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use vioduct_certs::UnixTime;
+use vioduct_node::config::NodeConfig;
+use vioduct_node::daemon::{Daemon, StartError, check};
+
+const LOG_VARIABLE: &str = "VIODUCT_LOG";
+
+/// Run a node on this host.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Start the node, and run it until SIGTERM or SIGINT. SIGHUP reads its certificates again.
+    Start(StartArgs),
+}
+
+/// Arguments of `node start`.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// The node's file, vioduct.toml.
+    #[arg(long)]
+    config: PathBuf,
+    /// Check the file and the certificates, and start nothing.
+    #[arg(long)]
+    check: bool,
+    /// Form of the log, which goes to standard error. VIODUCT_LOG filters it, e.g. `debug`.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON document a line.
+    Json,
+}
+
+impl NodeCommand {
+    /// Does what was asked.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let Self::Start(args) = self;
+        args.run()
+    }
+}
+
+impl StartArgs {
+    fn run(self) -> Result<ExitCode> {
+        let config = NodeConfig::load(&self.config).map_err(StartError::from)?;
+        if self.check {
+            let identity = check(&config, UnixTime::now())?;
+            writeln!(io::stdout(), "{}: good, for {identity}", self.config.display())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.log_format.install()?;
+        let runtime = Runtime::new().context("can't start the runtime")?;
+        let exit = runtime.block_on(run(config))?;
+        // Nothing is left but look-ups of names, which nobody waits for.
+        runtime.shutdown_background();
+        Ok(exit)
+    }
+}
+
+impl LogFormat {
+    fn install(self) -> Result<()> {
+        let filter = EnvFilter::builder()
+            .with_default_directive(LevelFilter::INFO.into())
+            .with_env_var(LOG_VARIABLE)
+            .from_env()
+            .with_context(|| format!("{LOG_VARIABLE} is no log filter, such as info or debug"))?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        match self {
+            Self::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+            Self::Json => log.json().init(),
+        }
+        Ok(())
+    }
+}
+
+/// The signals that end a program that runs until it is told to stop.
+pub(crate) struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// From now on no signal is lost, and none ends the process by itself.
+    pub(crate) fn listen() -> io::Result<Self> {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+    }
+
+    /// The name of the next one.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+async fn run(config: NodeConfig) -> Result<ExitCode> {
+    // Before the start: a signal meanwhile is then kept for later.
+    let context = "can't listen for signals";
+    let mut stop = StopSignals::listen().context(context)?;
+    let mut hang_up = signal(SignalKind::hangup()).context(context)?;
+    let mut daemon = Daemon::start(config, UnixTime::now()).await?;
+    let (node, addr) = (daemon.name().clone(), daemon.local_addr()?);
+    let (incarnation, version) = (daemon.incarnation(), env!("CARGO_PKG_VERSION"));
+    tracing::info!(%node, %addr, incarnation, version, "node started");
+    // Whoever started it may not listen; the node runs all the same.
+    writeln!(io::stdout(), "vioduct node {node} ready on {addr}").ok();
+    let signal = loop {
+        tokio::select! {
+            signal = stop.next() => break signal,
+            Some(()) = hang_up.recv() => {
+                daemon.reload_credentials(UnixTime::now()).await;
+            }
+            _looked_long_ago = timeout(daemon.pause(), std::future::pending::<()>()) => {
+                daemon.look_at_credentials(UnixTime::now()).await;
+            }
+        }
+    };
+    tracing::info!(%node, signal, "node stops");
+    tokio::select! {
+        () = daemon.close() => {
+            tracing::info!(%node, "node stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        signal = stop.next() => {
+            tracing::warn!(%node, signal, "told again to stop: links are cut, not closed");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

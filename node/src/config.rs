@@ -1,0 +1,254 @@
+//! The node's file, `vioduct.toml`.
+//!
+//! ```toml
+//! [node]
+//! name = "n1"               # as the certificate says
+//! listen = "10.0.0.1:7400"  # UDP
+//! data_dir = "data"         # relative to this file
+//! certs_dir = "."           # node.crt, node.key, ca.crt, ca.crl
+//!
+//! [[peer]]                  # one for each other node
+//! name = "n2"
+//! addr = "10.0.0.2:7400"
+//!
+//! [transport]               # every key may be left out
+//! lanes = 4
+//! ```
+//!
+//! Unknown keys are errors. Every message names the file, the key, what it holds and what it may.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use vioduct_certs::files::{FileError, read_public};
+use vioduct_certs::identity::NodeName;
+use vioduct_certs::inventory::{Inventory, InventoryNode, NodeAddr};
+use vioduct_transport::TransportConfig;
+
+mod transport;
+
+use transport::RawTransport;
+
+/// Name of the file in a host's directory.
+pub const CONFIG_FILE: &str = "vioduct.toml";
+const FILE_MAX: u64 = 1 << 20;
+
+/// Why a node's file is refused. Fault: whoever wrote the file. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Not TOML, a key is missing or unknown, or a value is of another kind.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said, with line and key; with a suggestion for a misspelt key.
+        message: String,
+    },
+    /// A value is out of its bounds.
+    #[error("{}: {key} is {value}; it must be {bound}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its table.
+        key: String,
+        /// What it holds.
+        value: String,
+        /// What it may hold.
+        bound: String,
+    },
+}
+
+/// Another node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Its name.
+    pub name: NodeName,
+    /// Where it listens.
+    pub addr: NodeAddr,
+}
+
+/// A node's settings, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// The file that they come from.
+    pub path: PathBuf,
+    /// The node's name; its certificate must say the same.
+    pub name: NodeName,
+    /// UDP address to listen on.
+    pub listen: SocketAddr,
+    /// Directory for what outlives a run.
+    pub data_dir: PathBuf,
+    /// Directory of the certificates.
+    pub certs_dir: PathBuf,
+    /// The other nodes, names all different.
+    pub peers: Vec<PeerConfig>,
+    /// Settings of the links.
+    pub transport: TransportConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    node: RawNode,
+    #[serde(default)]
+    peer: Vec<RawPeer>,
+    #[serde(default)]
+    transport: RawTransport,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNode {
+    name: NodeName,
+    listen: SocketAddr,
+    data_dir: PathBuf,
+    certs_dir: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPeer {
+    name: NodeName,
+    addr: String,
+}
+
+impl NodeConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`]
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = read_public(path, FILE_MAX)?;
+        Self::parse(path, &String::from_utf8_lossy(&bytes))
+    }
+
+    /// Checks the text of the file `path`, which only names it and places its directories.
+    ///
+    /// # Errors
+    /// [`ConfigError`], less those of reading.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let raw: RawConfig = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            message: with_suggestion(error.to_string().trim_end()),
+        })?;
+        let value = |key: &str, value: String, bound: &str| ConfigError::Value {
+            path: path.to_owned(),
+            key: key.to_owned(),
+            value,
+            bound: bound.to_owned(),
+        };
+        let RawConfig { node, peer, transport } = raw;
+        if node.listen.port() == 0 {
+            let bound = "an address with a port from 1 to 65535";
+            return Err(value("node.listen", node.listen.to_string(), bound));
+        }
+        let transport = transport.checked().map_err(|wrong| ConfigError::Value {
+            path: path.to_owned(),
+            key: wrong.key,
+            value: wrong.value,
+            bound: wrong.bound,
+        })?;
+        let limit = transport.peers_max;
+        if peer.len() > limit as usize {
+            let bound = format!("at most transport.peers_max, {limit}");
+            return Err(value("the number of peers", peer.len().to_string(), &bound));
+        }
+        let mut names = BTreeSet::from([node.name.clone()]);
+        let mut peers = Vec::with_capacity(peer.len());
+        for RawPeer { name, addr } in peer {
+            if !names.insert(name.clone()) {
+                let bound = "another name than this node's and every other peer's";
+                return Err(value("peer.name", format!("{:?}", name.as_str()), bound));
+            }
+            let Ok(addr) = addr.parse() else {
+                let key = format!("peer.addr of {name}");
+                let bound = "host:port with a port from 1 to 65535";
+                return Err(value(&key, format!("{addr:?}"), bound));
+            };
+            peers.push(PeerConfig { name, addr });
+        }
+        let home = path.parent().unwrap_or(Path::new(""));
+        Ok(Self {
+            path: path.to_owned(),
+            name: node.name,
+            listen: node.listen,
+            data_dir: home.join(node.data_dir),
+            certs_dir: home.join(node.certs_dir),
+            peers,
+            transport,
+        })
+    }
+}
+
+/// The file of one node of an inventory: it lies beside the certificates, and has every other node
+/// as a peer. A node whose address is a name listens on every address of its host.
+pub fn render(node: &InventoryNode, inventory: &Inventory) -> String {
+    let listen = match node.addr.as_str().parse::<SocketAddr>() {
+        Ok(addr) => addr.to_string(),
+        Err(_name) => {
+            let port = node.addr.as_str().rsplit_once(':').map_or("7400", |(_host, port)| port);
+            format!("0.0.0.0:{port}")
+        }
+    };
+    let (name, cluster) = (&node.name, &inventory.cluster);
+    let mut text = format!(
+        "# Node {name} of cluster {cluster}.\n\
+         # After a change: `vioduct node start --config FILE --check`.\n\
+         \n\
+         [node]\n\
+         name = \"{name}\"\n\
+         listen = \"{listen}\"\n\
+         data_dir = \"data\"\n\
+         certs_dir = \".\"\n"
+    );
+    for peer in inventory.nodes.iter().filter(|peer| peer.name != node.name) {
+        let (name, addr) = (&peer.name, &peer.addr);
+        write!(text, "\n[[peer]]\nname = \"{name}\"\naddr = \"{addr}\"\n")
+            .expect("a string takes all that is written");
+    }
+    text
+}
+
+/// Adds the nearest known key to the parser's words on an unknown one.
+fn with_suggestion(message: &str) -> String {
+    let mut quoted =
+        message.rsplit_once("unknown field").map_or("", |(_before, rest)| rest).split('`');
+    // Words between backquotes stand at the odd places.
+    let names: Vec<&str> = quoted.by_ref().skip(1).step_by(2).collect();
+    let Some((unknown, known)) = names.split_first() else { return message.to_owned() };
+    let nearest = known.iter().map(|name| (distance(unknown, name), name)).min();
+    match nearest {
+        Some((away, name)) if away <= 2 || away * 3 <= unknown.len() => {
+            format!("{message}\ndid you mean `{name}`?")
+        }
+        _far => message.to_owned(),
+    }
+}
+
+/// Letters to add, drop or change to make one word of the other (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (index, letter) in one.chars().enumerate() {
+        let mut diagonal = index;
+        let mut left = index + 1;
+        for (cell, theirs) in row.iter_mut().skip(1).zip(other.chars()) {
+            let changed = diagonal + usize::from(letter != theirs);
+            diagonal = *cell;
+            left = changed.min(*cell + 1).min(left + 1);
+            *cell = left;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = index + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use super::*;
+
+const WHOLE: &str = r#"
+[node]
+name = "n1"
+listen = "127.0.0.1:7400"
+data_dir = "data"
+certs_dir = "."
+
+[[peer]]
+name = "n2"
+addr = "127.0.0.2:7400"
+
+[transport]
+lanes = 8
+keep_alive_ms = 500
+"#;
+
+fn parse(text: &str) -> Result<NodeConfig, ConfigError> {
+    NodeConfig::parse(Path::new("/etc/vioduct/vioduct.toml"), text)
+}
+
+/// The message for the whole file with one text replaced by another.
+#[track_caller]
+fn refused(from: &str, to: &str) -> String {
+    assert!(WHOLE.contains(from));
+    let message = parse(&WHOLE.replace(from, to)).unwrap_err().to_string();
+    assert!(message.starts_with("/etc/vioduct/vioduct.toml: "), "{message}");
+    message
+}
+
+#[test]
+fn a_whole_file_is_read_with_paths_relative_to_it() {
+    let config = parse(WHOLE).unwrap();
+    assert_eq!(config.data_dir, Path::new("/etc/vioduct/data"));
+    assert_eq!(config.certs_dir, Path::new("/etc/vioduct/."));
+    assert_eq!(config.peers.len(), 1);
+    assert_eq!(config.transport.lanes, 8);
+    assert_eq!(config.transport.keep_alive, Duration::from_millis(500));
+    assert_eq!(config.transport.idle_timeout, TransportConfig::default().idle_timeout);
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_its_line_and_the_nearest_known_one() {
+    let message = refused("lanes = 8", "lane = 8");
+    assert!(message.contains("line 13"), "{message}");
+    assert!(message.contains("unknown field `lane`"), "{message}");
+    assert!(message.ends_with("did you mean `lanes`?"), "{message}");
+    let message = refused("data_dir = ", "datadir = ");
+    assert!(message.ends_with("did you mean `data_dir`?"), "{message}");
+    let message = refused("lanes = 8", "colour = 8");
+    assert!(!message.contains("did you mean"), "{message}");
+}
+
+#[test]
+fn a_value_out_of_range_is_named_with_key_value_and_bound() {
+    for (from, to, expected) in [
+        ("lanes = 8", "lanes = 17", "transport.lanes is 17; it must be 1 to 16"),
+        ("500", "5000", "transport.keep_alive_ms is 5s; it must be 1ms to 2s"),
+        (
+            "127.0.0.1:7400",
+            "127.0.0.1:0",
+            "node.listen is 127.0.0.1:0; it must be an address with a port from 1 to 65535",
+        ),
+        (
+            "127.0.0.2:7400",
+            "127.0.0.2",
+            "peer.addr of n2 is \"127.0.0.2\"; it must be host:port with a port from 1 to 65535",
+        ),
+        (
+            "\"n2\"",
+            "\"n1\"",
+            "peer.name is \"n1\"; \
+             it must be another name than this node's and every other peer's",
+        ),
+    ] {
+        let message = refused(from, to);
+        assert!(message.ends_with(expected), "{message}");
+    }
+}
+
+#[test]
+fn values_of_another_kind_show_the_line_they_stand_on() {
+    let message = refused("\"n1\"", "\"N1\"");
+    assert!(message.contains("name = \"N1\""), "{message}");
+    assert!(message.contains("allowed are a-z, 0-9 and -"), "{message}");
+    let message = refused("lanes = 8", "lanes = \"many\"");
+    assert!(message.contains("lanes = \"many\""), "{message}");
+    let message = refused("name = \"n1\"\n", "");
+    assert!(message.contains("missing field `name`"), "{message}");
+}
+
+#[test]
+fn what_is_rendered_for_an_inventory_is_read_back() {
+    let inventory: Inventory = "cluster = \"prod\"\n\
+        [[node]]\nname = \"a\"\naddr = \"10.0.0.1:7400\"\n\
+        [[node]]\nname = \"b\"\naddr = \"b.example.net:7401\"\n\
+        [[node]]\nname = \"c\"\naddr = \"[fd00::3]:7400\"\n"
+        .parse()
+        .unwrap();
+    let [a, b, _c] = inventory.nodes.as_slice() else { panic!("three nodes") };
+    let config = parse(&render(a, &inventory)).unwrap();
+    assert_eq!((config.name.as_str(), config.listen.to_string().as_str()), ("a", "10.0.0.1:7400"));
+    let peers: Vec<&str> = config.peers.iter().map(|peer| peer.addr.as_str()).collect();
+    assert_eq!(peers, ["b.example.net:7401", "[fd00::3]:7400"]);
+    let config = parse(&render(b, &inventory)).unwrap();
+    assert_eq!(config.listen.to_string(), "0.0.0.0:7401");
+}

@@ -1,0 +1,235 @@
+//! A running node: credentials, data directory, links to its peers, and what it answers on them.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::lookup_host;
+use tokio::task::JoinHandle;
+use tokio::time::{interval, timeout};
+use vioduct_certs::UnixTime;
+use vioduct_certs::credentials::LoadError;
+use vioduct_certs::identity::{Identity, Kind, NodeName};
+use vioduct_transport::seam::Surroundings;
+use vioduct_transport::{Endpoint, EndpointError, Inbound};
+
+use crate::config::{ConfigError, NodeConfig, PeerConfig};
+use crate::incarnation::{DataDir, DataDirError};
+use crate::reload::{Loaded, Prompt, Watcher};
+use crate::service::Service;
+
+/// How often the names of peers are looked up.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
+/// A look-up that takes longer is given up until the next.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Why a node did not start. No packet was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its file is refused. Fault: the operator.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its certificates are refused. Fault: the operator.
+    #[error("certificates in {}", dir.display())]
+    Credentials {
+        /// The certificate directory.
+        dir: PathBuf,
+        /// What is wrong with them.
+        #[source]
+        source: LoadError,
+    },
+    /// The certificate is somebody else's. Fault: the operator.
+    #[error(
+        "{}: node.name is {name:?}; \
+         it must be the name in the certificate in {}, which is for {holder}",
+        path.display(), dir.display()
+    )]
+    Holder {
+        /// The node's file.
+        path: PathBuf,
+        /// The name in it.
+        name: String,
+        /// The certificate directory.
+        dir: PathBuf,
+        /// Whom the certificate is for.
+        holder: Box<Identity>,
+    },
+    /// The data directory can't be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Nothing can listen there.
+    #[error("can't listen on {addr}; correct node.listen in {}", path.display())]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// The node's file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The links' endpoint did not start.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+}
+
+impl StartError {
+    /// Whether files have to be mended before the node can start.
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Credentials { .. } | Self::Holder { .. } => true,
+            Self::DataDir(_) | Self::Listen { .. } | Self::Endpoint(_) => false,
+        }
+    }
+}
+
+/// Reads the certificates that a node's file names, and checks that they are its own.
+fn credentials(config: &NodeConfig, now: UnixTime) -> Result<Loaded, StartError> {
+    let dir = &config.certs_dir;
+    let loaded = Loaded::read(dir, now)
+        .map_err(|source| StartError::Credentials { dir: dir.clone(), source })?;
+    let holder = loaded.credentials.identity();
+    if holder.kind != Kind::Node || holder.name != config.name {
+        return Err(StartError::Holder {
+            path: config.path.clone(),
+            name: config.name.to_string(),
+            dir: dir.clone(),
+            holder: Box::new(holder.clone()),
+        });
+    }
+    Ok(loaded)
+}
+
+/// Checks all that can be checked without starting.
+///
+/// # Errors
+/// What [`Daemon::start`] would say of the file and the certificates.
+pub fn check(config: &NodeConfig, now: UnixTime) -> Result<Identity, StartError> {
+    Ok(credentials(config, now)?.credentials.identity().clone())
+}
+
+/// A node that runs.
+#[derive(Debug)]
+pub struct Daemon {
+    name: NodeName,
+    incarnation: u64,
+    endpoint: Endpoint,
+    service: Arc<Service>,
+    watcher: Watcher,
+    lookups: Option<JoinHandle<()>>,
+    /// Held while the node runs.
+    _data_dir: DataDir,
+}
+
+impl Daemon {
+    /// Starts a node: when this returns, it listens, and dials its peers.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn start(config: NodeConfig, now: UnixTime) -> Result<Self, StartError> {
+        let loaded = credentials(&config, now)?;
+        let data_dir = DataDir::lock(&config.data_dir)?;
+        let addr = config.listen;
+        let surroundings = Surroundings::bind(addr, config.transport.socket_buffer_bytes)
+            .map_err(|source| StartError::Listen { addr, path: config.path.clone(), source })?;
+        let incarnation = data_dir.begin_run()?;
+        let trust = loaded.trust_state();
+        let service = Arc::new(Service::new(incarnation, Arc::clone(&trust)));
+        let credentials = Arc::new(loaded.credentials.clone());
+        let inbound: Arc<dyn Inbound> = Arc::<Service>::clone(&service);
+        let endpoint =
+            Endpoint::new(config.transport, incarnation, credentials, surroundings, inbound)?;
+        service.set_endpoint(Some(endpoint.clone()));
+        let mut named = Vec::new();
+        for PeerConfig { name, addr } in config.peers {
+            match addr.as_str().parse() {
+                Ok(addr) => drop(endpoint.connect(name, addr).await?),
+                Err(_host_name) => named.push((name, addr.to_string())),
+            }
+        }
+        let lookups = (!named.is_empty()).then(|| tokio::spawn(look_up(endpoint.clone(), named)));
+        let watcher = Watcher::new(config.certs_dir, loaded, endpoint.clone(), trust);
+        let name = config.name;
+        Ok(Self { name, incarnation, endpoint, service, watcher, lookups, _data_dir: data_dir })
+    }
+
+    /// Its name.
+    pub const fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// Number of this run.
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the socket cannot say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// What it answers on its links.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// How long to wait before [`look_at_credentials`](Self::look_at_credentials).
+    pub const fn pause(&self) -> Duration {
+        self.watcher.pause()
+    }
+
+    /// Takes changed certificates into use.
+    pub async fn look_at_credentials(&mut self, now: UnixTime) {
+        self.watcher.look(Prompt::Poll, now).await;
+    }
+
+    /// Reads the certificates again, changed or not, and says at once what is wrong with them.
+    pub async fn reload_credentials(&mut self, now: UnixTime) {
+        self.watcher.look(Prompt::Signal, now).await;
+    }
+
+    /// Closes every link; what was sent is acknowledged first, for `drain_timeout` at most.
+    pub async fn close(&self) {
+        if let Some(lookups) = &self.lookups {
+            lookups.abort();
+        }
+        self.endpoint.close().await;
+        self.service.set_endpoint(None);
+    }
+}
+
+/// Looks up the peers whose address is a name, again and again, and tells the endpoint.
+async fn look_up(endpoint: Endpoint, peers: Vec<(NodeName, String)>) {
+    let mut rounds = interval(LOOKUP_INTERVAL);
+    let mut known: HashMap<NodeName, SocketAddr> = HashMap::new();
+    loop {
+        rounds.tick().await;
+        for (peer, addr) in &peers {
+            let found = match timeout(LOOKUP_TIMEOUT, lookup_host(addr)).await {
+                Ok(Ok(mut found)) => found.next(),
+                Ok(Err(error)) => {
+                    tracing::warn!(%peer, addr, %error, "address of a peer not found");
+                    continue;
+                }
+                Err(_late) => {
+                    tracing::warn!(%peer, addr, "looking up the address of a peer takes too long");
+                    continue;
+                }
+            };
+            let Some(found) = found else { continue };
+            if known.insert(peer.clone(), found) == Some(found) {
+                continue;
+            }
+            tracing::info!(%peer, addr, %found, "address of a peer found");
+            if let Err(error) = endpoint.connect(peer.clone(), found).await {
+                tracing::warn!(%peer, %error, "peer not dialled");
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! How a node is, as it tells in JSON.
+//!
+//! Fields are added, never renamed or given another meaning; a change of those raises [`SCHEMA`].
+
+use serde::{Deserialize, Serialize};
+use vioduct_certs::identity::{ClusterName, Kind, NodeName, Roles};
+use vioduct_certs::serial::Serial;
+
+/// Version of the JSON documents here.
+pub const SCHEMA: u32 = 1;
+
+/// How one node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// [`SCHEMA`] of the node that answers.
+    pub schema: u32,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// Its name.
+    pub node: NodeName,
+    /// Version of its program.
+    pub version: String,
+    /// Number of its run.
+    pub incarnation: u64,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// Where it listens.
+    pub listen: String,
+    /// What its certificate lets it do.
+    pub roles: Roles,
+    /// The credentials in use.
+    pub trust: TrustStatus,
+    /// What came in as service messages.
+    pub service: ServiceCounts,
+    /// Its links to nodes, and those to tools that are up, by the peer's name.
+    pub links: Vec<LinkStatus>,
+    /// Connections from outside that were turned down: the latest, oldest first.
+    pub refused_dials: Vec<RefusedDial>,
+    /// All of them since the start.
+    pub refused_dials_count: u64,
+}
+
+/// The credentials that a node uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustStatus {
+    /// The node's own certificate.
+    pub leaf: LeafStatus,
+    /// The roots, in the file's order.
+    pub authorities: Vec<AuthorityStatus>,
+    /// One revocation list for each root.
+    pub revocation_lists: Vec<RevocationStatus>,
+    /// Times that changed files were taken into use since the start.
+    pub reloads: u64,
+    /// Why the files on disk are not in use; absent when they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload_error: Option<String>,
+}
+
+/// A certificate of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeafStatus {
+    /// Its serial number.
+    pub serial: Serial,
+    /// End of its life, RFC 3339.
+    pub not_after: String,
+    /// Seconds until then.
+    pub expires_in_s: u64,
+    /// `fresh`, `due`, `warning`, `critical` or `expired`.
+    pub urgency: String,
+}
+
+/// A root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityStatus {
+    /// Its subject name.
+    pub subject: String,
+    /// End of its life, RFC 3339.
+    pub not_after: String,
+    /// Seconds until then.
+    pub expires_in_s: u64,
+}
+
+/// A revocation list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationStatus {
+    /// Its number.
+    pub number: u64,
+    /// How many certificates it revokes.
+    pub revoked_count: u64,
+    /// When it becomes too old to be believed, RFC 3339.
+    pub next_update: String,
+    /// Seconds until then.
+    pub expires_in_s: u64,
+}
+
+/// Service messages that a node took, since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ServiceCounts {
+    /// Echo requests answered.
+    pub echoes: u64,
+    /// Status requests answered.
+    pub statuses: u64,
+    /// Sink messages counted.
+    pub sunk: u64,
+    /// Messages that are none, or that a node does not take. Dropped.
+    pub malformed: u64,
+    /// Sink messages for which there was no room. Dropped.
+    pub sinks_refused: u64,
+    /// Answers whose link had gone. Dropped.
+    pub replies_dropped: u64,
+}
+
+/// Whether a link carries messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkCondition {
+    /// Messages are queued until there is a connection.
+    Connecting,
+    /// Messages flow.
+    Up,
+    /// Messages are refused until there is a connection.
+    Unreachable,
+    /// Shut down for good.
+    Closed,
+}
+
+impl LinkCondition {
+    /// The word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Up => "up",
+            Self::Unreachable => "unreachable",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// One link of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// The peer's name.
+    pub peer: NodeName,
+    /// Node or tool.
+    pub kind: Kind,
+    /// Whether it carries messages.
+    pub state: LinkCondition,
+    /// The connection that carries it, while it is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<ConnectionStatus>,
+    /// Why its last connection ended, while it is not up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub down_reason: Option<String>,
+    /// Why the latest dial of this node failed, while it is not up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dial_error: Option<String>,
+    /// Messages that wait to be sent.
+    pub queued_messages: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// Messages sent, over all connections.
+    pub messages_sent: u64,
+    /// Messages received, over all connections.
+    pub messages_received: u64,
+    /// Connections that have carried it.
+    pub connections: u64,
+}
+
+/// The connection that carries a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// Its number between the two.
+    pub generation: u64,
+    /// The peer's run.
+    pub incarnation: u64,
+    /// Serial number of the certificate that the peer showed on it.
+    pub serial: Serial,
+    /// Seconds until that certificate expires.
+    pub expires_in_s: u64,
+    /// What the peer may do.
+    pub roles: Roles,
+    /// The peer's address.
+    pub addr: String,
+    /// Whether this node dialled.
+    pub dialled: bool,
+    /// Round-trip time, microseconds.
+    pub rtt_us: u64,
+    /// Packets lost on it.
+    pub packets_lost: u64,
+}
+
+/// A connection from outside that was turned down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedDial {
+    /// Where it came from.
+    pub addr: String,
+    /// The reason's label.
+    pub reason: String,
+    /// The reason in words.
+    pub message: String,
+    /// When, RFC 3339.
+    pub at: String,
+}

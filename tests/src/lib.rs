@@ -1,0 +1,7 @@
+//! What crosses crates: fault proxies that stand between real processes.
+
+pub mod cluster;
+pub mod demo;
+pub mod fault;
+pub mod oracle;
+pub mod sim;
