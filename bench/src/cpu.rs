@@ -88,7 +88,7 @@ fn process_ticks(stat: &str) -> Result<u64> {
     Ok(user + system)
 }
 
-/// All and idle time of the machine. Source: proc(5), `/proc/stat`, line `cpu`; `guest` is part of `user`.
+/// All and idle time of the machine; `guest` is part of `user`. Source: proc(5), `/proc/stat`.
 fn machine_ticks(stat: &str) -> Result<MachineTicks> {
     let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu "));
     let fields = line.context("no cpu line in /proc/stat")?.split_ascii_whitespace().take(8);

@@ -1,4 +1,4 @@
-//! The QUIC tuning that every peer of a benchmark shares, so that a ratio compares code and not settings.
+//! The QUIC tuning that every peer of a benchmark shares: a ratio compares code, not settings.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(crate) const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// With the default of 208 KiB packets are lost even on loopback.
 pub(crate) const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Returns the transport settings of both ends. The MTU and segmentation offload stay at quinn's defaults.
+/// The transport settings of both ends. MTU and segmentation offload stay at quinn's defaults.
 pub(crate) fn transport() -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config.stream_receive_window(VarInt::from_u32(WINDOW_BYTES));

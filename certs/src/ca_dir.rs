@@ -119,7 +119,7 @@ pub fn check_host_dir(dir: &Path, if_exists: IfExists) -> Result<(), FileError> 
 }
 
 impl IssuedBundle {
-    /// Writes `node.crt`, `node.key` (if the CA made it), `ca.crt` and `ca.crl` into `dir`, which is
+    /// Writes `node.crt`, `node.key` (if the CA made it), `ca.crt`, `ca.crl` into `dir`, which is
     /// made if it does not exist (mode 0700).
     ///
     /// The certificate is written last: a node that reloads halfway finds that key and certificate

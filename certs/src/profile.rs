@@ -7,7 +7,7 @@
 //! | basic constraints | CA, path length 0 | none |
 //! | key usage | keyCertSign, cRLSign | digitalSignature |
 //! | extended key usage | none | node: serverAuth and clientAuth; tool: clientAuth |
-//! | names | permitted DNS `<cluster>.vioduct.internal`; no IP address | URI SAN; a node one DNS SAN |
+//! | names | only DNS `<cluster>.vioduct.internal`; no IP address | URI SAN; a node one DNS SAN |
 //! | serial | 16 random bytes | 16 random bytes |
 //! | key identifiers | subject | authority |
 //!

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use rustls_pki_types::UnixTime;
+use crate::UnixTime;
 
 use crate::moment::{after, before, between};
 use crate::profile::BACKDATE;

@@ -1,5 +1,5 @@
 //! What holds of a lane's bytes whatever they are. Shared by the fuzz target and by the seeded run
-//! in `transport/tests/limits.rs`.
+//! in `tests/tests/transport/limits.rs`.
 
 use bytes::Bytes;
 use vioduct_transport::wire::{FrameDecoder, FrameError, FrameLimits, Incoming};

@@ -1,5 +1,5 @@
 //! What holds of a handshake message whatever its bytes are. Shared by the fuzz target and by the
-//! seeded run in `transport/tests/limits.rs`.
+//! seeded run in `tests/tests/transport/limits.rs`.
 
 use vioduct_transport::wire::HelloDecoder;
 

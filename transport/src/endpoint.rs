@@ -206,8 +206,8 @@ impl Endpoint {
         self.shared.credentials()
     }
 
-    /// Uses these credentials from now on. Every live link is verified again, and cut if its peer no
-    /// longer passes; with a new leaf every link moves to a new connection, make before break.
+    /// Uses these credentials from now on. Every live link is verified again, and cut if its peer
+    /// no longer passes; with a new leaf every link moves to a new connection, make before break.
     pub fn set_credentials(&self, credentials: Arc<Credentials>) {
         self.shared.credentials.send_replace(credentials);
     }

@@ -98,8 +98,8 @@ impl LaneOrder {
         Self { run: 0, next: 1, held: HashMap::new(), numbers: BTreeMap::new(), held_bytes: 0 }
     }
 
-    /// A connection opens the lane anew, after [`give_up_bodies`](Self::give_up_bodies). Another run
-    /// of the peer counts from the start again.
+    /// A connection opens the lane anew, after [`give_up_bodies`](Self::give_up_bodies). Another
+    /// run of the peer counts from the start again.
     pub(crate) fn start(&mut self, run: u64, first: u64) -> Result<(), OrderError> {
         let next = if run == self.run { self.next } else { 1 };
         if first < next {

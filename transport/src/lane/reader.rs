@@ -99,7 +99,9 @@ impl<'a> Lane<'a> {
                     if is_open && (is_lost || order.held_bytes() <= held_bytes_max) =>
                 {
                     match read {
-                        Ok(Some(count)) => self.take(order, &mut decoder, &mut chunks, count).await?,
+                        Ok(Some(count)) => {
+                            self.take(order, &mut decoder, &mut chunks, count).await?;
+                        }
                         Ok(None) if decoder.is_mid_message() => return Err(Violation::Cut),
                         Ok(None) => is_open = false,
                         Err(ReadError::Reset(_)) => return Err(Violation::Cut),

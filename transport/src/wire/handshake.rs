@@ -174,7 +174,7 @@ impl std::fmt::Display for LimitName {
 pub enum Rejection {
     /// No protocol version in common. Mend: upgrade the older side.
     #[error(
-        "no common link protocol: the accepting side speaks {accepting}, the dialling side {dialling}"
+        "no common link protocol: the accepting side speaks {accepting}, the dialling one {dialling}"
     )]
     Version {
         /// The accepting side's range.

@@ -3,27 +3,22 @@
 //!
 //! The damaged messages are valid ones with bits flipped, ends cut, lengths edited, parts of others
 //! spliced in: the same properties as the fuzz targets, from a fixed seed.
-#![expect(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
-#[path = "../../fuzz/properties/frames.rs"]
+#[path = "../../../fuzz/properties/frames.rs"]
 mod frames;
-#[path = "../../fuzz/properties/handshake.rs"]
+#[path = "../../../fuzz/properties/handshake.rs"]
 mod handshake;
-#[path = "support/hostile.rs"]
-mod peer;
-mod support;
-
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::hostile::Stage;
+use crate::support::{BOUND, Node, ca, within};
 use bytes::Bytes;
-use peer::Stage;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use support::{BOUND, Node, ca, within};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use vioduct_certs::identity::Roles;

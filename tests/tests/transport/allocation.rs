@@ -1,27 +1,22 @@
 //! What our decoders allocate for a peer's bytes, counted.
 //!
 //! The counter replaces the allocator of this test binary. [`measure`] counts what the calling
-//! thread allocates meanwhile. Around a decoder, that is the decoder's alone. In the one test over a
-//! network it is everything that both sides do, QUIC and TLS libraries included, which run on one
+//! thread allocates meanwhile. Around a decoder, that is the decoder's alone. In the one test over
+//! a network it is everything that both sides do, QUIC and TLS libraries included, which run on one
 //! thread there: what these take for a connection is theirs and not bounded here, but nothing of it
 //! may stay, and the refusal's kind shows that no decoder of ours has run.
-#![expect(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 #![expect(
     unsafe_code,
     reason = "an allocator is an unsafe trait; both calls are handed on unchanged"
 )]
 
-#[path = "support/hostile.rs"]
-mod peer;
-mod support;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
+use crate::support::hostile::{Hostile, header};
+use crate::support::{Node, ca, within};
 use bytes::Bytes;
-use peer::{Hostile, header};
-use support::{Node, ca, within};
 use vioduct_certs::dev::{DevCa, client_config_without_certificate};
 use vioduct_certs::identity::{Identity, Roles};
 use vioduct_certs::refusal::{Refusal, RefusalSlot};
@@ -201,7 +196,8 @@ fn a_frame_past_a_limit_costs_nothing() {
 async fn knock(node: &mut Node, tls: rustls::ClientConfig, expected: &Refusal) {
     let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
     let name = node.endpoint.credentials().identity().server_name();
-    let connecting = endpoint.connect_with(peer::client(tls), node.addr, &name).unwrap();
+    let connecting =
+        endpoint.connect_with(crate::support::hostile::client(tls), node.addr, &name).unwrap();
     if let Ok(connection) = within(connecting).await
         && let Ok((mut send, _recv)) = connection.open_bi().await
     {
@@ -218,9 +214,9 @@ async fn knock(node: &mut Node, tls: rustls::ClientConfig, expected: &Refusal) {
 
 /// Garbage to the socket, then strangers; a link at the end shows that all of it was handled.
 async fn harass(ca: &mut DevCa, strangers: usize) {
-    let mut node = support::node(ca, "n1");
+    let mut node = crate::support::node(ca, "n1");
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let mut foreign = support::ca();
+    let mut foreign = crate::support::ca();
     for number in 0..strangers {
         for first in [0x00, 0x40, 0xc0, 0xff, b'V'] {
             let garbage = [&[first][..], &vec![7; number * 37 % 1400]].concat();
@@ -236,7 +232,7 @@ async fn harass(ca: &mut DevCa, strangers: usize) {
         knock(&mut node, spy.tls(), &Refusal::ForeignCa).await;
     }
     assert!(node.endpoint.links().is_empty());
-    let two = support::node(ca, "n2");
+    let two = crate::support::node(ca, "n2");
     let link = two.connect(&node).await;
     within(link.up()).await.unwrap();
     within(two.endpoint.close()).await;

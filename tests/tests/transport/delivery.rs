@@ -1,13 +1,10 @@
 //! Order and at-most-once delivery while the network loses packets and connections.
 
-#[path = "../../transport/tests/support/mod.rs"]
-mod support;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::support::{Node, Received, ca, within};
 use bytes::Bytes;
-use support::{Node, Received, ca, within};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};

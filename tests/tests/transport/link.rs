@@ -1,9 +1,7 @@
 //! Links over loopback: delivery, order, large bodies, simultaneous dials, close and restart.
 
-mod support;
-
+use crate::support::{Node, ca, node, within};
 use bytes::Bytes;
-use support::{Node, ca, node, within};
 use vioduct_certs::identity::Roles;
 use vioduct_transport::{DownReason, Fate, Flow, LinkEvent, LinkState, SendError, TransportConfig};
 

@@ -1,13 +1,10 @@
 //! Certificates change while messages flow: rotation, revocation, expiry.
 
-#[path = "../../transport/tests/support/mod.rs"]
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Node, ca, node, within};
 use bytes::Bytes;
-use support::{Node, ca, node, within};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, interval};
 use vioduct_certs::serial::Serial;
@@ -37,7 +34,7 @@ fn echo(mut node: Node) -> (vioduct_transport::Endpoint, mpsc::Receiver<LinkEven
     (endpoint, events_end)
 }
 
-/// Sends numbered messages and checks that every one comes back, in order, once, until told to stop.
+/// Sends numbered messages and checks that each comes back, in order, once, until told to stop.
 /// Gives the longest wait for one; `rounds` says how many were done.
 async fn ping(
     mut one: Node,

@@ -1,17 +1,12 @@
 //! Peers with a valid certificate that break the protocol: each is cut with a typed reason, and a
 //! healthy link of the same endpoint goes on.
-#![expect(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
-
-#[path = "support/hostile.rs"]
-mod peer;
-mod support;
 
 use std::future::ready;
 use std::time::Duration;
 
+use crate::support::hostile::{Hostile, Peer, Stage, header, listener, message, opening};
+use crate::support::{Node, ca, within};
 use bytes::Bytes;
-use peer::{Hostile, Peer, Stage, header, listener, message, opening};
-use support::{Node, ca, within};
 use tokio::task::JoinSet;
 use vioduct_certs::identity::Roles;
 use vioduct_transport::wire::{

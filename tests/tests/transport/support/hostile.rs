@@ -1,6 +1,4 @@
 //! A peer with valid credentials and bad manners, made of bare QUIC.
-#![allow(dead_code, reason = "each test binary uses its own part")]
-#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +15,7 @@ use vioduct_transport::seam::SystemClock;
 use vioduct_transport::wire::{ALPN, Hello, HelloDecoder, Rejection, VersionRange, Welcome};
 use vioduct_transport::{DialError, DownReason, Flow, Link, LinkEvent, TransportConfig, Violation};
 
-use super::support::{Node, ca, within};
+use super::{Node, ca, within};
 
 /// The QUIC application error code of a violation, as `docs/wire.md` has it.
 const CLOSE_VIOLATION: u64 = 3;

@@ -1,6 +1,6 @@
 //! Nodes of a test cluster, in one process, over loopback.
-#![allow(dead_code, reason = "each test binary uses its own part")]
-#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+pub(crate) mod hostile;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,0 +1,11 @@
+//! The transport over loopback, with real certificates: what links promise, under faults, changes of
+//! trust and hostile peers.
+#![expect(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+mod allocation;
+mod delivery;
+mod hostile;
+mod limits;
+mod link;
+mod support;
+mod trust;
