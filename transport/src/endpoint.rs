@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use quinn::{EndpointConfig, Runtime};
 use rand::rngs::StdRng;
@@ -27,6 +28,11 @@ use crate::link::driver::{Driver, INPUTS_MAX, LinkInput};
 use crate::link::{Link, LinkShared, PeerKey};
 use crate::seam::Surroundings;
 use crate::wire::Rejection;
+
+/// How much longer than its links an endpoint waits for their ends.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// Runs of one tool that may be linked at once.
+const TOOL_RUNS_MAX: u32 = 64;
 
 /// What every task of an endpoint can reach.
 pub(crate) struct EndpointShared {
@@ -62,7 +68,7 @@ impl EndpointShared {
     /// Wall-clock time. A clock that cannot be read counts as the epoch: every certificate is then
     /// not yet valid, and refused.
     pub(crate) fn wall_now(&self) -> UnixTime {
-        let unreadable = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+        let unreadable = UnixTime::since_unix_epoch(Duration::ZERO);
         self.wall_clock.current_time().unwrap_or(unreadable)
     }
 
@@ -83,14 +89,19 @@ impl EndpointShared {
         if self.closing.load(Ordering::Acquire) {
             return Err(EndpointError::Closing);
         }
-        let limit = self.config.peers_max;
         let mut links = self.links();
-        let count = links.len();
+        let (count, limit) = match key.kind {
+            Kind::Node => (links.len(), self.config.peers_max),
+            // One tool's certificate must not use up the places of all nodes.
+            Kind::Tool => {
+                let is_run = |other: &&PeerKey| other.kind == Kind::Tool && other.name == key.name;
+                (links.keys().filter(is_run).count(), TOOL_RUNS_MAX.min(self.config.peers_max))
+            }
+        };
+        let is_full = count >= limit as usize || links.len() >= self.config.peers_max as usize;
         match links.entry(key) {
             Entry::Occupied(known) => Ok(known.get().clone()),
-            Entry::Vacant(_) if count >= limit as usize => {
-                Err(EndpointError::TooManyPeers { limit })
-            }
+            Entry::Vacant(_) if is_full => Err(EndpointError::TooManyPeers { limit }),
             Entry::Vacant(vacant) => {
                 let (inputs, received) = mpsc::channel(INPUTS_MAX);
                 let shared = LinkShared::new(vacant.key().clone(), &self.config, inputs);
@@ -224,12 +235,17 @@ impl Endpoint {
                 ends.push(end);
             }
         }
-        for end in ends {
-            // An error says that the driver has ended, which is what is waited for.
-            end.await.ok();
-        }
-        CloseCode::Closed.close_all(&self.shared.quinn, "shutting down");
         let bound = self.shared.config.drain_timeout;
+        let drained = async {
+            for end in ends {
+                // An error says that the driver has ended, which is what is waited for.
+                end.await.ok();
+            }
+        };
+        // Each link keeps to `drain_timeout` itself, but for an embedder that never ends a
+        // delivery.
+        self.shared.clock.within(bound + CLOSE_GRACE, drained).await;
+        CloseCode::Closed.close_all(&self.shared.quinn, "shutting down");
         self.shared.clock.within(bound, self.shared.quinn.wait_idle()).await;
     }
 }
@@ -290,5 +306,9 @@ async fn hand_over(endpoint: &Arc<EndpointShared>, offer: Offer) {
         }
         Err(_closing) => Rejection::Closing,
     };
+    let addr = offer.quinn.remote_address();
+    tracing::warn!(%addr, %rejection, "connection turned down");
+    let error = DialError::Rejected { addr, rejection: rejection.clone() };
+    endpoint.inbound.refused(addr, error);
     handshake::reject(Arc::clone(endpoint), offer, rejection).await;
 }

@@ -286,3 +286,29 @@ async fn a_reader_that_takes_nothing_fills_its_lane_to_the_bound_and_no_other() 
         within(slow.close()).await;
     }
 }
+
+#[tokio::test]
+async fn runs_of_one_tool_do_not_take_the_places_of_nodes() {
+    const RUNS_MAX: usize = 64;
+    let mut ca = ca();
+    let victim = crate::support::node(&mut ca, "n1");
+    let tool = ca.tool("admin").unwrap();
+    let mut runs = Vec::new();
+    for _run in 0..RUNS_MAX {
+        let run = Node::start(tool.clone());
+        within(run.connect(&victim).await.up()).await.unwrap();
+        runs.push(run);
+    }
+    let mut late = Node::start(tool);
+    late.connect(&victim).await;
+    let error = late
+        .event(|event| match event {
+            LinkEvent::DialFailed { error } => Some(error),
+            _other => None,
+        })
+        .await;
+    let DialError::Rejected { rejection, .. } = error else { panic!("{error}") };
+    assert_eq!(rejection, Rejection::TooManyPeers { limit: 64 });
+    let node = crate::support::node(&mut ca, "n2");
+    within(node.connect(&victim).await.up()).await.unwrap();
+}

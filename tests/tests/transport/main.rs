@@ -1,5 +1,5 @@
-//! The transport over loopback, with real certificates: what links promise, under faults, changes of
-//! trust and hostile peers.
+//! The transport over loopback, with real certificates: what links promise, under faults, changes
+//! of trust and hostile peers.
 #![expect(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
 mod allocation;

@@ -303,7 +303,14 @@ impl Driver {
     fn reject(&mut self, conn: ConnId, rejection: Rejection) {
         if let Some(Slot::Offered(offer)) = self.slots.remove(&conn) {
             let endpoint = Arc::clone(&self.endpoint);
-            tracing::debug!(peer = %self.link.peer(), %rejection, "offer turned down");
+            let addr = offer.quinn.remote_address();
+            let error = DialError::Rejected { addr, rejection: rejection.clone() };
+            if is_tie(&error) {
+                tracing::debug!(peer = %self.link.peer(), %rejection, "offer turned down");
+            } else {
+                tracing::warn!(peer = %self.link.peer(), %rejection, "offer turned down");
+                self.endpoint.inbound.refused(addr, error);
+            }
             self.endpoint.spawn(handshake::reject(endpoint, *offer, rejection));
         }
     }

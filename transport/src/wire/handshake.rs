@@ -173,9 +173,7 @@ impl std::fmt::Display for LimitName {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// No protocol version in common. Mend: upgrade the older side.
-    #[error(
-        "no common link protocol: the accepting side speaks {accepting}, the dialling one {dialling}"
-    )]
+    #[error("no common link protocol: accepting side speaks {accepting}, dialling side {dialling}")]
     Version {
         /// The accepting side's range.
         accepting: VersionRange,
