@@ -82,11 +82,19 @@ impl Pacer {
     /// Whether the run can be believed.
     #[must_use]
     pub fn validity(&self) -> Validity {
-        let late_percent = u128::from(self.late) * 100;
-        if self.sent == 0 || late_percent > u128::from(self.sent) * u128::from(LATE_PERCENT_MAX) {
-            Validity::Invalid
+        Validity::of(self.sent, self.late)
+    }
+}
+
+impl Validity {
+    /// Of sums over several schedules.
+    #[must_use]
+    pub fn of(sent: u64, late: u64) -> Self {
+        let late_percent = u128::from(late) * 100;
+        if sent == 0 || late_percent > u128::from(sent) * u128::from(LATE_PERCENT_MAX) {
+            Self::Invalid
         } else {
-            Validity::Valid
+            Self::Valid
         }
     }
 }

@@ -76,6 +76,12 @@ impl LatencyRecorder {
             .context("merge of histograms")
     }
 
+    /// Forgets what was recorded.
+    pub fn clear(&mut self) {
+        self.service_ns.reset();
+        self.response_ns.reset();
+    }
+
     /// The figures so far.
     #[must_use]
     pub fn report(&self) -> LatencyReport {

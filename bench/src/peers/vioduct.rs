@@ -64,7 +64,14 @@ fn endpoint(credentials: &Arc<Credentials>, inbound: Arc<dyn Inbound>) -> Result
 pub(crate) struct Vioduct {
     link: Link,
     asks: Arc<Correlation>,
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
+}
+
+impl Drop for Vioduct {
+    fn drop(&mut self) {
+        let endpoint = self.endpoint.clone();
+        tokio::spawn(async move { endpoint.close().await });
+    }
 }
 
 impl Vioduct {
@@ -97,7 +104,7 @@ impl Peer for Vioduct {
         let name = setup.server.identity().name.clone();
         let link = endpoint.connect(name, server).await?;
         link.up().await?;
-        Ok(Self { link, asks, _endpoint: endpoint })
+        Ok(Self { link, asks, endpoint })
     }
 
     async fn tell(&self, payload: &Bytes, count: u64) -> Result<()> {

@@ -1,0 +1,218 @@
+//! The result of a run: a table for people, one JSON document for programs.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use vioduct_loadtest::pace::Validity;
+use vioduct_loadtest::stats::Percentiles;
+
+use crate::cli::OutputFormat;
+use crate::machine::{Build, Machine};
+use crate::msg::counts::{Counts, Strays, Tally};
+use crate::msg::driver::Kept;
+
+/// Version of the JSON. Fields are added to it, never renamed.
+const SCHEMA: u32 = 1;
+/// Exit code of a run whose latencies are the generator's.
+const EXIT_INVALID: u8 = 98;
+
+/// How the load is driven.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(tag = "loop", rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// At a rate, whatever the replies do.
+    Open {
+        /// Messages a second, over all nodes.
+        rate_per_s: u32,
+    },
+    /// A message for each reply.
+    Closed {
+        /// Messages that wait at any time, over all nodes.
+        concurrency: u32,
+    },
+}
+
+impl Mode {
+    /// What is spread over the nodes.
+    pub(crate) const fn value(self) -> u32 {
+        match self {
+            Self::Open { rate_per_s } => rate_per_s,
+            Self::Closed { concurrency } => concurrency,
+        }
+    }
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Config {
+    pub(crate) driver: &'static str,
+    pub(crate) nodes: Vec<String>,
+    #[serde(flatten)]
+    pub(crate) mode: Mode,
+    pub(crate) size_bytes: u32,
+    pub(crate) flows: u32,
+    pub(crate) warmup_s: f64,
+    pub(crate) duration_s: f64,
+    pub(crate) deadline_s: f64,
+    pub(crate) late_after_ms: f64,
+    pub(crate) outstanding_max: u32,
+}
+
+/// The result of a run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    schema: u32,
+    build: Build,
+    machine: Machine,
+    config: Config,
+    warmup: Counts,
+    counts: Counts,
+    strays: Strays,
+    measured_s: f64,
+    throughput_per_s: f64,
+    service: Percentiles,
+    response: Percentiles,
+    schedule: Option<Kept>,
+    late: u64,
+    valid: bool,
+    interrupted: bool,
+}
+
+impl Report {
+    /// Puts a result together.
+    pub(crate) fn new(
+        config: Config,
+        tally: &Tally,
+        kept: Kept,
+        measured_s: f64,
+        interrupted: bool,
+    ) -> Self {
+        let latency = tally.latency();
+        let is_open = matches!(config.mode, Mode::Open { .. });
+        let planned = if is_open { kept.planned } else { tally.measured.sent };
+        Self {
+            schema: SCHEMA,
+            build: Build::inspect(),
+            machine: Machine::inspect(),
+            config,
+            warmup: tally.warmup,
+            counts: tally.measured,
+            strays: tally.strays,
+            measured_s,
+            throughput_per_s: per_second(tally.ok_in_window, measured_s),
+            service: latency.service,
+            response: latency.response,
+            schedule: is_open.then_some(kept),
+            late: kept.late,
+            valid: Validity::of(planned, kept.late) == Validity::Valid,
+            interrupted,
+        }
+    }
+
+    fn errors(&self) -> u64 {
+        self.warmup.errors() + self.counts.errors() + self.strays.unexpected
+    }
+
+    /// What the result means for whoever started the run.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match (self.errors(), self.valid) {
+            (0, true) => ExitCode::SUCCESS,
+            (0, false) => ExitCode::from(EXIT_INVALID),
+            (_errors, _) => ExitCode::FAILURE,
+        }
+    }
+
+    /// Prints it on standard output.
+    pub(crate) fn print(&self, format: OutputFormat) -> Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        let written = match format {
+            OutputFormat::Text => write!(stdout, "{self}"),
+            OutputFormat::Json => writeln!(stdout, "{}", self.json()?),
+        };
+        written.and_then(|()| stdout.flush()).context("standard output")
+    }
+
+    /// Writes it as JSON into a file.
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+        let text = self.json()? + "\n";
+        std::fs::write(path, text).with_context(|| format!("result {}", path.display()))
+    }
+
+    fn json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).context("result as JSON")
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2⁵³")]
+fn per_second(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { build, machine, config, counts, strays, .. } = self;
+        let profile = if build.optimised { "release" } else { "DEBUG: do not use the numbers" };
+        let commit = build.commit.as_deref().unwrap_or("none");
+        writeln!(
+            f,
+            "machine     {} cores, {}, Linux {}",
+            machine.cores, machine.cpu, machine.kernel
+        )?;
+        writeln!(f, "build       {}, commit {commit}, {profile}", build.version)?;
+        let load = match config.mode {
+            Mode::Open { rate_per_s } => format!("open loop, {rate_per_s}/s"),
+            Mode::Closed { concurrency } => format!("closed loop, {concurrency} outstanding"),
+        };
+        let nodes = config.nodes.len();
+        let (size, flows) = (config.size_bytes, config.flows);
+        writeln!(f, "load        {load}, {size} bytes, {nodes} nodes, {flows} flows each")?;
+        let cut = if self.interrupted { ", interrupted" } else { "" };
+        let (warmup_s, measured_s) = (config.warmup_s, self.measured_s);
+        writeln!(f, "time        {measured_s:.1} s after {warmup_s:.1} s of warm-up{cut}")?;
+        writeln!(f, "throughput  {:.0} replies/s", self.throughput_per_s)?;
+        writeln!(f)?;
+        writeln!(f, "{:<18} {:>10} {:>10}", "messages", "measured", "warm-up")?;
+        let rows = |counts: &Counts| {
+            let Counts { sent, ok, not_delivered, maybe_delivered, .. } = *counts;
+            let Counts { deadline, wrong_body, wrong_order, unfinished, .. } = *counts;
+            [
+                ("sent", sent),
+                ("ok", ok),
+                ("not delivered", not_delivered),
+                ("maybe delivered", maybe_delivered),
+                ("deadline", deadline),
+                ("wrong body", wrong_body),
+                ("wrong order", wrong_order),
+                ("unfinished", unfinished),
+            ]
+        };
+        for ((label, measured), (_label, warmup)) in
+            rows(counts).into_iter().zip(rows(&self.warmup))
+        {
+            writeln!(f, "  {label:<16} {measured:>10} {warmup:>10}")?;
+        }
+        let Strays { late, unexpected } = *strays;
+        writeln!(f, "  replies to none  {unexpected} unexpected, {late} late")?;
+        writeln!(f)?;
+        let head = ["us", "p50", "p90", "p99", "p99.9", "max"];
+        writeln!(f, "{}", head.map(|name| format!("{name:>10}")).join(" "))?;
+        for (label, p) in [("service", self.service), ("response", self.response)] {
+            let figures = [p.p50_us, p.p90_us, p.p99_us, p.p999_us, p.max_us];
+            let figures = figures.map(|us| format!("{us:>10.1}")).join(" ");
+            writeln!(f, "{label:>10} {figures}")?;
+        }
+        if let Some(Kept { planned, late, missed }) = self.schedule {
+            writeln!(f, "\nschedule    {planned} planned, {late} late, {missed} of them not sent")?;
+        }
+        let verdict = match (self.valid, self.errors()) {
+            (false, errors) => format!("INVALID: the generator was late; {errors} errors"),
+            (true, 0) => "ok".to_owned(),
+            (true, errors) => format!("{errors} errors"),
+        };
+        writeln!(f, "result      {verdict}")
+    }
+}
