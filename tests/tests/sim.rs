@@ -9,7 +9,8 @@ const SEEDS: std::ops::Range<u64> = 1..21;
 
 /// Runs a simulation. What it did wrong is printed with the command that shows it again.
 fn simulate(seed: u64, nodes: u8) -> Report {
-    let report = run(Setup::new(seed, nodes).unwrap()).unwrap();
+    let setup = Setup::new(seed, nodes).expect("a number of nodes that there may be");
+    let report = run(setup).expect("the nodes run to the end");
     for violation in &report.violations {
         eprintln!("seed {seed}: {violation}");
     }

@@ -169,7 +169,9 @@ mod tests {
         spawner.spawn(Box::pin(async { panic!("expected by the test") }));
         spawner.spawn(Box::pin(async move { done.send(()).unwrap() }));
         let counted = Arc::clone(&panics);
-        let on_panic = move || drop(counted.fetch_add(1, Ordering::Relaxed));
+        let on_panic = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
         let driver = tokio::spawn(Driver::new(spawner, on_panic));
         is_done.await.unwrap();
         assert_eq!(panics.load(Ordering::Relaxed), 1);

@@ -16,6 +16,7 @@ mod report;
 mod runtime;
 mod schedule;
 mod socket;
+mod stray;
 mod weather;
 mod world;
 

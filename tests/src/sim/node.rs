@@ -29,6 +29,10 @@ use super::weather::Weather;
 /// Flows from each node to each other one: the control lane and five pairs, of which two share a
 /// lane.
 const FLOWS: u32 = 6;
+/// How often a sender sends many messages at once, so that writers are stopped half-way.
+const BURSTS: f64 = 0.04;
+/// How many.
+const BURST_MESSAGES: u32 = 40;
 /// Messages on each flow once everything is healed.
 const PROGRESS_MESSAGES: u32 = 5;
 /// When they are sent, virtual milliseconds.
@@ -58,7 +62,8 @@ pub(super) struct Site {
     pub(super) bodies: Bodies,
 }
 
-/// Times short enough for every time-out to be met within the faults of one simulation.
+/// Times short enough for every time-out to be met within the faults of one simulation, and windows
+/// small enough for lanes to be full during a cut.
 fn config() -> TransportConfig {
     TransportConfig {
         keep_alive: Duration::from_millis(500),
@@ -67,6 +72,9 @@ fn config() -> TransportConfig {
         drain_timeout: Duration::from_secs(1),
         unreachable_after: Duration::from_millis(1500),
         backoff_max: Duration::from_secs(1),
+        lane_queue_bytes_max: 64 << 10,
+        stream_window_bytes: 64 << 10,
+        send_window_bytes: 256 << 10,
         segmentation_offload: false,
         ..TransportConfig::default()
     }
@@ -135,7 +143,10 @@ impl Sender {
             if self.site.clock.now_ms() >= FAULTS_END_MS {
                 break;
             }
-            self.send().await;
+            let messages = if self.rng.random_bool(BURSTS) { BURST_MESSAGES } else { 1 };
+            for _message in 0..messages {
+                self.send().await;
+            }
         }
         wait_ms(PROGRESS_MS.saturating_sub(self.site.clock.now_ms())).await;
         for _message in 0..PROGRESS_MESSAGES {

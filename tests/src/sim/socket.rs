@@ -15,6 +15,7 @@ use turmoil::net::UdpSocket;
 use vioduct_transport::seam::{AsyncUdpSocket, RecvMeta, Transmit, UdpPoller};
 
 use super::clock::SimClock;
+use super::stray::ShownIds;
 use super::weather::Weather;
 
 /// Datagrams of one socket that are delayed at once; beyond it they are lost, as in a full router.
@@ -29,6 +30,7 @@ pub(super) struct SimSocket {
     weather: Arc<Mutex<Weather>>,
     clock: SimClock,
     delayed: Arc<AtomicUsize>,
+    shown: Mutex<ShownIds>,
     /// Holds turmoil's lock on its receive queue while it waits: dropped before reading.
     readable: Mutex<Option<Readable>>,
 }
@@ -53,14 +55,25 @@ impl SimSocket {
             weather,
             clock,
             delayed: Arc::default(),
+            shown: Mutex::default(),
             readable: Mutex::new(None),
         }))
     }
 
     fn read(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let now_ms = self.clock.now_ms();
+        let is_stray =
+            |datagram: Option<&[u8]>| shown.is_stray(datagram.unwrap_or_default(), now_ms);
         let mut count = 0;
         for (buf, meta) in bufs.iter_mut().zip(meta) {
-            match self.socket.try_recv_from(buf) {
+            let received = loop {
+                match self.socket.try_recv_from(buf) {
+                    Ok((len, _addr)) if is_stray(buf.get(..len)) => {}
+                    other => break other,
+                }
+            };
+            match received {
                 Ok((len, addr)) => *meta = RecvMeta { addr, len, stride: len, ..*meta },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -93,6 +106,10 @@ impl AsyncUdpSocket for SimSocket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let to = transmit.destination;
+        {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.note_sent(transmit.contents, self.clock.now_ms());
+        }
         let copies = {
             let mut weather = self.weather.lock().unwrap_or_else(PoisonError::into_inner);
             weather.draw(self.local.ip(), to.ip(), self.clock.now_ms())

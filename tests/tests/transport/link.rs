@@ -24,7 +24,7 @@ async fn a_message_and_its_reply_cross_a_link_that_one_side_dialled() {
     assert_eq!(&one.message().await.message.head[..], b"reply");
 
     within(link.settled(ticket)).await;
-    assert_eq!(link.stats().messages_acknowledged, 1);
+    assert_eq!(link.stats().messages_settled, 1);
     let info = within(link.up()).await.unwrap();
     assert_eq!((info.generation, info.incarnation, info.dialled), (1, 1, true));
     assert_eq!(info.peer.identity.name, two.name());

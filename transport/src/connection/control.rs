@@ -53,37 +53,28 @@ fn apply(task: &Task, frame: Control) {
         // The handshake has read the first one; another changes nothing.
         Control::Start => {}
         Control::Delivered { lane, through } => {
-            let Some(out) = task.link.shared.out_lanes.get(usize::from(lane)) else {
-                return task.connection.violated(Violation::Lane { lane });
-            };
-            // A peer cannot acknowledge what was never written.
-            let written = out.queue.next_number() - 1;
-            out.acknowledged.fetch_max(through.min(written), Ordering::AcqRel);
+            if !task.connection.acknowledged(&task.link.shared, lane, through) {
+                task.connection.violated(Violation::Lane { lane });
+            }
         }
     }
 }
 
-/// Writes what has been handed over, at most once per pace, until another connection takes over.
-pub(super) async fn write(task: Task, stream: SendStream) {
-    write_until_over(&task, stream).await;
-    // The connection that takes over tells the peer; it may have missed the notice.
-    task.link.shared.acknowledgement_due.notify_one();
-}
-
-async fn write_until_over(task: &Task, mut stream: SendStream) {
+/// Writes what has been handed over of this connection's lanes, at most once per pace, to its end.
+pub(super) async fn write(task: Task, mut stream: SendStream) {
     if stream.set_priority(2).is_err() {
         return;
     }
-    let link = &task.link.shared;
-    let mut told = vec![0; link.in_lanes.len()];
+    let connection = &task.connection;
+    let mut told = vec![0; connection.delivered.len()];
     let mut timer = task.endpoint.clock.timer();
     let mut frames = Vec::new();
-    if task.connection.info.dialled {
+    if connection.info.dialled {
         Control::Start.encode(&mut frames);
     }
     loop {
-        for ((lane, told), inbound) in (0..).zip(&mut told).zip(&link.in_lanes) {
-            let through = inbound.delivered_through(task.connection.peer_run);
+        for ((lane, told), delivered) in (0..).zip(&mut told).zip(&connection.delivered) {
+            let through = delivered.load(Ordering::Acquire);
             if through > *told {
                 *told = through;
                 Control::Delivered { lane, through }.encode(&mut frames);
@@ -98,10 +89,8 @@ async fn write_until_over(task: &Task, mut stream: SendStream) {
             timer.expired().await;
         }
         tokio::select! {
-            biased;
-            () = link.acknowledgement_due.notified() => {}
-            _closed = task.connection.quinn.closed() => return,
-            () = task.connection.retiring() => return,
+            () = connection.acknowledgement_due.notified() => {}
+            _closed = connection.quinn.closed() => return,
         }
     }
 }

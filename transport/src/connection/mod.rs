@@ -12,11 +12,11 @@ mod streams;
 pub(crate) use streams::BodyStream;
 
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::endpoint::EndpointShared;
 use crate::error::Violation;
@@ -61,11 +61,15 @@ pub(crate) enum Phase {
     Flushing,
 }
 
-/// The messages of one lane that were written on a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Span {
-    lane: u8,
-    numbers: Range<u64>,
+/// Messages by lane and numbers.
+pub(crate) type Spans = Vec<(u8, Range<u64>)>;
+
+/// What a connection's writers did with the messages they took.
+#[derive(Debug, Default)]
+struct Taken {
+    written: Spans,
+    /// Never begun, and not to be sent on another connection.
+    dropped: Spans,
 }
 
 /// What is shared by the tasks of one connection.
@@ -79,7 +83,13 @@ pub(crate) struct Connection {
     /// Lanes that the peer opens, the control lane not counted.
     peer_lanes: u8,
     pub(crate) phase: watch::Sender<Phase>,
-    spans: Mutex<Vec<Span>>,
+    spans: Mutex<Taken>,
+    /// How far each of our lanes was handed over on the far side.
+    acknowledged: Box<[AtomicU64]>,
+    /// How far each of the peer's lanes was handed over here.
+    delivered: Box<[AtomicU64]>,
+    /// Something was handed over that the peer has not been told of.
+    acknowledgement_due: Notify,
     /// Why this side cut the connection, if it did.
     cut: OnceLock<DownReason>,
     /// The peer's lanes that were read to the end of their stream, a bit each.
@@ -118,15 +128,18 @@ impl Connection {
         drop(self.cut(CloseCode::Violation, DownReason::Violation(violation)));
     }
 
-    /// Notes which messages a lane writer has written.
-    pub(crate) fn record_written(&self, lane: u8, numbers: Range<u64>) {
-        if !numbers.is_empty() {
-            self.spans().push(Span { lane, numbers });
+    /// Notes which messages a lane writer has written, and which it took in vain.
+    pub(crate) fn record(&self, lane: u8, written: Range<u64>, dropped: Range<u64>) {
+        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        spans.written.push((lane, written));
+        if !dropped.is_empty() {
+            spans.dropped.push((lane, dropped));
         }
     }
 
-    fn spans(&self) -> std::sync::MutexGuard<'_, Vec<Span>> {
-        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take_dropped(&self) -> Spans {
+        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut spans.dropped)
     }
 
     /// Everything on one of the peer's lanes was handed over.
@@ -159,34 +172,51 @@ impl Connection {
         retired.map_or(Phase::Retiring, |phase| *phase)
     }
 
-    /// Waits until another connection takes over. Cancel-safe.
-    pub(crate) async fn retiring(&self) {
-        let mut phases = self.phase.subscribe();
-        if phases.wait_for(|phase| *phase == Phase::Retiring).await.is_err() {
-            tracing::debug!("a connection's phase went away");
+    /// Messages of one of the peer's lanes were handed over, all up to this number.
+    pub(crate) fn handed_over(&self, lane: u8, through: u64) {
+        if let Some(delivered) = self.delivered.get(usize::from(lane)) {
+            delivered.fetch_max(through, Ordering::AcqRel);
+            self.acknowledgement_due.notify_one();
         }
     }
 
-    /// Written messages that the peer has not acknowledged, marked as reported.
-    fn doubtful(&self, link: &LinkShared) -> Vec<(u8, Range<u64>)> {
-        let mut doubtful = Vec::new();
-        for Span { lane, numbers } in self.spans().drain(..) {
-            let Some(out) = link.out_lanes.get(usize::from(lane)) else { continue };
-            let known = out.acknowledged.fetch_max(numbers.end - 1, Ordering::AcqRel);
-            let rest = numbers.start.max(known + 1)..numbers.end;
-            if !rest.is_empty() {
-                doubtful.push((lane, rest));
-            }
-        }
-        doubtful
+    /// The peer says how far one of our lanes was handed over. `false` when there is no such lane.
+    pub(crate) fn acknowledged(&self, link: &LinkShared, lane: u8, through: u64) -> bool {
+        let index = usize::from(lane);
+        let (Some(known), Some(out)) = (self.acknowledged.get(index), link.out_lanes.get(index))
+        else {
+            return false;
+        };
+        // A peer cannot acknowledge what was never written.
+        let through = through.min(out.queue.next_number() - 1);
+        known.fetch_max(through, Ordering::AcqRel);
+        out.settled.fetch_max(through, Ordering::AcqRel);
+        true
     }
 
-    fn is_acknowledged(&self, link: &LinkShared) -> bool {
-        self.spans().iter().all(|span| {
-            let out = link.out_lanes.get(usize::from(span.lane));
-            out.is_none_or(|out| out.acknowledged.load(Ordering::Acquire) + 1 >= span.numbers.end)
-        })
+    fn acknowledged_through(&self, lane: u8) -> u64 {
+        let known = self.acknowledged.get(usize::from(lane));
+        known.map_or(0, |known| known.load(Ordering::Acquire))
     }
+
+    /// Written messages that the peer has not acknowledged.
+    fn doubtful(&self) -> Vec<(u8, Range<u64>)> {
+        let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = spans.written.iter().map(|(lane, numbers)| {
+            let start = numbers.start.max(self.acknowledged_through(*lane) + 1);
+            (*lane, start..numbers.end)
+        });
+        rest.filter(|(_lane, numbers)| !numbers.is_empty()).collect()
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        self.doubtful().is_empty()
+    }
+}
+
+/// A counter for the control lane and each ordered one.
+fn counters(lanes: u8) -> Box<[AtomicU64]> {
+    (0..=lanes).map(|_lane| AtomicU64::new(0)).collect()
 }
 
 /// Starts every task of a connection that was adopted.
@@ -205,7 +235,10 @@ pub(crate) fn start(
         peer_run: instance,
         peer_lanes,
         phase: watch::Sender::new(Phase::Live),
-        spans: Mutex::new(Vec::new()),
+        spans: Mutex::new(Taken::default()),
+        acknowledged: counters(endpoint.config.lanes),
+        delivered: counters(peer_lanes),
+        acknowledgement_due: Notify::new(),
         cut: OnceLock::new(),
         lanes_ended: watch::Sender::new(0),
         writers_open: watch::Sender::new(0),
@@ -276,12 +309,10 @@ async fn supervise(link: Link, connection: Arc<Connection>, mut ended: mpsc::Rec
     let reason = connection.cut.get().cloned().unwrap_or_else(|| down_reason(&error));
     // The peer says so only once it has read every lane to its end.
     let is_handed_over = is_closed_with(&error, CloseCode::Replaced);
-    let mut doubtful = connection.doubtful(&link.shared);
-    if is_handed_over {
-        doubtful.clear();
-    }
+    let doubtful = if is_handed_over { Vec::new() } else { connection.doubtful() };
+    let dropped = connection.take_dropped();
     link.shared.progress.notify_waiters();
-    let lost = LinkInput::Lost { conn: connection.id, reason, doubtful };
+    let lost = LinkInput::Lost { conn: connection.id, reason, doubtful, dropped };
     if link.shared.inputs.send(lost).await.is_err() {
         tracing::debug!(peer = %link.peer(), "the link's driver ended before its connection");
     }
@@ -331,7 +362,7 @@ pub(crate) async fn retire(
         wait_until(&connection.writers_open, |open: usize| open == 0).await;
         loop {
             let progress = link.shared.progress.notified();
-            if connection.is_acknowledged(&link.shared) {
+            if connection.is_acknowledged() {
                 break;
             }
             progress.await;

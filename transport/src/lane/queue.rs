@@ -1,6 +1,7 @@
 //! What waits to be written on one lane, encoded once and kept until a connection takes it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -55,6 +56,8 @@ pub(crate) struct Batch {
     /// Number of the first message.
     pub(crate) first: u64,
     pub(crate) count: u64,
+    /// How often the queue had been dropped when the batch was taken.
+    drops: u64,
     pub(crate) segments: Vec<Bytes>,
     pub(crate) detached: VecDeque<Detached>,
 }
@@ -79,7 +82,8 @@ impl Batch {
         let first = self.first + started;
         let mut detached = self.detached;
         detached.retain(|body| body.number >= first);
-        Self { first, count: self.count - started, segments: segments.into(), detached }
+        let (count, drops) = (self.count - started, self.drops);
+        Self { first, count, drops, segments: segments.into(), detached }
     }
 }
 
@@ -104,11 +108,29 @@ fn skip(segments: &mut VecDeque<Bytes>, mut bytes: usize) {
     }
 }
 
+/// What became of a batch that a connection did not take whole.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PutBack {
+    /// Number after the last message of which a byte was taken.
+    pub(crate) begun_end: u64,
+    /// Messages that never left and never will: the queue was dropped meanwhile.
+    pub(crate) dropped: Range<u64>,
+}
+
+impl PutBack {
+    /// Everything before this number was written, and nothing else was taken.
+    pub(crate) fn nothing(end: u64) -> Self {
+        Self { begun_end: end, dropped: end..end }
+    }
+}
+
 #[derive(Debug)]
 struct State {
     gate: Gate,
     first: u64,
     count: u64,
+    /// How often what was queued has been dropped.
+    drops: u64,
     segments: Vec<Bytes>,
     tail: BytesMut,
     detached: VecDeque<Detached>,
@@ -133,6 +155,7 @@ impl LaneQueue {
             gate: Gate::Open,
             first: 1,
             count: 0,
+            drops: 0,
             segments: Vec::new(),
             tail: BytesMut::new(),
             detached: VecDeque::new(),
@@ -231,6 +254,7 @@ impl LaneQueue {
         let batch = Batch {
             first: state.first,
             count: state.count,
+            drops: state.drops,
             segments: std::mem::take(&mut state.segments),
             detached: std::mem::take(&mut state.detached),
         };
@@ -253,21 +277,26 @@ impl LaneQueue {
     }
 
     /// Puts back what a connection did not take; `written` bytes of the batch it did.
-    /// Gives the number of the first message that was put back.
-    pub(crate) fn put_back(&self, batch: Batch, written: usize) -> u64 {
+    ///
+    /// If the queue was dropped since the batch was taken, the rest is dropped as well: it was
+    /// meant for the same run of the peer.
+    pub(crate) fn put_back(&self, batch: Batch, written: usize) -> PutBack {
+        let end = batch.end();
         let rest = batch.unwritten(written);
         let mut guard = self.state();
         let state = &mut *guard;
-        state.first = rest.first;
-        state.count += rest.count;
-        state.queued_bytes += rest.segments.iter().map(Bytes::len).sum::<usize>();
-        let newer = std::mem::replace(&mut state.segments, rest.segments);
-        state.segments.extend(newer);
-        let newer = std::mem::replace(&mut state.detached, rest.detached);
-        state.detached.extend(newer);
+        let begun_end = rest.first;
+        let dropped = if rest.drops == state.drops {
+            state.requeue(rest);
+            end..end
+        } else {
+            state.forget_bodies(&rest.detached);
+            begun_end..end
+        };
         drop(guard);
         self.ready.notify_one();
-        rest.first
+        self.room.notify_waiters();
+        PutBack { begun_end, dropped }
     }
 
     /// A detached body has been written, or given up.
@@ -285,7 +314,7 @@ impl LaneQueue {
 
     /// Opens or closes the queue. Unless it opens, what is queued is dropped: the numbers of the
     /// dropped messages are the answer.
-    pub(crate) fn set_gate(&self, gate: Gate) -> std::ops::Range<u64> {
+    pub(crate) fn set_gate(&self, gate: Gate) -> Range<u64> {
         let mut guard = self.state();
         let state = &mut *guard;
         state.gate = gate;
@@ -307,7 +336,7 @@ impl LaneQueue {
     }
 
     /// Drops what is queued and goes on with later numbers.
-    pub(crate) fn discard(&self) -> std::ops::Range<u64> {
+    pub(crate) fn discard(&self) -> Range<u64> {
         let dropped = self.state().drop_queued();
         self.room.notify_waiters();
         dropped
@@ -327,15 +356,31 @@ impl State {
         }
     }
 
-    fn drop_queued(&mut self) -> std::ops::Range<u64> {
-        let dropped = self.first..self.first + self.count;
-        let bodies: usize = self.detached.drain(..).map(|detached| detached.body.len()).sum();
+    fn requeue(&mut self, rest: Batch) {
+        self.first = rest.first;
+        self.count += rest.count;
+        self.queued_bytes += rest.segments.iter().map(Bytes::len).sum::<usize>();
+        let newer = std::mem::replace(&mut self.segments, rest.segments);
+        self.segments.extend(newer);
+        let newer = std::mem::replace(&mut self.detached, rest.detached);
+        self.detached.extend(newer);
+    }
+
+    fn forget_bodies(&mut self, detached: &VecDeque<Detached>) {
+        let bodies: usize = detached.iter().map(|detached| detached.body.len()).sum();
         self.detached_bytes = self.detached_bytes.saturating_sub(bodies);
+    }
+
+    fn drop_queued(&mut self) -> Range<u64> {
+        let dropped = self.first..self.first + self.count;
+        let detached = std::mem::take(&mut self.detached);
+        self.forget_bodies(&detached);
         self.segments.clear();
         self.tail.clear();
         self.queued_bytes = 0;
         self.first = dropped.end;
         self.count = 0;
+        self.drops += 1;
         dropped
     }
 }

@@ -81,6 +81,27 @@ fn a_closed_gate_drops_what_is_queued_and_says_which() {
     assert_eq!(queue.take().unwrap().first, 3);
 }
 
+#[test]
+fn a_batch_that_comes_back_after_the_queue_was_dropped_is_dropped_too() {
+    let queue = LaneQueue::new(LIMITS);
+    let body = Bytes::from(vec![0; 10_000]);
+    queue.push(1, b"head", &Bytes::new()).unwrap();
+    queue.push(1, b"head", &body).unwrap();
+    let batch = queue.take().unwrap();
+    assert_eq!(queue.discard(), 3..3);
+    assert_eq!(queue.push(1, b"next", &Bytes::new()), Ok(3));
+    assert_eq!(queue.put_back(batch, 5), PutBack { begun_end: 2, dropped: 2..3 });
+    assert_eq!(queue.push(1, b"next", &body), Ok(4));
+    let batch = queue.take().unwrap();
+    assert_eq!((batch.first, batch.count), (3, 2));
+    // All of it begun: nothing comes back, and the numbers do not fall.
+    queue.discard();
+    assert_eq!(queue.put_back(batch, usize::MAX), PutBack { begun_end: 5, dropped: 5..5 });
+    assert_eq!(queue.push(1, b"next", &Bytes::new()), Ok(5));
+    queue.discard();
+    assert_eq!(queue.next_number(), 6);
+}
+
 proptest! {
     /// Wherever a connection breaks, the messages that were not begun are queued again, before
     /// the newer ones, and no others.
@@ -113,7 +134,9 @@ proptest! {
         ends.pop();
         let begun = u32::try_from(ends.iter().filter(|start| **start < written).count()).unwrap();
 
-        prop_assert_eq!(queue.put_back(batch, written), u64::from(begun) + 1);
+        let back = queue.put_back(batch, written);
+        prop_assert_eq!(back.begun_end, u64::from(begun) + 1);
+        prop_assert!(back.dropped.is_empty());
         let expected: Vec<u32> = (begun + 1..=total + newer).collect();
         match queue.take() {
             None => prop_assert!(expected.is_empty()),

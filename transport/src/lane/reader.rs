@@ -12,7 +12,6 @@ use super::order::{AwaitedBody, LaneOrder, Message, OrderError};
 use crate::config::BODIES_IN_FLIGHT;
 use crate::connection::{BodyStream, Task};
 use crate::error::Violation;
-use crate::link::InLane;
 use crate::wire::FrameDecoder;
 
 /// Pieces of a lane taken from QUIC at once.
@@ -40,7 +39,7 @@ pub(crate) async fn run(
         biased;
         mut order = inbound.order.lock() => match order.start(task.connection.peer_run, first) {
             Ok(()) => {
-                let mut lane = Lane::new(task, lane, inbound, bodies);
+                let mut lane = Lane::new(task, lane, bodies);
                 let result = lane.read(&mut order, stream).await;
                 // What still waits for a body cannot get it on another connection.
                 order.give_up_bodies(&mut lane.batch);
@@ -58,7 +57,6 @@ pub(crate) async fn run(
 struct Lane<'a> {
     task: &'a Task,
     lane: u8,
-    inbound: &'a InLane,
     awaited: mpsc::Sender<AwaitedBody>,
     read: mpsc::Receiver<ReadBody>,
     /// Messages to hand over, and the room that their bodies take until then.
@@ -67,16 +65,11 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new(
-        task: &'a Task,
-        lane: u8,
-        inbound: &'a InLane,
-        bodies: mpsc::Receiver<BodyStream>,
-    ) -> Self {
+    fn new(task: &'a Task, lane: u8, bodies: mpsc::Receiver<BodyStream>) -> Self {
         let (awaited, announced) = mpsc::channel(BODIES_AWAITED_MAX);
         let (done, read) = mpsc::channel(BODIES_IN_FLIGHT);
         task.spawn(read_bodies(task.clone(), announced, bodies, done));
-        Self { task, lane, inbound, awaited, read, batch: Vec::new(), permits: Vec::new() }
+        Self { task, lane, awaited, read, batch: Vec::new(), permits: Vec::new() }
     }
 
     async fn read(
@@ -147,8 +140,7 @@ impl<'a> Lane<'a> {
         self.task.endpoint.inbound.deliver(link, self.lane, &mut self.batch).await;
         self.batch.clear();
         self.permits.clear();
-        self.inbound.note_delivered(self.task.connection.peer_run, order.delivered_through());
-        link.shared.acknowledgement_due.notify_one();
+        self.task.connection.handed_over(self.lane, order.delivered_through());
     }
 }
 

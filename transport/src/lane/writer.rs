@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quinn::{SendStream, VarInt, WriteError};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::queue::{Batch, Detached};
+use super::queue::{Batch, Detached, PutBack};
 use crate::config::BODIES_IN_FLIGHT;
 use crate::connection::{Phase, Task};
 use crate::error::Violation;
@@ -26,21 +26,22 @@ pub(crate) async fn run(task: Task, lane: u8) {
             let first = out.queue.next_number();
             task.connection.writer_opened();
             task.spawn(write_bodies(task.clone(), lane, waiting));
-            let end = write_lane(&task, lane, first, bodies).await.unwrap_or(first);
-            task.connection.record_written(lane, first..end);
+            let PutBack { begun_end, dropped } =
+                write_lane(&task, lane, first, bodies).await.unwrap_or(PutBack::nothing(first));
+            task.connection.record(lane, first..begun_end, dropped);
         }
         _closed = task.connection.quinn.closed() => {}
     }
     task.connection.writer_ended();
 }
 
-/// Gives the number after the last message written; `None` when the lane was never opened.
+/// Gives what was written and what was taken in vain; `None` when the lane was never opened.
 async fn write_lane(
     task: &Task,
     lane: u8,
     first: u64,
     bodies: mpsc::Sender<Detached>,
-) -> Option<u64> {
+) -> Option<PutBack> {
     let out = task.link.shared.out_lanes.get(usize::from(lane))?;
     let mut stream = open(task, StreamOpening::Lane { lane, first }, lane_priority(lane)).await?;
     let mut end = first;
@@ -63,7 +64,7 @@ async fn write_lane(
                 end = batch_end;
                 for body in detached {
                     if bodies.send(body).await.is_err() {
-                        return Some(end);
+                        return Some(PutBack::nothing(end));
                     }
                 }
             }
@@ -80,7 +81,7 @@ async fn write_lane(
     }
     // Fails only when the connection is gone.
     stream.finish().ok();
-    Some(end)
+    Some(PutBack::nothing(end))
 }
 
 /// The control lane goes before all others. Lanes and bodies take turns, packet by packet: with

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use super::machine::{ConnId, Effect, Input, LinkMachine, PeerRun};
 use super::{Link, LinkState};
 use crate::clock::{Instant, Timer};
 use crate::connection::handshake::{self, Offer, OwnRun};
-use crate::connection::{self, CloseCode, Connection, Established, Phase};
+use crate::connection::{self, CloseCode, Connection, Established, Phase, Spans};
 use crate::endpoint::EndpointShared;
 use crate::error::DialError;
 use crate::event::{DownReason, Fate, LinkEvent};
@@ -34,13 +33,29 @@ const REPLACE_MIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) enum LinkInput {
-    Wanted { addr: SocketAddr },
+    Wanted {
+        addr: SocketAddr,
+    },
     Unwanted,
-    Dialled { conn: ConnId, result: Box<Result<Established, DialError>> },
+    Dialled {
+        conn: ConnId,
+        result: Box<Result<Established, DialError>>,
+    },
     Offer(Box<Offer>),
-    Started { conn: ConnId, established: Option<Box<Established>> },
-    Lost { conn: ConnId, reason: DownReason, doubtful: Vec<(u8, Range<u64>)> },
-    Close { done: oneshot::Sender<()> },
+    Started {
+        conn: ConnId,
+        established: Option<Box<Established>>,
+    },
+    /// `doubtful` were written and not acknowledged; `dropped` will never leave.
+    Lost {
+        conn: ConnId,
+        reason: DownReason,
+        doubtful: Spans,
+        dropped: Spans,
+    },
+    Close {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// A connection on its way to carrying the link, or carrying it.
@@ -180,7 +195,11 @@ impl Driver {
             LinkInput::Dialled { conn, result } => self.dialled(conn, *result),
             LinkInput::Offer(offer) => self.offered(offer),
             LinkInput::Started { conn, established } => self.started(conn, established),
-            LinkInput::Lost { conn, reason, doubtful } => self.lost(conn, reason, doubtful),
+            LinkInput::Lost { conn, reason, doubtful, dropped } => {
+                self.report(doubtful, Fate::MaybeDelivered);
+                self.report(dropped, Fate::NotDelivered);
+                self.lost(conn, reason);
+            }
             LinkInput::Close { done } => {
                 self.closed.push(done);
                 for lane in &self.link.shared.out_lanes {
@@ -387,9 +406,8 @@ impl Driver {
         }
     }
 
-    fn lost(&mut self, conn: ConnId, reason: DownReason, doubtful: Vec<(u8, Range<u64>)>) {
+    fn lost(&mut self, conn: ConnId, reason: DownReason) {
         self.slots.remove(&conn);
-        self.report(doubtful, Fate::MaybeDelivered);
         self.went_down(conn, reason);
         self.step(Input::Lost { conn });
     }
@@ -442,10 +460,10 @@ impl Driver {
         self.endpoint.credentials().verify_peer(&chain, self.endpoint.wall_now()).map(drop)
     }
 
-    fn report(&self, lanes: Vec<(u8, Range<u64>)>, fate: Fate) {
+    fn report(&self, lanes: Spans, fate: Fate) {
         for (lane, numbers) in lanes {
             if let Some(out) = self.link.shared.out_lanes.get(usize::from(lane)) {
-                out.acknowledged.fetch_max(numbers.end - 1, Ordering::AcqRel);
+                out.settled.fetch_max(numbers.end - 1, Ordering::AcqRel);
             }
             self.tell(LinkEvent::Undelivered { lane, numbers, fate });
         }

@@ -6,4 +6,4 @@ pub(crate) mod machine;
 mod shared;
 
 pub use shared::{Flow, Link, LinkState, LinkStats, Ticket};
-pub(crate) use shared::{InLane, LinkShared, PeerKey};
+pub(crate) use shared::{LinkShared, PeerKey};

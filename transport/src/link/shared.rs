@@ -62,8 +62,8 @@ pub enum LinkState {
 pub struct LinkStats {
     /// Messages taken from senders.
     pub messages_sent: u64,
-    /// Messages acknowledged by the peer.
-    pub messages_acknowledged: u64,
+    /// Messages acknowledged by the peer, or reported undelivered.
+    pub messages_settled: u64,
     /// Messages handed to the embedder.
     pub messages_received: u64,
     /// Messages queued now, over all lanes.
@@ -88,8 +88,9 @@ pub(crate) struct OutLane {
     pub(crate) queue: LaneQueue,
     /// Held by the connection that writes the lane: the next one waits its turn.
     pub(crate) turn: tokio::sync::Mutex<()>,
-    /// Every message up to this number was handed over on the far side, or was reported.
-    pub(crate) acknowledged: AtomicU64,
+    /// Messages up to this number were handed over on the far side, or reported; for those who
+    /// wait, and for figures.
+    pub(crate) settled: AtomicU64,
 }
 
 /// A lane from the peer.
@@ -97,34 +98,6 @@ pub(crate) struct OutLane {
 pub(crate) struct InLane {
     /// Held by the connection that reads the lane: the next one waits its turn.
     pub(crate) order: tokio::sync::Mutex<LaneOrder>,
-    delivered: Mutex<Delivered>,
-}
-
-/// How far a run of the peer has been handed over.
-#[derive(Debug, Clone, Copy)]
-struct Delivered {
-    run: u64,
-    through: u64,
-}
-
-impl InLane {
-    fn new() -> Self {
-        Self {
-            order: tokio::sync::Mutex::new(LaneOrder::new()),
-            delivered: Mutex::new(Delivered { run: 0, through: 0 }),
-        }
-    }
-
-    /// Notes what was handed over. Only the holder of `order` calls this.
-    pub(crate) fn note_delivered(&self, run: u64, through: u64) {
-        *self.delivered.lock().unwrap_or_else(PoisonError::into_inner) = Delivered { run, through };
-    }
-
-    /// How far messages of this run were handed over; zero when none was.
-    pub(crate) fn delivered_through(&self, run: u64) -> u64 {
-        let delivered = *self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
-        if delivered.run == run { delivered.through } else { 0 }
-    }
 }
 
 #[derive(Debug)]
@@ -136,8 +109,6 @@ pub(crate) struct LinkShared {
     pub(crate) inputs: mpsc::Sender<LinkInput>,
     /// The connection that carries the link; for datagrams and figures.
     pub(crate) current: Mutex<Option<Arc<Connection>>>,
-    /// Something was handed over that the peer has not been told of.
-    pub(crate) acknowledgement_due: Notify,
     /// An acknowledgement came, or a task of a connection ended.
     pub(crate) progress: Notify,
     pub(crate) received: AtomicU64,
@@ -150,19 +121,19 @@ impl LinkShared {
         config: &TransportConfig,
         inputs: mpsc::Sender<LinkInput>,
     ) -> Self {
+        let in_lane = |_lane| InLane { order: tokio::sync::Mutex::new(LaneOrder::new()) };
         let out_lane = |_lane| OutLane {
             queue: LaneQueue::new(config.queue_limits()),
             turn: tokio::sync::Mutex::new(()),
-            acknowledged: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
         };
         Self {
             key,
             out_lanes: (0..=config.lanes).map(out_lane).collect(),
-            in_lanes: (0..=LANES_MAX).map(|_lane| InLane::new()).collect(),
+            in_lanes: (0..=LANES_MAX).map(in_lane).collect(),
             state: watch::Sender::new(LinkState::Connecting),
             inputs,
             current: Mutex::new(None),
-            acknowledgement_due: Notify::new(),
             progress: Notify::new(),
             received: AtomicU64::new(0),
             connections: AtomicU64::new(0),
@@ -315,7 +286,7 @@ impl Link {
         let Some(lane) = self.shared.out_lanes.get(usize::from(ticket.lane)) else { return };
         loop {
             let progress = self.shared.progress.notified();
-            if lane.acknowledged.load(Ordering::Acquire) >= ticket.number {
+            if lane.settled.load(Ordering::Acquire) >= ticket.number {
                 return;
             }
             progress.await;
@@ -339,7 +310,7 @@ impl Link {
             stats.queued_messages += messages;
             stats.queued_bytes += bytes as u64;
             stats.messages_sent += lane.queue.next_number() - 1 + messages;
-            stats.messages_acknowledged += lane.acknowledged.load(Ordering::Relaxed);
+            stats.messages_settled += lane.settled.load(Ordering::Relaxed);
         }
         if let Some(connection) = self.shared.current() {
             let quic = connection.quinn.stats();

@@ -13,10 +13,10 @@ pub(super) fn check(events: &[Event]) -> Result<(), Violation> {
             Kind::Taken { message, .. } => {
                 taken.insert(*message);
             }
-            Kind::Delivered { message, is_intact } => {
-                if !is_intact || message.to != node || !taken.contains(message) {
-                    return Err(Violation::NotAsSent { message: *message, at_ms: *at_ms });
-                }
+            Kind::Delivered { message, is_intact }
+                if !is_intact || message.to != node || !taken.contains(message) =>
+            {
+                return Err(Violation::NotAsSent { message: *message, at_ms: *at_ms });
             }
             Kind::Unreadable => return Err(Violation::Unreadable { node, at_ms: *at_ms }),
             _other => {}

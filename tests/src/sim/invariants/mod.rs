@@ -3,6 +3,7 @@
 mod accounted;
 mod as_sent;
 mod at_most_once;
+mod honest;
 mod no_panic;
 mod not_delivered;
 mod order;
@@ -24,6 +25,16 @@ pub enum Violation {
     Panicked {
         /// Whose.
         node: NodeId,
+        /// When.
+        at_ms: u64,
+    },
+    /// A node cut its link for a breach of the protocol, by a peer that runs the same code.
+    #[error("honest: {node} says at {at_ms} ms that {peer} breaks the protocol")]
+    Accused {
+        /// Who says so.
+        node: NodeId,
+        /// Of whom.
+        peer: NodeId,
         /// When.
         at_ms: u64,
     },
@@ -101,6 +112,7 @@ pub enum Violation {
 pub fn check(events: &[Event]) -> Vec<Violation> {
     let checks = [
         no_panic::check,
+        honest::check,
         order::check,
         at_most_once::check,
         as_sent::check,
