@@ -1,9 +1,10 @@
 //! The real transport over a simulated network: nodes on one thread, in virtual time, from a seed.
 //!
-//! [`run`] starts nodes of [`vioduct_transport`] over turmoil, lets them send while a schedule drawn
-//! from the seed cuts, heals, shakes and crashes, then ends all faults and asks for progress. What
-//! happened is a list of [`Event`]s; [`invariants`] are checked on it afterwards, and its hash is
-//! the same whenever the same seed runs. `docs/simulation.md` says what is simulated and what not.
+//! [`run`] starts nodes of [`vioduct_transport`] over turmoil, lets them send while a schedule
+//! drawn from the seed cuts, heals, shakes and crashes, then ends all faults and asks for progress.
+//! What happened is a list of [`Event`]s; [`invariants`] are checked on it afterwards, and its hash
+//! is the same whenever the same seed runs. `docs/simulation.md` says what is simulated and what
+//! not.
 
 mod clock;
 mod executor;

@@ -102,7 +102,7 @@ mod tests {
     fn sent(weather: &mut Weather) -> Vec<u64> {
         let each = |now_ms| {
             let waits = weather.draw(FROM, TO, now_ms);
-            waits.into_iter().map(move |wait| now_ms + wait.as_millis() as u64)
+            waits.into_iter().map(move |wait| now_ms + u64::try_from(wait.as_millis()).unwrap())
         };
         (0..1000).flat_map(each).collect()
     }

@@ -47,7 +47,7 @@ async fn a_large_body_holds_back_its_own_pair_only() {
     let mut ca = ca();
     let (one, mut two) = (node(&mut ca, "n1"), node(&mut ca, "n2"));
     let link = one.connect(&two).await;
-    let large = Bytes::from((0..8 << 20).map(|byte| (byte % 251) as u8).collect::<Vec<_>>());
+    let large = Bytes::from_iter((0..=250_u8).cycle().take(8 << 20));
     let empty = Bytes::new();
     link.send(Flow::Pair(4), b"large", &large).await.unwrap();
     link.send(Flow::Pair(4), b"after it", &empty).await.unwrap();
@@ -74,7 +74,7 @@ async fn messages_of_every_size_and_pair_keep_their_order() {
     let sender = tokio::spawn(async move {
         for number in 0_u32..600 {
             let size = sizes[number as usize % sizes.len()];
-            let body = Bytes::from(vec![number as u8; size]);
+            let body = Bytes::from(vec![number.to_le_bytes()[0]; size]);
             link.send(Flow::Pair(number % 7), &number.to_le_bytes(), &body).await.unwrap();
         }
     });
@@ -85,7 +85,7 @@ async fn messages_of_every_size_and_pair_keep_their_order() {
         assert_eq!(number, next[message.flow as usize], "pair {}", message.flow);
         next[message.flow as usize] += 7;
         assert_eq!(message.body.len(), sizes[number as usize % sizes.len()]);
-        assert!(message.body.iter().all(|byte| *byte == number as u8));
+        assert!(message.body.iter().all(|byte| *byte == number.to_le_bytes()[0]));
     }
     sender.await.unwrap();
 }
