@@ -21,7 +21,7 @@ fn simulate(seed: u64, nodes: u8) -> Report {
 }
 
 fn command(seed: u64, nodes: u8) -> String {
-    format!("cargo xtask sim -- --seed {seed} --nodes {nodes} --trace")
+    format!("cargo xtask sim --seed {seed} --nodes {nodes} --trace")
 }
 
 #[test]

@@ -83,6 +83,8 @@ pub(crate) struct Driver {
     slots: HashMap<ConnId, Slot>,
     /// When the connection that carries the link has to be replaced, and when to be cut.
     expiry: Option<(Instant, Instant)>,
+    /// The peer closed its last connection in order.
+    has_left: bool,
     closed: Vec<oneshot::Sender<()>>,
 }
 
@@ -101,6 +103,7 @@ impl Driver {
             addr: None,
             slots: HashMap::new(),
             expiry: None,
+            has_left: false,
             closed: Vec::new(),
         }
     }
@@ -152,11 +155,12 @@ impl Driver {
         }
     }
 
-    /// A tool that has been gone for long does not come back under the same key.
+    /// A tool that took its leave, or has been gone for long, does not come back as the same run.
     fn is_forgotten(&self) -> bool {
+        let is_unreachable = *self.link.shared.state.borrow() == LinkState::Unreachable;
         self.link.peer_kind() == Kind::Tool
             && self.slots.is_empty()
-            && *self.link.shared.state.borrow() == LinkState::Unreachable
+            && (self.has_left || is_unreachable)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -408,6 +412,7 @@ impl Driver {
 
     fn lost(&mut self, conn: ConnId, reason: DownReason) {
         self.slots.remove(&conn);
+        self.has_left = matches!(reason, DownReason::ClosedByPeer { .. });
         self.went_down(conn, reason);
         self.step(Input::Lost { conn });
     }
