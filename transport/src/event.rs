@@ -73,7 +73,8 @@ pub enum LinkEvent {
     Up {
         /// The connection.
         info: Arc<ConnectionInfo>,
-        /// Another one carried it until now: no message was lost.
+        /// Another one carried it until now. It ends in its own time; what it could not finish is
+        /// reported.
         replaced: bool,
     },
     /// The connection is gone, and no other carries the link.

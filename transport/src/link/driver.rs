@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::Kind;
 use vioduct_certs::refusal::Refusal;
+use vioduct_certs::{moment, rotation};
 
 use super::machine::{ConnId, Effect, Input, LinkMachine, PeerRun};
 use super::{Link, LinkState};
@@ -358,7 +359,7 @@ impl Driver {
 
     fn adopt(&mut self, conn: ConnId, generation: u64) {
         let Some(Slot::Ready(established)) = self.slots.remove(&conn) else { return };
-        self.expiry = self.expiry_of(&established);
+        self.expiry = Some(self.expiry_of(&established));
         let connection = connection::start(&self.endpoint, &self.link, conn, *established);
         let info = Arc::clone(&connection.info);
         let shared = &self.link.shared;
@@ -374,16 +375,15 @@ impl Driver {
         self.tell(LinkEvent::Up { info, replaced });
     }
 
-    /// When the earlier of both certificates ends, and when to have replaced the connection.
-    fn expiry_of(&self, established: &Established) -> Option<(Instant, Instant)> {
+    /// When to have replaced the connection, and when the earlier of both certificates is over.
+    fn expiry_of(&self, established: &Established) -> (Instant, Instant) {
+        let (now, wall) = (self.endpoint.clock.now(), self.endpoint.wall_now());
         let own = self.endpoint.credentials().not_after();
-        let ends = own.min(established.info.peer.not_after);
-        let left = ends.as_secs().saturating_sub(self.endpoint.wall_now().as_secs());
-        let left = Duration::from_secs(left);
-        let now = self.endpoint.clock.now();
+        let peer = established.info.peer.not_after;
+        let replacement = rotation::link_replacement(wall, own, peer, self.instance);
         // The last second still counts, and the clock was rounded down.
-        let cut = left + Duration::from_secs(2);
-        Some((now.after((left * 3 / 4).max(REPLACE_MIN)), now.after(cut)))
+        let cut = moment::between(wall, own.min(peer)) + Duration::from_secs(2);
+        (now.after(moment::between(wall, replacement).max(REPLACE_MIN)), now.after(cut))
     }
 
     fn retire(&mut self, conn: ConnId) {

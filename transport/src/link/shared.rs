@@ -281,7 +281,7 @@ impl Link {
     }
 
     /// Waits until the peer has handed over every message up to `ticket` on its lane, or it was
-    /// reported undelivered. Cancel-safe.
+    /// reported undelivered. The report itself may come a moment later. Cancel-safe.
     pub async fn settled(&self, ticket: Ticket) {
         let Some(lane) = self.shared.out_lanes.get(usize::from(ticket.lane)) else { return };
         loop {
