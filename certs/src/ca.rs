@@ -20,6 +20,7 @@ use crate::profile::{LeafProfile, Lifetime, root_params};
 use crate::provider::random;
 use crate::record::{IssuedEntry, Record};
 use crate::serial::Serial;
+use crate::trust::permitted_suffix;
 
 mod error;
 mod signing;
@@ -143,7 +144,7 @@ impl ClusterCa {
             return Err(damaged("ca.key does not belong to ca.crt"));
         }
         let suffix = record.cluster.dns_suffix();
-        if !permits(&parsed, &suffix) {
+        if permitted_suffix(&parsed) != Some(suffix.as_str()) {
             return Err(damaged("issued.toml names another cluster than ca.crt"));
         }
         let not_after = from_asn1(parsed.validity().not_after);
@@ -336,12 +337,4 @@ impl ClusterCa {
 
 fn fresh_serial() -> Result<Serial, CaError> {
     random().map(Serial::from_random).map_err(|_source| CaError::Random)
-}
-
-/// Whether a root's name constraints name exactly this DNS suffix.
-fn permits(root: &x509_parser::certificate::X509Certificate<'_>, suffix: &str) -> bool {
-    use x509_parser::extensions::GeneralName;
-    let Ok(Some(constraints)) = root.name_constraints() else { return false };
-    let permitted = constraints.value.permitted_subtrees.as_deref().unwrap_or_default();
-    matches!(permitted, [one] if matches!(one.base, GeneralName::DNSName(name) if name == suffix))
 }

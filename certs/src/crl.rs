@@ -114,6 +114,16 @@ impl Crl {
         Ok(Self { der, summary, root })
     }
 
+    pub(crate) fn is_of_same_root(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
+
+    /// Subject name of the root that signed the list.
+    pub(crate) fn root_subject(&self) -> String {
+        let root = Root { der: self.root.clone() };
+        root.parsed().map(|root| root.subject().to_string()).unwrap_or_default()
+    }
+
     /// Whether this list may take the place of `loaded`, a list of the same root.
     pub(crate) fn may_replace(&self, loaded: &Self) -> Result<(), CrlError> {
         let (offered, loaded_number) = (self.summary.number, loaded.summary.number);

@@ -24,6 +24,7 @@ pub mod moment;
 pub mod refusal;
 pub mod rotation;
 pub mod serial;
+pub mod trust;
 
 mod leaf;
 mod names;

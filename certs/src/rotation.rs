@@ -131,6 +131,29 @@ pub fn link_replacement(now: UnixTime, own: UnixTime, peer: UnixTime, seed: u64)
     before(expiry, margin.saturating_add(spread)).max(now)
 }
 
+/// Between which waits the signing of a certificate is asked for again after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryBounds {
+    /// Wait after the first failure, and when the certificate is about to expire or has.
+    pub min: Duration,
+    /// Longest wait; not shorter than `min`.
+    pub max: Duration,
+}
+
+/// How long to wait after the `failures`th failure in a row, with `left` of the certificate's life.
+///
+/// The wait doubles from `min` to `max`, but takes no more than an eighth of `left`, so that a
+/// certificate of any life has several tries before its end. `seed` draws it from the upper half of
+/// that step: the nodes of a cluster don't all ask at once when their CA is back.
+#[must_use]
+pub fn retry_wait(bounds: RetryBounds, failures: u32, left: Duration, seed: u64) -> Duration {
+    let doublings = failures.saturating_sub(1).min(20);
+    let step = bounds.min.saturating_mul(1 << doublings).min(bounds.max);
+    let step = step.min(left / 8).max(bounds.min);
+    let share = u32::try_from(mixed(seed ^ u64::from(failures)) % 1_001).unwrap_or(0);
+    step / 2 + step / 2_000 * share
+}
+
 /// `span` × `numerator` / `denominator`, in whole seconds.
 fn fraction(span: Duration, numerator: u64, denominator: u64) -> Duration {
     let product = u128::from(span.as_secs()).saturating_mul(u128::from(numerator));

@@ -11,6 +11,9 @@
 //! name = "n2"
 //! addr = "10.0.0.2:7400"
 //!
+//! [renewal]                 # may be left out: then somebody renews the certificate by hand
+//! command = ["/usr/local/bin/sign-vioduct"]
+//!
 //! [transport]               # every key may be left out
 //! lanes = 4
 //! ```
@@ -28,8 +31,11 @@ use vioduct_certs::identity::NodeName;
 use vioduct_certs::inventory::{Inventory, InventoryNode, NodeAddr};
 use vioduct_transport::TransportConfig;
 
+mod renewal;
 mod transport;
 
+use renewal::RawRenewal;
+pub use renewal::RenewalConfig;
 use transport::RawTransport;
 
 /// Name of the file in a host's directory.
@@ -88,6 +94,8 @@ pub struct NodeConfig {
     pub certs_dir: PathBuf,
     /// The other nodes, names all different.
     pub peers: Vec<PeerConfig>,
+    /// How the certificate is renewed; `None` when that is done by hand.
+    pub renewal: Option<RenewalConfig>,
     /// Settings of the links.
     pub transport: TransportConfig,
 }
@@ -98,6 +106,7 @@ struct RawConfig {
     node: RawNode,
     #[serde(default)]
     peer: Vec<RawPeer>,
+    renewal: Option<RawRenewal>,
     #[serde(default)]
     transport: RawTransport,
 }
@@ -116,6 +125,13 @@ struct RawNode {
 struct RawPeer {
     name: NodeName,
     addr: String,
+}
+
+/// A setting out of its range.
+struct WrongSetting {
+    key: String,
+    value: String,
+    bound: String,
 }
 
 impl NodeConfig {
@@ -143,17 +159,15 @@ impl NodeConfig {
             value,
             bound: bound.to_owned(),
         };
-        let RawConfig { node, peer, transport } = raw;
+        let RawConfig { node, peer, renewal, transport } = raw;
+        let home = path.parent().unwrap_or(Path::new(""));
         if node.listen.port() == 0 {
             let bound = "an address with a port from 1 to 65535";
             return Err(value("node.listen", node.listen.to_string(), bound));
         }
-        let transport = transport.checked().map_err(|wrong| ConfigError::Value {
-            path: path.to_owned(),
-            key: wrong.key,
-            value: wrong.value,
-            bound: wrong.bound,
-        })?;
+        let setting = |wrong: WrongSetting| value(&wrong.key, wrong.value, &wrong.bound);
+        let renewal = renewal.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
+        let transport = transport.checked().map_err(setting)?;
         let limit = transport.peers_max;
         if peer.len() > limit as usize {
             let bound = format!("at most transport.peers_max, {limit}");
@@ -173,7 +187,6 @@ impl NodeConfig {
             };
             peers.push(PeerConfig { name, addr });
         }
-        let home = path.parent().unwrap_or(Path::new(""));
         Ok(Self {
             path: path.to_owned(),
             name: node.name,
@@ -181,6 +194,7 @@ impl NodeConfig {
             data_dir: home.join(node.data_dir),
             certs_dir: home.join(node.certs_dir),
             peers,
+            renewal,
             transport,
         })
     }

@@ -13,12 +13,14 @@ use tokio::time::{interval, timeout};
 use vioduct_certs::UnixTime;
 use vioduct_certs::credentials::LoadError;
 use vioduct_certs::identity::{Identity, Kind, NodeName};
+use vioduct_certs::install::{InstallError, finish};
 use vioduct_transport::seam::Surroundings;
 use vioduct_transport::{Endpoint, EndpointError, Inbound};
 
 use crate::config::{ConfigError, NodeConfig, PeerConfig};
 use crate::incarnation::{DataDir, DataDirError};
 use crate::reload::{Loaded, Prompt, Watcher};
+use crate::renewal::Renewer;
 use crate::service::Service;
 
 /// How often the names of peers are looked up.
@@ -40,6 +42,15 @@ pub enum StartError {
         /// What is wrong with them.
         #[source]
         source: LoadError,
+    },
+    /// A certificate whose installation was cut off can't be put in place. Fault: the operator.
+    #[error("certificate half installed in {}", dir.display())]
+    HalfInstalled {
+        /// The certificate directory.
+        dir: PathBuf,
+        /// Why the installation can't be ended.
+        #[source]
+        source: InstallError,
     },
     /// The certificate is somebody else's. Fault: the operator.
     #[error(
@@ -80,7 +91,10 @@ impl StartError {
     /// Whether files have to be mended before the node can start.
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Credentials { .. } | Self::Holder { .. } => true,
+            Self::Config(_)
+            | Self::Credentials { .. }
+            | Self::HalfInstalled { .. }
+            | Self::Holder { .. } => true,
             Self::DataDir(_) | Self::Listen { .. } | Self::Endpoint(_) => false,
         }
     }
@@ -119,17 +133,26 @@ pub struct Daemon {
     endpoint: Endpoint,
     service: Arc<Service>,
     watcher: Watcher,
-    lookups: Option<JoinHandle<()>>,
+    /// Look-ups of names, and renewal.
+    tasks: Vec<JoinHandle<()>>,
     /// Held while the node runs.
     _data_dir: DataDir,
 }
 
 impl Daemon {
-    /// Starts a node: when this returns, it listens, and dials its peers.
+    /// Starts a node: when this returns, it listens, and dials its peers. An installation of a
+    /// certificate that was cut off is ended first.
     ///
     /// # Errors
     /// [`StartError`]
     pub async fn start(config: NodeConfig, now: UnixTime) -> Result<Self, StartError> {
+        let finished = finish(&config.certs_dir, now).map_err(|source| {
+            StartError::HalfInstalled { dir: config.certs_dir.clone(), source }
+        })?;
+        if let Some(finished) = finished {
+            let serial = finished.credentials.serial();
+            tracing::warn!(%serial, "installation of a certificate was cut off, now it is done");
+        }
         let loaded = credentials(&config, now)?;
         let data_dir = DataDir::lock(&config.data_dir)?;
         let addr = config.listen;
@@ -150,10 +173,18 @@ impl Daemon {
                 Err(_host_name) => named.push((name, addr.to_string())),
             }
         }
-        let lookups = (!named.is_empty()).then(|| tokio::spawn(look_up(endpoint.clone(), named)));
-        let watcher = Watcher::new(config.certs_dir, loaded, endpoint.clone(), trust);
-        let name = config.name;
-        Ok(Self { name, incarnation, endpoint, service, watcher, lookups, _data_dir: data_dir })
+        let mut tasks = Vec::new();
+        if !named.is_empty() {
+            tasks.push(tokio::spawn(look_up(endpoint.clone(), named)));
+        }
+        let (name, dir) = (config.name, config.certs_dir);
+        if let Some(renewal) = config.renewal {
+            let (dir, trust) = (dir.clone(), Arc::clone(&trust));
+            let renewer = Renewer::new(renewal, name.clone(), dir, endpoint.clone(), trust);
+            tasks.push(tokio::spawn(renewer.run()));
+        }
+        let watcher = Watcher::new(dir, loaded, endpoint.clone(), trust);
+        Ok(Self { name, incarnation, endpoint, service, watcher, tasks, _data_dir: data_dir })
     }
 
     /// Its name.
@@ -196,9 +227,7 @@ impl Daemon {
 
     /// Closes every link; what was sent is acknowledged first, for `drain_timeout` at most.
     pub async fn close(&self) {
-        if let Some(lookups) = &self.lookups {
-            lookups.abort();
-        }
+        self.tasks.iter().for_each(JoinHandle::abort);
         self.endpoint.close().await;
         self.service.set_endpoint(None);
     }

@@ -17,9 +17,10 @@ use vioduct_certs::credentials::{
 use vioduct_certs::files::read_public;
 use vioduct_certs::inspect::{certificates, describe};
 use vioduct_certs::moment::{between, text};
-use vioduct_certs::rotation::{Schedule, Urgency};
+use vioduct_certs::rotation::Urgency;
 use vioduct_transport::Endpoint;
 
+use crate::renewal::{RenewalState, schedule};
 use crate::service::{AuthorityStatus, LeafStatus, RevocationStatus, TrustStatus};
 
 /// How often the files are looked at.
@@ -47,6 +48,8 @@ pub(crate) struct TrustState {
     authorities: Vec<(String, UnixTime)>,
     reloads: u64,
     error: Option<String>,
+    /// `None` when the certificate is renewed by hand.
+    pub(crate) renewal: Option<RenewalState>,
 }
 
 impl TrustState {
@@ -62,24 +65,25 @@ impl TrustState {
             next_update: text(list.next_update),
             expires_in_s: between(now, list.next_update).as_secs(),
         });
+        let schedule = schedule(credentials);
+        let due = schedule.renew_at();
         TrustStatus {
             leaf: LeafStatus {
                 serial: credentials.serial(),
+                // It was parsed when it was loaded.
+                issuer: describe(credentials.leaf()).map_or_else(|_| String::new(), |it| it.issuer),
                 not_after: text(credentials.not_after()),
                 expires_in_s: between(now, credentials.not_after()).as_secs(),
-                urgency: urgency(credentials, now).label().to_owned(),
+                due_in_s: between(now, due).as_secs(),
+                urgency: schedule.urgency(now).label().to_owned(),
             },
             authorities: authorities.collect(),
             revocation_lists: lists.collect(),
             reloads: self.reloads,
             reload_error: self.error.clone(),
+            renewal: self.renewal.as_ref().map(|renewal| renewal.status(due, now)),
         }
     }
-}
-
-fn urgency(credentials: &Credentials, now: UnixTime) -> Urgency {
-    let seed = credentials.serial().seed();
-    Schedule::new(credentials.not_before(), credentials.not_after(), seed).urgency(now)
 }
 
 /// Subject and end of life of each root; for a status only, so one that can't be read is left out.
@@ -175,7 +179,8 @@ impl Watcher {
         );
         // First, so that a status that shows the new serial shows the rest as well.
         let mut trust = locked(&self.trust);
-        *trust = TrustState { authorities, reloads: trust.reloads + 1, error: None };
+        trust.reloads += 1;
+        (trust.authorities, trust.error) = (authorities, None);
         drop(trust);
         self.endpoint.set_credentials(Arc::new(fresh));
     }
@@ -194,7 +199,7 @@ impl Watcher {
 
     fn note_urgency(&mut self, now: UnixTime) {
         let credentials = self.endpoint.credentials();
-        let urgency = urgency(&credentials, now);
+        let urgency = schedule(&credentials).urgency(now);
         let before = std::mem::replace(&mut self.urgency, urgency);
         if before == urgency {
             return;
@@ -210,7 +215,7 @@ impl Watcher {
     }
 }
 
-fn locked(trust: &Mutex<TrustState>) -> MutexGuard<'_, TrustState> {
+pub(crate) fn locked(trust: &Mutex<TrustState>) -> MutexGuard<'_, TrustState> {
     trust.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -233,6 +238,6 @@ impl Loaded {
 
     pub(crate) fn trust_state(&self) -> Arc<Mutex<TrustState>> {
         let authorities = self.authorities.clone();
-        Arc::new(Mutex::new(TrustState { authorities, reloads: 0, error: None }))
+        Arc::new(Mutex::new(TrustState { authorities, ..TrustState::default() }))
     }
 }

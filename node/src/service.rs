@@ -32,7 +32,7 @@ pub use head::{Head, HeadError, Kind, Request, SinkCount};
 pub use server::Service;
 pub use status::{
     AuthorityStatus, ConnectionStatus, LeafStatus, LinkCondition, LinkStatus, NodeStatus,
-    RefusedDial, RevocationStatus, SCHEMA, ServiceCounts, TrustStatus,
+    RefusedDial, RenewalStatus, RevocationStatus, SCHEMA, ServiceCounts, TrustStatus,
 };
 
 #[cfg(test)]

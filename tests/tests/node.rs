@@ -149,6 +149,25 @@ async fn a_key_that_others_may_read_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_certificate_whose_installation_was_cut_off_is_in_use_after_the_start() {
+    let mut cluster = cluster(&["n1"]).await;
+    cluster.run(&["cert", "request", "--node", "n1", "--dir", "n1"]).await.unwrap();
+    let sign = ["ca", "sign", "--dir", "ca", "--node", "n1", "--out", "n1/node.crt.new"];
+    cluster.run(&[&sign[..], &["n1/node.csr"]].concat()).await.unwrap();
+    let (key, waiting) = (cluster.dir().join("n1/node.key"), cluster.dir().join("n1/node.key.new"));
+    fs::copy(&waiting, &key).unwrap();
+    let shown =
+        cluster.run(&["cert", "show", "n1/node.crt.new", "--output", "json"]).await.unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+
+    cluster.start("n1").await.unwrap();
+    let status = cluster.healthy(BOUND).await.unwrap();
+    let serial = &node(&status, "n1")["trust"]["leaf"]["serial"];
+    assert_eq!(*serial, shown["certificates"][0]["serial"]);
+    assert!(!waiting.exists());
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_same_data_directory_is_refused() {
     let cluster = started(&["n1"]).await;
     let (code, message) = start_refused(&cluster).await;

@@ -37,6 +37,24 @@ fn urgency_has_these_levels() {
     assert_eq!(schedule.time_left(at(issued + 2_000)), Duration::ZERO);
 }
 
+#[test]
+fn waits_double_to_their_bound_and_shorten_towards_the_end_of_life() {
+    let secs = Duration::from_secs;
+    let bounds = RetryBounds { min: secs(5), max: secs(600) };
+    let wait = |failures, left| retry_wait(bounds, failures, left, 9);
+    let week = secs(7 * 86_400);
+    for (failures, step) in [(1, 5), (2, 10), (3, 20), (7, 320), (8, 600), (99, 600)] {
+        let waited = wait(failures, week);
+        assert!(waited >= secs(step) / 2 && waited <= secs(step), "{failures}: {waited:?}");
+    }
+    assert!(wait(99, secs(800)) <= secs(100));
+    assert!(wait(99, secs(1)) <= secs(5));
+    assert!(wait(99, Duration::ZERO) >= secs(5) / 2);
+    let spread: std::collections::BTreeSet<_> =
+        (0..100).map(|seed| retry_wait(bounds, 8, week, seed)).collect();
+    assert!(spread.len() > 90, "{}", spread.len());
+}
+
 proptest! {
     #[test]
     fn renewal_comes_in_life_and_before_the_warning(

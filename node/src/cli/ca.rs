@@ -1,6 +1,6 @@
 //! `vioduct ca …`: the commands of the host that holds the CA's key.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,10 +19,16 @@ use vioduct_certs::serial::Serial;
 use crate::cli::output::OutputFormat;
 
 mod answers;
+mod life;
+mod trust;
 
 use answers::{AllIssued, Created, Entry, Issued, ListSigned, Shown};
+use life::LifeArgs;
+use trust::TrustArgs;
 
 const REQUEST_MAX: u64 = 64 << 10;
+/// Stands for standard input or output in place of a file.
+const STANDARD: &str = "-";
 
 /// Adds files to a host's directory after its certificates.
 pub(crate) type HostFiles<'a> =
@@ -43,6 +49,8 @@ pub(crate) enum CaCommand {
     Revoke(RevokeArgs),
     /// Sign the revocation list anew, before the last one is too old.
     Crl(DirArgs),
+    /// Put roots and revocation lists of two or more CAs together, while one replaces another.
+    Trust(TrustArgs),
     /// Show what the CA has issued and revoked.
     Show(ShowArgs),
 }
@@ -76,9 +84,8 @@ pub(crate) struct HolderArgs {
     /// The name is a tool's, which dials nodes and accepts no links.
     #[arg(long)]
     tool: bool,
-    /// Life of the certificate in days.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=36_500))]
-    days: u32,
+    #[command(flatten)]
+    life: LifeArgs,
 }
 
 /// Arguments of `ca issue`.
@@ -109,9 +116,8 @@ pub(crate) struct IssueAllArgs {
     /// Directory to make one directory per node in.
     #[arg(long)]
     out: PathBuf,
-    /// Life of the certificates in days.
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=36_500))]
-    days: u32,
+    #[command(flatten)]
+    life: LifeArgs,
     /// Replace the directories' files that are there already.
     #[arg(long)]
     force: bool,
@@ -125,9 +131,9 @@ pub(crate) struct SignArgs {
     dir: PathBuf,
     #[command(flatten)]
     holder: HolderArgs,
-    /// The request, PEM. Only its public key is used.
+    /// The request, PEM; `-` for standard input. Only its public key is used.
     request: PathBuf,
-    /// File to write the certificate to.
+    /// File to write the certificate to; `-` prints it, and the revocation list behind it.
     #[arg(long)]
     out: PathBuf,
     /// Replace the file if it is there already.
@@ -186,6 +192,7 @@ impl CaCommand {
             Self::Sign(args) => args.run(now, out),
             Self::Revoke(args) => args.run(now, out),
             Self::Crl(args) => args.renew_crl(now, out),
+            Self::Trust(args) => args.run(now, out),
             Self::Show(args) => args.run(now, out),
         }
     }
@@ -246,7 +253,7 @@ impl IssueArgs {
         // Before anything is issued: a refused write would leave a certificate nobody has.
         check_host_dir(&self.out, if_exists(self.force))
             .context("nothing issued; add --force to replace what is there")?;
-        let bundle = ca.issue(&identity, days(self.holder.days), now)?;
+        let bundle = ca.issue(&identity, self.holder.life.validity(), now)?;
         ca.save(&self.dir)?;
         bundle.write_to(&self.out, if_exists(self.force))?;
         out.print(&Issued {
@@ -267,7 +274,7 @@ impl IssueAllArgs {
         let plan = IssuePlan {
             inventory: &inventory,
             out: &self.out,
-            validity: days(self.days),
+            validity: self.life.validity(),
             if_exists: if_exists(self.force),
             now,
         };
@@ -287,17 +294,23 @@ impl IssueAllArgs {
 
 impl SignArgs {
     fn run(self, now: UnixTime, out: OutputFormat) -> Result<()> {
-        let request = String::from_utf8(read_public(&self.request, REQUEST_MAX)?)
+        let request = String::from_utf8(read_request(&self.request)?)
             .with_context(|| format!("{} is not a PEM request", self.request.display()))?;
+        let is_printed = self.out == Path::new(STANDARD);
         let (_lock, mut ca) = open(&self.dir)?;
         let identity = self.holder.identity(ca.cluster())?;
-        if !self.force {
+        if !self.force && !is_printed {
             require_absent(&self.out).context("nothing signed; add --force to replace it")?;
         }
         let bundle = ca
-            .sign_csr(&request, &identity, days(self.holder.days), now)
+            .sign_csr(&request, &identity, self.holder.life.validity(), now)
             .with_context(|| format!("request {}", self.request.display()))?;
         ca.save(&self.dir)?;
+        if is_printed {
+            let mut stdout = io::stdout().lock();
+            write!(stdout, "{}{}", bundle.cert_pem, bundle.crl_pem)?;
+            return Ok(stdout.flush()?);
+        }
         write_atomic(&self.out, bundle.cert_pem.as_bytes(), PUBLIC_MODE)?;
         out.print(&Issued {
             identity: identity.uri(),
@@ -307,6 +320,16 @@ impl SignArgs {
         })?;
         Ok(())
     }
+}
+
+fn read_request(path: &Path) -> Result<Vec<u8>> {
+    if path != Path::new(STANDARD) {
+        return Ok(read_public(path, REQUEST_MAX)?);
+    }
+    let mut request = Vec::new();
+    // One that is cut here is no whole request any more, and refused as such.
+    io::stdin().lock().take(REQUEST_MAX).read_to_end(&mut request).context("standard input")?;
+    Ok(request)
 }
 
 impl RevokeArgs {

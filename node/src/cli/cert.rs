@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use tokio::runtime::Runtime;
 use vioduct_certs::UnixTime;
 use vioduct_certs::ca_dir::IfExists;
 use vioduct_certs::credentials::{
@@ -14,9 +15,11 @@ use vioduct_certs::credentials::{
 use vioduct_certs::files::read_public;
 use vioduct_certs::identity::NodeName;
 use vioduct_certs::inspect::{Description, certificates, describe, revocation_lists};
-use vioduct_certs::install::{Installation, REQUEST_FILE, install, make_request};
+use vioduct_certs::install::{Installation, Installed, REQUEST_FILE, install, make_request};
 use vioduct_certs::moment::text;
 use vioduct_certs::rotation::Schedule;
+use vioduct_node::config::NodeConfig;
+use vioduct_node::renewal::renew;
 
 use crate::cli::output::OutputFormat;
 
@@ -29,6 +32,9 @@ pub(crate) enum CertCommand {
     Request(RequestArgs),
     /// Put a certificate, roots or revocation lists in place, after checking them together.
     Install(InstallArgs),
+    /// Have a node's certificate renewed now, by the command in its file; a running node takes the
+    /// new one into use.
+    Renew(RenewArgs),
     /// Show a certificate, or all that is in a certificate directory.
     Show(ShowArgs),
     /// Tell whether peers would accept this host's certificate, and whether it accepts a peer's.
@@ -70,6 +76,14 @@ pub(crate) struct InstallArgs {
     force: bool,
 }
 
+/// Arguments of `cert renew`.
+#[derive(Debug, Args)]
+pub(crate) struct RenewArgs {
+    /// The node's file, vioduct.toml.
+    #[arg(long)]
+    config: PathBuf,
+}
+
 /// Arguments of `cert show`.
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
@@ -97,6 +111,7 @@ impl CertCommand {
         match self {
             Self::Request(args) => args.run(out),
             Self::Install(args) => args.run(now, out),
+            Self::Renew(args) => args.run(now, out),
             Self::Show(args) => args.run(now, out),
             Self::Verify(args) => args.run(now, out),
         }
@@ -136,6 +151,19 @@ struct InstalledAnswer {
     not_after: String,
 }
 
+impl InstalledAnswer {
+    fn new(installed: Installed) -> Self {
+        let credentials = installed.credentials;
+        Self {
+            identity: credentials.identity().uri(),
+            serial: credentials.serial().to_string(),
+            replaced: installed.replaced.map(|serial| serial.to_string()),
+            crl_numbers: credentials.crls().iter().map(|crl| crl.number).collect(),
+            not_after: text(credentials.not_after()),
+        }
+    }
+}
+
 impl fmt::Display for InstalledAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { identity, serial, not_after, .. } = self;
@@ -161,14 +189,17 @@ impl InstallArgs {
         };
         let installed = install(&self.dir, &new, now)
             .with_context(|| format!("nothing installed in {}", self.dir.display()))?;
-        let credentials = installed.credentials;
-        out.print(&InstalledAnswer {
-            identity: credentials.identity().uri(),
-            serial: credentials.serial().to_string(),
-            replaced: installed.replaced.map(|serial| serial.to_string()),
-            crl_numbers: credentials.crls().iter().map(|crl| crl.number).collect(),
-            not_after: text(credentials.not_after()),
-        })?;
+        out.print(&InstalledAnswer::new(installed))?;
+        Ok(())
+    }
+}
+
+impl RenewArgs {
+    fn run(self, now: UnixTime, out: OutputFormat) -> Result<()> {
+        let config = NodeConfig::load(&self.config)?;
+        let runtime = Runtime::new().context("can't start the runtime")?;
+        let installed = runtime.block_on(renew(&config, now)).context("not renewed")?;
+        out.print(&InstalledAnswer::new(installed))?;
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ use vioduct_certs::identity::{Kind, NodeName};
 use vioduct_certs::inventory::{Inventory, NodeAddr};
 use vioduct_node::service::{
     ClientConfig, LinkCondition, LinkStatus, NodeStatus, SCHEMA, ServiceClient, ServicePeer,
+    TrustStatus,
 };
 
 use crate::cli::output::OutputFormat;
@@ -233,8 +234,8 @@ impl fmt::Display for ClusterStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut nodes = vec![
             [
-                "NODE", "STATE", "RUN", "VERSION", "UPTIME", "ROLES", "SERIAL", "EXPIRES", "CA",
-                "CRL",
+                "NODE", "STATE", "RUN", "VERSION", "UPTIME", "ROLES", "SERIAL", "EXPIRES", "DUE",
+                "CA", "CRL",
             ]
             .map(str::to_owned),
         ];
@@ -249,6 +250,16 @@ impl fmt::Display for ClusterStatus {
             let Some(status) = &answer.status else { continue };
             if let Some(error) = &status.trust.reload_error {
                 notes.push(format!("{}: certificates on disk not in use: {error}", answer.node));
+            }
+            let renewal = status.trust.renewal.as_ref();
+            if let Some((renewal, error)) =
+                renewal.and_then(|renewal| Some((renewal, renewal.last_error.as_ref()?)))
+            {
+                let (node, times) = (&answer.node, renewal.failures);
+                let next = span(renewal.next_try_in_s);
+                notes.push(format!(
+                    "{node}: certificate not renewed, tried {times} times, again in {next}: {error}"
+                ));
             }
             for link in status.links.iter().filter(|link| link.kind == Kind::Node) {
                 links.push(link_row(answer, link));
@@ -268,9 +279,9 @@ impl fmt::Display for ClusterStatus {
     }
 }
 
-fn node_row(answer: &NodeAnswer) -> [String; 10] {
+fn node_row(answer: &NodeAnswer) -> [String; 11] {
     let Some(status) = &answer.status else {
-        let mut row = [""; 10].map(|_empty| "-".to_owned());
+        let mut row = [""; 11].map(|_empty| "-".to_owned());
         let [node, state, ..] = &mut row;
         *node = answer.node.to_string();
         answer.state.clone_into(state);
@@ -291,6 +302,7 @@ fn node_row(answer: &NodeAnswer) -> [String; 10] {
         status.roles.to_string(),
         short(&trust.leaf.serial.to_string()),
         span(trust.leaf.expires_in_s),
+        due(trust),
         root.map_or_else(|| "-".to_owned(), span),
         list.collect::<Vec<_>>().join(", "),
     ]
@@ -310,6 +322,12 @@ fn link_row(answer: &NodeAnswer, link: &LinkStatus) -> [String; 9] {
         link.messages_received.to_string(),
         connection.map_or_else(dash, |up| short(&up.serial.to_string())),
     ]
+}
+
+/// When the certificate is due for renewal, and whether that takes somebody's hands.
+fn due(trust: &TrustStatus) -> String {
+    let by_hand = if trust.renewal.is_some() { "" } else { " by hand" };
+    format!("{}{by_hand}", span(trust.leaf.due_in_s))
 }
 
 fn short(serial: &str) -> String {

@@ -82,6 +82,41 @@ fn a_value_out_of_range_is_named_with_key_value_and_bound() {
 }
 
 #[test]
+fn a_renewal_command_is_read_with_bounds_on_its_time() {
+    assert_eq!(parse(WHOLE).unwrap().renewal, None);
+    let renewal = |table: &str| {
+        let config = parse(&format!("{WHOLE}[renewal]\n{table}\n"));
+        config.map(|config| config.renewal.expect("a renewal table"))
+    };
+    let read = renewal("command = [\"ssh\", \"ca\", \"sign n1\"]").unwrap();
+    assert_eq!((read.program.as_str(), read.args.len()), ("ssh", 2));
+    assert_eq!(read.timeout, Duration::from_secs(60));
+    assert_eq!(
+        (read.retry.min, read.retry.max),
+        (Duration::from_secs(5), Duration::from_secs(600))
+    );
+    let read = renewal("command = [\"bin/sign\"]\nretry_max_ms = 2000").unwrap();
+    assert_eq!(read.program, "/etc/vioduct/bin/sign");
+    assert_eq!((read.retry.min, read.retry.max), (Duration::from_secs(2), Duration::from_secs(2)));
+    for (table, expected) in [
+        ("command = []", "renewal.command is []; it must be a program and up to 63 arguments"),
+        ("command = [\"\"]", "renewal.command is [\"\"]; it must be"),
+        ("command = [\"a\\u0000\"]", "renewal.command is [\"a\\0\"]; it must be"),
+        ("command = [\"a\"]\ntimeout_ms = 99", "renewal.timeout_ms is 99ms; it must be 100ms to"),
+        ("command = [\"a\"]\nretry_min_ms = 0", "renewal.retry_min_ms is 0ns; it must be 100ms"),
+        (
+            "command = [\"a\"]\nretry_min_ms = 900\nretry_max_ms = 800",
+            "renewal.retry_max_ms is 800ms; it must be renewal.retry_min_ms to 3600s",
+        ),
+        ("command = \"sh -c sign\"", "invalid type: string"),
+        ("retry_max_ms = 1", "missing field `command`"),
+    ] {
+        let message = renewal(table).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
 fn values_of_another_kind_show_the_line_they_stand_on() {
     let message = refused("\"n1\"", "\"N1\"");
     assert!(message.contains("name = \"N1\""), "{message}");

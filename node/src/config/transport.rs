@@ -5,12 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use vioduct_transport::TransportConfig;
 
-/// A setting out of its range.
-pub(super) struct WrongSetting {
-    pub(super) key: String,
-    pub(super) value: String,
-    pub(super) bound: String,
-}
+use super::WrongSetting;
 
 /// Each key may be left out. Times are in milliseconds; ranges stand at [`TransportConfig`].
 #[derive(Default, Deserialize)]

@@ -54,6 +54,24 @@ pub struct TrustStatus {
     /// Why the files on disk are not in use; absent when they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload_error: Option<String>,
+    /// How the node renews its certificate; absent when that is done by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<RenewalStatus>,
+}
+
+/// A node's renewal of its own certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewalStatus {
+    /// Seconds until the next try: until the certificate is due, or after a failure until it is
+    /// tried again. 0 while the command runs.
+    pub next_try_in_s: u64,
+    /// Certificates that the node had signed since its start.
+    pub renewed: u64,
+    /// Tries that failed since the last good one.
+    pub failures: u32,
+    /// Why the last try failed; absent when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// A certificate of a node.
@@ -61,10 +79,16 @@ pub struct TrustStatus {
 pub struct LeafStatus {
     /// Its serial number.
     pub serial: Serial,
+    /// Subject name of the root that signed it; empty from a node that does not tell.
+    #[serde(default)]
+    pub issuer: String,
     /// End of its life, RFC 3339.
     pub not_after: String,
     /// Seconds until then.
     pub expires_in_s: u64,
+    /// Seconds until it is due for renewal.
+    #[serde(default)]
+    pub due_in_s: u64,
     /// `fresh`, `due`, `warning`, `critical` or `expired`.
     pub urgency: String,
 }
