@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::time_provider::TimeProvider;
+use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime,
@@ -18,7 +19,7 @@ use crate::ca::{CA_VALIDITY, CaError, ClusterCa, LEAF_VALIDITY};
 use crate::credentials::{Credentials, LoadError, Parts, TlsError, crls_from_pem, hardened};
 use crate::identity::{Identity, NameError, Roles};
 use crate::profile::{LeafProfile, Lifetime};
-use crate::provider::{provider, random};
+use crate::provider::{provider, random, with_groups};
 use crate::refusal::RefusalSlot;
 use crate::serial::Serial;
 
@@ -254,4 +255,20 @@ pub fn client_config_without_certificate(
         .with_custom_certificate_verifier(credentials.verifier(refusal))
         .with_no_client_auth();
     Ok(hardened(config, alpn))
+}
+
+/// Both sides of TLS for a peer that knows no key exchange but X25519MLKEM768.
+///
+/// # Errors
+/// The TLS library refuses, or these are a tool's credentials.
+pub fn hybrid_only(
+    credentials: &Credentials,
+    alpn: &[&[u8]],
+    clock: Arc<dyn TimeProvider>,
+) -> Result<(ClientConfig, ServerConfig), TlsError> {
+    let provider = with_groups(vec![kx_group::X25519MLKEM768]);
+    let slot = RefusalSlot::default;
+    let client = credentials.client_config_with(provider.clone(), alpn, clock.clone(), slot())?;
+    let server = credentials.server_config_with(provider, alpn, clock, slot())?;
+    Ok((client, server))
 }

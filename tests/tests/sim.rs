@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use vioduct_tests::sim::{Report, Setup, run};
 
 const SEEDS: std::ops::Range<u64> = 1..21;
+/// Seeds in which a certificate is revoked, or runs out, while a handshake with it is under way.
+const SEEDS_OF_LATE_REFUSALS: [u64; 2] = [29, 57];
 
 /// Runs a simulation. What it did wrong is printed with the command that shows it again.
 fn simulate(seed: u64, nodes: u8) -> Report {
@@ -38,13 +40,17 @@ fn the_same_seed_gives_the_same_history_and_another_seed_another_one() {
 
 #[test]
 fn two_nodes_keep_the_invariants_through_faults_and_get_on_afterwards() {
-    let reports: Vec<_> = SEEDS.map(|seed| simulate(seed, 2)).collect();
+    let seeds = SEEDS.chain(SEEDS_OF_LATE_REFUSALS);
+    let reports: Vec<_> = seeds.map(|seed| simulate(seed, 2)).collect();
     let total = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
     // Faults that never bite would show nothing.
     assert!(total(|report| report.counts.restarts) > 20);
     assert!(total(|report| report.counts.maybe) > 100);
     assert!(total(|report| report.counts.not) > 100);
     assert!(total(|report| report.counts.delivered) > 10_000);
+    assert!(total(|report| report.counts.replaced) > 50);
+    assert!(total(|report| report.counts.evicted) > 10);
+    assert!(total(|report| report.counts.closed) > 10);
     assert_eq!(broken(&reports), Vec::<u64>::new());
 }
 

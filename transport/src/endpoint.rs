@@ -84,6 +84,13 @@ impl EndpointShared {
         self.links().remove(key);
     }
 
+    /// Every link, in an order that does not depend on the table's.
+    fn sorted_links(&self) -> Vec<Link> {
+        let mut links: Vec<Link> = self.links().values().cloned().collect();
+        links.sort_by(|one, other| place(one).cmp(&place(other)));
+        links
+    }
+
     /// The link of this key, made if it is new.
     fn link(self: &Arc<Self>, key: PeerKey) -> Result<Link, EndpointError> {
         if self.closing.load(Ordering::Acquire) {
@@ -114,6 +121,12 @@ impl EndpointShared {
             }
         }
     }
+}
+
+/// Where a link stands among an endpoint's others.
+fn place(link: &Link) -> (&NodeName, Kind, u64) {
+    let PeerKey { kind, name, instance } = &link.shared.key;
+    (name, *kind, *instance)
 }
 
 /// One node's links to all its peers.
@@ -205,11 +218,9 @@ impl Endpoint {
         self.shared.links().get(&key).cloned()
     }
 
-    /// Every link, up or not, by name.
+    /// Every link, up or not, by name; runs of one tool in the same order each time.
     pub fn links(&self) -> Vec<Link> {
-        let mut links: Vec<Link> = self.shared.links().values().cloned().collect();
-        links.sort_by(|one, other| one.peer().cmp(other.peer()));
-        links
+        self.shared.sorted_links()
     }
 
     /// The credentials in use.
@@ -223,13 +234,15 @@ impl Endpoint {
         self.shared.credentials.send_replace(credentials);
     }
 
-    /// Closes every link: what was taken is written and acknowledged first, for `drain_timeout` at
-    /// most. Nothing runs afterwards. Not cancel-safe: call it again when it was dropped.
+    /// Closes every link, in order of names: what was taken is written and acknowledged first, for
+    /// `drain_timeout` at most. No link tells anything afterwards; once no handle is left, all that
+    /// runs is QUIC's answer to late packets, for three probe time-outs at most.
+    ///
+    /// Dropping handles closes nothing. Not cancel-safe: call it again when it was dropped.
     pub async fn close(&self) {
         self.shared.closing.store(true, Ordering::Release);
-        let links: Vec<Link> = self.shared.links().values().cloned().collect();
         let mut ends = Vec::new();
-        for link in links {
+        for link in self.shared.sorted_links() {
             let (done, end) = oneshot::channel();
             if link.shared.inputs.send(LinkInput::Close { done }).await.is_ok() {
                 ends.push(end);

@@ -19,6 +19,9 @@ pub(crate) use quinn_batched::QuinnBatched;
 pub(crate) use quinn_tasks::QuinnTasks;
 pub(crate) use vioduct::Vioduct;
 
+/// Bulk data is written from a buffer of this many bytes: more than a core keeps in its cache.
+const BULK_MESSAGE_BYTES: usize = 4 << 20;
+
 /// Which implementation a process runs.
 #[derive(
     Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize, clap::ValueEnum,

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::BULK_MESSAGE_BYTES;
 use super::frame::{self, Frame, Kind};
 use crate::{identity, tuning};
 
@@ -27,6 +28,7 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 /// Room below which the read buffer is renewed, in bytes.
 const READ_ROOM_BYTES_MIN: usize = 16 * 1024;
 
+/// Bulk data given to quinn at once, in bytes: the send window opens again a chunk at a time.
 const BULK_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Chunks taken from quinn at once while bulk data is swallowed.
@@ -75,12 +77,16 @@ impl Link {
     /// Sends `len_bytes` on a stream of their own and waits for the server's count.
     pub(super) async fn bulk(&self, len_bytes: u64) -> Result<()> {
         let (mut send, mut recv) = self.connection.open_bi().await.context("open a bulk stream")?;
-        let chunk = Bytes::from(vec![0xB5; BULK_CHUNK_BYTES]);
-        let mut left = len_bytes;
+        let source = Bytes::from(vec![0xB5; BULK_MESSAGE_BYTES]);
+        let (mut left, mut rest) = (len_bytes, source.clone());
         while left != 0 {
-            let len = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
-            send.write_chunk(chunk.slice(..len)).await?;
-            left -= u64::try_from(len)?;
+            if rest.is_empty() {
+                rest = source.clone();
+            }
+            let len = usize::try_from(left).unwrap_or(usize::MAX);
+            let chunk = rest.split_to(len.min(rest.len()).min(BULK_CHUNK_BYTES));
+            left -= u64::try_from(chunk.len())?;
+            send.write_chunk(chunk).await?;
         }
         send.finish()?;
         let received = recv.read_u64_le().await.context("wait for the bulk count")?;

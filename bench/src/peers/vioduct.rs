@@ -16,7 +16,7 @@ use vioduct_transport::{
 };
 
 use super::correlation::Correlation;
-use super::{AskPeer, Peer};
+use super::{AskPeer, BULK_MESSAGE_BYTES, Peer};
 use crate::{identity, tuning};
 
 const ASK: u8 = 1;
@@ -25,8 +25,6 @@ const TELL: u8 = 3;
 const TALLY: u8 = 4;
 /// Bytes of a head: kind, id.
 const HEAD_BYTES: usize = 9;
-/// Bulk data is cut into messages of this many bytes, each with a stream of its own.
-const BULK_MESSAGE_BYTES: usize = 4 << 20;
 /// Pairs that bulk messages are spread over, all on one lane.
 const BULK_PAIRS: u32 = 4;
 const MESSAGES: Flow = Flow::Pair(1);

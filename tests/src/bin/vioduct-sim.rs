@@ -53,7 +53,8 @@ fn print(report: &Report) {
     let counts = &report.counts;
     println!(
         "seed {} {:016x} {} events in {} ms: {} taken, {} delivered, {} maybe, {} not, \
-         {} refused, {} ups, {} restarts, last link up {} ms after the faults",
+         {} refused, {} ups, {} replaced, {} evicted, {} closed, {} restarts, last link up {} ms \
+         after the faults",
         report.seed,
         report.trace_hash,
         report.events.len(),
@@ -64,6 +65,9 @@ fn print(report: &Report) {
         counts.not,
         counts.refused,
         counts.ups,
+        counts.replaced,
+        counts.evicted,
+        counts.closed,
         counts.restarts,
         report.recovery_ms,
     );

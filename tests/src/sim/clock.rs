@@ -25,11 +25,21 @@ impl SimClock {
     pub(super) fn now_ms(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// What the wall clocks say now.
+    pub(super) fn wall(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(WALL_START + Duration::from_millis(self.now_ms()))
+    }
+}
+
+/// The first virtual millisecond at which a certificate is over whose last second is `last`.
+pub(super) fn over_ms(last: UnixTime) -> u64 {
+    let valid_s = (last.as_secs() + 1).saturating_sub(WALL_START.as_secs());
+    valid_s.saturating_mul(1000)
 }
 
 impl TimeProvider for SimClock {
     fn current_time(&self) -> Option<UnixTime> {
-        let since = Duration::from_millis(self.now_ms());
-        Some(UnixTime::since_unix_epoch(WALL_START + since))
+        Some(self.wall())
     }
 }

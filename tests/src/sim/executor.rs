@@ -22,6 +22,8 @@ struct State {
     /// Not polled yet.
     new: Vec<(u64, Task)>,
     woken: BTreeSet<u64>,
+    /// Tasks that have not ended.
+    alive: usize,
     driver: Option<Waker>,
 }
 
@@ -39,9 +41,15 @@ impl Spawner {
     pub(super) fn spawn(&self, task: Task) {
         let mut state = self.state();
         state.spawned += 1;
+        state.alive += 1;
         let id = state.spawned;
         state.new.push((id, task));
         state.wake(id);
+    }
+
+    /// How many tasks have not ended.
+    pub(super) fn alive(&self) -> usize {
+        self.state().alive
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,6 +106,7 @@ impl<F: FnMut()> Driver<F> {
             Poll::Ready(Err(_panic)) => (self.on_panic)(),
         }
         self.tasks.remove(&id);
+        self.spawner.state().alive -= 1;
     }
 }
 

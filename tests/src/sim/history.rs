@@ -30,6 +30,40 @@ pub enum Source {
 pub enum Kind {
     /// A run of a node began.
     Started,
+    /// The CA issued a node's next certificate.
+    Issued {
+        /// Whose.
+        node: NodeId,
+        /// Its number among the node's certificates, from 1.
+        leaf: u8,
+        /// From when it is over, virtual milliseconds; `None` for long after the simulation.
+        over_ms: Option<u64>,
+    },
+    /// The CA revoked a node's last certificate.
+    Revoked {
+        /// Whose.
+        node: NodeId,
+        /// Its number.
+        leaf: u8,
+        /// Number of the revocation list that says so.
+        crl: u64,
+    },
+    /// The node uses these credentials from now on.
+    Loaded {
+        /// Number of its certificate.
+        leaf: u8,
+        /// Number of its revocation list.
+        crl: u64,
+    },
+    /// The node begins to close its endpoint.
+    Closing,
+    /// The endpoint is closed.
+    Closed,
+    /// Some time after the close.
+    Ended {
+        /// Tasks of the transport that still run.
+        tasks: usize,
+    },
     /// The world did this to the network or to a node.
     Fault(Fault),
     /// No more faults from here on.
@@ -65,6 +99,8 @@ pub enum Kind {
         dialled: bool,
         /// It took over from another connection.
         replaced: bool,
+        /// Number of the certificate that the peer showed.
+        leaf: u8,
     },
     /// No connection carries the link to this peer.
     Down {

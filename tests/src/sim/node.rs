@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,17 +10,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use vioduct_certs::credentials::Credentials;
-use vioduct_transport::seam::Surroundings;
+use vioduct_transport::seam::{Runtime, Surroundings};
 use vioduct_transport::{
-    BoxFuture, DialError, Endpoint, Flow, Inbound, Link, LinkEvent, Message, Ticket,
+    BoxFuture, DialError, Endpoint, Flow, Inbound, Link, LinkEvent, Message, SendError, Ticket,
     TransportConfig,
 };
 
 use super::clock::SimClock;
 use super::history::{Kind, Recorder};
+use super::identity::{Held, leaf_of};
 use super::message::{BODY_BYTES_MAX, Bodies, MessageId, NodeId};
 use super::runtime::SimRuntime;
 use super::schedule::{FAULTS_END_MS, RECOVERY_MS, Setup};
@@ -37,12 +39,28 @@ const BURST_MESSAGES: u32 = 40;
 const PROGRESS_MESSAGES: u32 = 5;
 /// When they are sent, virtual milliseconds.
 pub(super) const PROGRESS_MS: u64 = FAULTS_END_MS + RECOVERY_MS;
+/// A node loads what it is handed within this, milliseconds.
+const LOAD_MS: u64 = 200;
+/// What QUIC keeps of closed connections, to answer late packets, is gone after this, milliseconds.
+/// Three probe time-outs; without a measured round trip each is a second.
+const ENDED_MS: u64 = 3100;
+/// How long a connection may take to write and confirm what it took, milliseconds.
+pub(super) const DRAIN_MS: u64 = 1000;
 
 /// Another node, as this one knows it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer {
     pub(super) node: NodeId,
     pub(super) addr: SocketAddr,
+}
+
+/// What the world tells a node.
+#[derive(Debug, Clone)]
+pub(super) struct Orders {
+    /// To be used from now on.
+    pub(super) held: Held,
+    /// The node is to close its endpoint.
+    pub(super) is_closing: bool,
 }
 
 /// Everything a node needs to run, again and again.
@@ -52,7 +70,8 @@ pub(super) struct Site {
     pub(super) node: NodeId,
     pub(super) addr: SocketAddr,
     pub(super) peers: Vec<Peer>,
-    pub(super) credentials: Arc<Credentials>,
+    /// What the world tells the node; stays over its runs, as files do.
+    pub(super) orders: watch::Sender<Orders>,
     pub(super) weather: Arc<Mutex<Weather>>,
     pub(super) clock: SimClock,
     /// The world's; each run records as itself.
@@ -69,7 +88,7 @@ fn config() -> TransportConfig {
         keep_alive: Duration::from_millis(500),
         idle_timeout: Duration::from_secs(2),
         handshake_timeout: Duration::from_secs(2),
-        drain_timeout: Duration::from_secs(1),
+        drain_timeout: Duration::from_millis(DRAIN_MS),
         unreachable_after: Duration::from_millis(1500),
         backoff_max: Duration::from_secs(1),
         lane_queue_bytes_max: 64 << 10,
@@ -80,15 +99,16 @@ fn config() -> TransportConfig {
     }
 }
 
-/// One run of the node, until it is crashed.
+/// One run of the node, until it is crashed, or told to close.
 pub(super) async fn live(site: Arc<Site>) -> turmoil::Result {
     let run = site.incarnation.fetch_add(1, Ordering::Relaxed) + 1;
     let node = u64::from(site.node.0);
     let recorder = site.recorder.of_node(site.node, run);
     recorder.record(Kind::Started);
     let mut seeds = StdRng::seed_from_u64(site.setup.seed_for([2, node, run, 0]));
+    let runtime = SimRuntime::start(recorder.clone());
     let surroundings = Surroundings {
-        runtime: SimRuntime::start(recorder.clone()),
+        runtime: Arc::clone(&runtime) as Arc<dyn Runtime>,
         socket: SimSocket::bind(site.addr, Arc::clone(&site.weather), site.clock.clone()).await?,
         wall_clock: Arc::new(site.clock.clone()),
         seed: seeds.random(),
@@ -99,7 +119,9 @@ pub(super) async fn live(site: Arc<Site>) -> turmoil::Result {
         bodies: site.bodies.clone(),
         slowness: Mutex::new(slowness),
     };
-    let credentials = Arc::clone(&site.credentials);
+    let mut orders = site.orders.subscribe();
+    let Held { credentials, leaf, crl } = orders.borrow_and_update().held.clone();
+    recorder.record(Kind::Loaded { leaf, crl });
     let endpoint = Endpoint::new(config(), run, credentials, surroundings, Arc::new(inbound))?;
     let mut senders = JoinSet::new();
     for peer in &site.peers {
@@ -118,11 +140,44 @@ pub(super) async fn live(site: Arc<Site>) -> turmoil::Result {
             senders.spawn(sender.run());
         }
     }
-    while let Some(ended) = senders.join_next().await {
-        ended?;
+    let finish = async {
+        while let Some(ended) = senders.join_next().await {
+            ended?;
+        }
+        recorder.record(Kind::Finished);
+        pending::<turmoil::Result>().await
+    };
+    let lags = StdRng::seed_from_u64(site.setup.seed_for([7, node, run, 0]));
+    tokio::select! {
+        biased;
+        () = obey(&endpoint, orders, &recorder, lags) => {}
+        failed = finish => return failed,
     }
-    recorder.record(Kind::Finished);
+    endpoint.close().await;
+    recorder.record(Kind::Closed);
+    drop(endpoint);
+    wait_ms(ENDED_MS).await;
+    recorder.record(Kind::Ended { tasks: runtime.tasks() });
     pending().await
+}
+
+/// Loads what the world hands out, a moment later, until it says to close.
+async fn obey(
+    endpoint: &Endpoint,
+    mut orders: watch::Receiver<Orders>,
+    recorder: &Recorder,
+    mut lags: StdRng,
+) {
+    while orders.changed().await.is_ok() {
+        if orders.borrow().is_closing {
+            break;
+        }
+        wait_ms(lags.random_range(0..LOAD_MS)).await;
+        let Held { credentials, leaf, crl } = orders.borrow_and_update().held.clone();
+        recorder.record(Kind::Loaded { leaf, crl });
+        endpoint.set_credentials(credentials);
+    }
+    recorder.record(Kind::Closing);
 }
 
 /// Sends on one flow.
@@ -145,19 +200,24 @@ impl Sender {
             }
             let messages = if self.rng.random_bool(BURSTS) { BURST_MESSAGES } else { 1 };
             for _message in 0..messages {
-                self.send().await;
+                if self.send().await.is_break() {
+                    return;
+                }
             }
         }
         wait_ms(PROGRESS_MS.saturating_sub(self.site.clock.now_ms())).await;
         for _message in 0..PROGRESS_MESSAGES {
-            self.send().await;
+            if self.send().await.is_break() {
+                return;
+            }
         }
         if let Some(ticket) = self.last {
             self.link.settled(ticket).await;
         }
     }
 
-    async fn send(&mut self) {
+    /// Breaks when the link is closed for good.
+    async fn send(&mut self) -> ControlFlow<()> {
         let message = self.next;
         self.next.number += 1;
         let body_bytes = self.body_bytes(message.flow);
@@ -171,8 +231,14 @@ impl Sender {
                 self.last = Some(ticket);
                 self.recorder.record(Kind::Taken { message, ticket });
             }
-            Err(_unreachable) => self.recorder.record(Kind::Refused { message }),
+            Err(error) => {
+                self.recorder.record(Kind::Refused { message });
+                if let SendError::Closed { .. } = error {
+                    return ControlFlow::Break(());
+                }
+            }
         }
+        ControlFlow::Continue(())
     }
 
     /// Mostly small; one in sixty travels on a stream of its own. None of that on the control lane.
@@ -238,7 +304,8 @@ impl Inbound for Receiver {
         self.recorder.record(match event {
             LinkEvent::Up { info, replaced } => {
                 let (generation, dialled) = (info.generation, info.dialled);
-                Kind::Up { peer, generation, dialled, replaced }
+                let leaf = leaf_of(info.peer.serial);
+                Kind::Up { peer, generation, dialled, replaced, leaf }
             }
             LinkEvent::Down { reason } => Kind::Down { peer, reason: reason.label() },
             LinkEvent::Undelivered { lane, numbers, fate } => {

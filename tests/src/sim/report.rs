@@ -6,6 +6,9 @@ use super::history::{Event, Kind, hash};
 use super::invariants::{Violation, check};
 use super::schedule::Fault;
 
+/// The label of [`DownReason::Evicted`](vioduct_transport::DownReason::Evicted).
+const EVICTED: &str = "evicted";
+
 /// How often things happened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -21,6 +24,12 @@ pub struct Counts {
     pub not: u64,
     /// Connections that came to carry a link, counted on both sides.
     pub ups: u64,
+    /// Connections that took over from another one, counted on both sides.
+    pub replaced: u64,
+    /// Links cut because of the peer's certificate.
+    pub evicted: u64,
+    /// Endpoints that were closed in order.
+    pub closed: u64,
     /// Restarts of nodes.
     pub restarts: u64,
 }
@@ -80,10 +89,20 @@ fn count(events: &[Event]) -> Counts {
                     Fate::NotDelivered => counts.not += messages,
                 }
             }
-            Kind::Up { .. } => counts.ups += 1,
+            Kind::Up { replaced, .. } => {
+                counts.ups += 1;
+                counts.replaced += u64::from(*replaced);
+            }
+            Kind::Down { reason: EVICTED, .. } => counts.evicted += 1,
+            Kind::Closed => counts.closed += 1,
             Kind::Fault(Fault::Restart(_)) => counts.restarts += 1,
             Kind::Started
             | Kind::Fault(_)
+            | Kind::Issued { .. }
+            | Kind::Revoked { .. }
+            | Kind::Loaded { .. }
+            | Kind::Closing
+            | Kind::Ended { .. }
             | Kind::Healed
             | Kind::Unreadable
             | Kind::Down { .. }

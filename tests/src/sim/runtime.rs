@@ -26,6 +26,13 @@ impl SimRuntime {
     }
 }
 
+impl SimRuntime {
+    /// How many tasks have not ended.
+    pub(super) fn tasks(&self) -> usize {
+        self.0.alive()
+    }
+}
+
 impl Runtime for SimRuntime {
     fn new_timer(&self, due: Instant) -> Pin<Box<dyn AsyncTimer>> {
         TokioRuntime.new_timer(due)

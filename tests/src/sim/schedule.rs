@@ -90,8 +90,16 @@ pub enum Fault {
     Calm(NodeId, NodeId),
     /// The node stops at once; what it held in memory is gone.
     Crash(NodeId),
+    /// The node closes its endpoint in order, and does nothing more.
+    Close(NodeId),
     /// The node starts, with a higher incarnation.
     Restart(NodeId),
+    /// The node gets its next certificate, and loads it.
+    Rotate(NodeId),
+    /// The node gets its next certificate, which is over after so many seconds.
+    Shorten(NodeId, u8),
+    /// The node's certificate is revoked; all others load the list that says so.
+    Revoke(NodeId),
 }
 
 /// A fault and when it comes.
@@ -122,9 +130,89 @@ fn storm(rng: &mut StdRng) -> Conditions {
     }
 }
 
+/// What a seed draws its faults from. A broken network hides what a rotation or a close loses, so
+/// some seeds leave it whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Menu {
+    Everything,
+    /// The network is whole and no node crashes.
+    Trust,
+    /// Nothing but rotations and orderly closes.
+    Rotation,
+}
+
+impl Menu {
+    fn draw(rng: &mut StdRng) -> Self {
+        match rng.random_range(0..8) {
+            0..4 => Self::Everything,
+            4..6 => Self::Trust,
+            _ => Self::Rotation,
+        }
+    }
+
+    fn dish(self, rng: &mut StdRng) -> Dish {
+        use Dish::{Close, Crash, Cut, CutOneWay, Revoke, Rotate, Shorten, Storm};
+        let dishes: &[Dish] = match self {
+            Self::Everything => &[
+                Cut, CutOneWay, Storm, Crash, Cut, CutOneWay, Storm, Close, Revoke, Rotate, Shorten,
+            ],
+            Self::Trust => &[Rotate, Rotate, Close, Revoke, Shorten],
+            Self::Rotation => &[Rotate, Rotate, Rotate, Rotate, Rotate, Close],
+        };
+        dishes.get(rng.random_range(0..dishes.len())).copied().unwrap_or(Rotate)
+    }
+}
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dish {
+    Cut,
+    CutOneWay,
+    Storm,
+    Crash,
+    Close,
+    Rotate,
+    Revoke,
+    Shorten,
+}
+
+impl Dish {
+    const fn downs_a_node(self) -> bool {
+        matches!(self, Self::Crash | Self::Close)
+    }
+
+    fn lasts_ms(self, rng: &mut StdRng) -> u64 {
+        let magnitude = match self {
+            Self::Cut | Self::CutOneWay | Self::Storm | Self::Crash => rng.random_range(4..12),
+            Self::Close => rng.random_range(9..12),
+            // Long enough to show that nothing comes of a link that should be gone.
+            Self::Rotate | Self::Revoke | Self::Shorten => rng.random_range(11..14),
+        };
+        let most_ms = 1 << magnitude;
+        rng.random_range(most_ms / 2..=most_ms)
+    }
+
+    /// The fault, and what ends it if it has an end.
+    fn fault(self, rng: &mut StdRng, one: NodeId, other: NodeId) -> (Fault, Option<Fault>) {
+        match self {
+            Self::Cut => (Fault::Cut(one, other), Some(Fault::Heal(one, other))),
+            Self::CutOneWay => (Fault::CutOneWay(one, other), Some(Fault::Heal(one, other))),
+            Self::Storm => (Fault::Storm(one, other, storm(rng)), Some(Fault::Calm(one, other))),
+            Self::Crash => (Fault::Crash(one), Some(Fault::Restart(one))),
+            Self::Close => (Fault::Close(one), Some(Fault::Restart(one))),
+            Self::Rotate => (Fault::Rotate(one), None),
+            Self::Revoke => (Fault::Revoke(one), Some(Fault::Rotate(one))),
+            Self::Shorten => {
+                (Fault::Shorten(one, rng.random_range(1..4)), Some(Fault::Rotate(one)))
+            }
+        }
+    }
+}
+
 /// The faults of a run, by time. Each ends by [`FAULTS_END_MS`].
 pub(super) fn draw(setup: Setup) -> Vec<Step> {
     let mut rng = StdRng::seed_from_u64(setup.seed_for([1, 0, 0, 0]));
+    let menu = Menu::draw(&mut rng);
     let directions: Vec<_> = setup.directions().collect();
     let mut steps = Vec::new();
     let mut up_again_ms = 0;
@@ -132,21 +220,18 @@ pub(super) fn draw(setup: Setup) -> Vec<Step> {
     while at_ms < FAULTS_END_MS {
         let drawn = directions.get(rng.random_range(0..directions.len()));
         let Some((one, other)) = drawn.copied() else { break };
-        let lasts_ms = 1 << rng.random_range(4..12);
-        let until_ms = FAULTS_END_MS.min(at_ms + rng.random_range(lasts_ms / 2..=lasts_ms));
-        let (begin, end) = match rng.random_range(0..8) {
-            0..2 => (Fault::Cut(one, other), Fault::Heal(one, other)),
-            2..4 => (Fault::CutOneWay(one, other), Fault::Heal(one, other)),
-            4..6 => (Fault::Storm(one, other, storm(&mut rng)), Fault::Calm(one, other)),
-            _ if at_ms <= up_again_ms => (Fault::Cut(one, other), Fault::Heal(one, other)),
-            _ => {
-                // One node at a time is down: two that are down at once tell nothing more.
-                up_again_ms = until_ms;
-                (Fault::Crash(one), Fault::Restart(one))
-            }
-        };
+        let mut dish = menu.dish(&mut rng);
+        if dish.downs_a_node() && at_ms <= up_again_ms {
+            // One node at a time is down: two that are down at once tell nothing more.
+            dish = Dish::Rotate;
+        }
+        let until_ms = FAULTS_END_MS.min(at_ms + dish.lasts_ms(&mut rng));
+        if dish.downs_a_node() {
+            up_again_ms = until_ms;
+        }
+        let (begin, end) = dish.fault(&mut rng, one, other);
         steps.push(Step { at_ms, fault: begin });
-        steps.push(Step { at_ms: until_ms, fault: end });
+        steps.extend(end.map(|fault| Step { at_ms: until_ms, fault }));
         at_ms += rng.random_range(20..1500);
     }
     // Stable: of two at the same time the one drawn first comes first.
@@ -168,7 +253,7 @@ mod tests {
             for Step { at_ms, fault } in steps {
                 assert!((FAULTS_START_MS..=FAULTS_END_MS).contains(&at_ms));
                 let (node, goes_down) = match fault {
-                    Fault::Crash(node) => (node, true),
+                    Fault::Crash(node) | Fault::Close(node) => (node, true),
                     Fault::Restart(node) => (node, false),
                     _ => continue,
                 };
@@ -177,6 +262,23 @@ mod tests {
                 is_down[node] = goes_down;
             }
             assert_eq!(is_down, [false; 3], "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_is_revoked_or_short_lived_is_followed_by_a_good_one() {
+        for seed in 0..200 {
+            let mut is_good = [true; 3];
+            for Step { fault, .. } in draw(Setup::pair(seed)) {
+                match fault {
+                    Fault::Revoke(node) | Fault::Shorten(node, _) => {
+                        is_good[usize::from(node.0)] = false;
+                    }
+                    Fault::Rotate(node) => is_good[usize::from(node.0)] = true,
+                    _other => {}
+                }
+            }
+            assert_eq!(is_good, [true; 3], "seed {seed}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Puts a simulation together and steps through it.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,15 +8,14 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use rustls::pki_types::UnixTime;
+use tokio::sync::watch;
 use turmoil::Sim;
-use vioduct_transport::seam::TimeProvider;
 
-use super::clock::SimClock;
+use super::clock::{SimClock, over_ms};
 use super::history::{Kind, Recorder};
-use super::identity::{IdentityError, SimCa};
+use super::identity::{Held, IdentityError, SimCa};
 use super::message::{Bodies, NodeId};
-use super::node::{PROGRESS_MS, Peer, Site, live};
+use super::node::{Orders, PROGRESS_MS, Peer, Site, live};
 use super::report::Report;
 use super::schedule::{FAULTS_END_MS, Fault, Setup, Step, calm, draw};
 use super::weather::Weather;
@@ -64,7 +64,7 @@ pub fn run(setup: Setup) -> Result<Report, SimError> {
             break;
         }
         while let Some(Step { fault, .. }) = faults.next_if(|step| step.at_ms <= now_ms) {
-            world.apply(fault);
+            world.apply(fault)?;
         }
         if now_ms == FAULTS_END_MS {
             world.recorder.record(Kind::Healed);
@@ -88,6 +88,8 @@ pub fn run(setup: Setup) -> Result<Report, SimError> {
 struct World {
     sim: Sim<'static>,
     setup: Setup,
+    ca: SimCa,
+    sites: BTreeMap<NodeId, Arc<Site>>,
     weather: Arc<Mutex<Weather>>,
     clock: SimClock,
     recorder: Recorder,
@@ -105,7 +107,8 @@ impl World {
             .build();
         let clock = SimClock::default();
         let recorder = Recorder::new(clock.clone());
-        let mut world = Self { sim, setup, weather: Arc::default(), clock, recorder };
+        let (ca, sites, weather) = (SimCa::new()?, BTreeMap::new(), Arc::default());
+        let mut world = Self { sim, setup, ca, sites, weather, clock, recorder };
         world.add_weather();
         world.add_nodes()?;
         Ok(world)
@@ -123,11 +126,9 @@ impl World {
     }
 
     fn add_nodes(&mut self) -> Result<(), SimError> {
-        let ca = SimCa::new()?;
-        let epoch = UnixTime::since_unix_epoch(Duration::ZERO);
-        let now = self.clock.current_time().unwrap_or(epoch);
         let bodies = Bodies::new();
         for node in self.setup.nodes() {
+            let held = self.issue(node, None)?;
             let peers = self.setup.nodes().filter(|peer| *peer != node);
             let peers = peers.map(|peer| Peer { node: peer, addr: self.socket_addr(peer) });
             let site = Arc::new(Site {
@@ -135,16 +136,42 @@ impl World {
                 node,
                 addr: self.socket_addr(node),
                 peers: peers.collect(),
-                credentials: Arc::new(ca.node(node, now)?),
+                orders: watch::Sender::new(Orders { held, is_closing: false }),
                 weather: Arc::clone(&self.weather),
                 clock: self.clock.clone(),
                 recorder: self.recorder.clone(),
                 incarnation: AtomicU64::new(0),
                 bodies: bodies.clone(),
             });
+            self.sites.insert(node, Arc::clone(&site));
             self.sim.host(node.to_string(), move || live(Arc::clone(&site)));
         }
         Ok(())
+    }
+
+    /// A new certificate, which the node does not have yet.
+    fn issue(&mut self, node: NodeId, life: Option<Duration>) -> Result<Held, IdentityError> {
+        let held = self.ca.issue(node, self.clock.wall(), life)?;
+        let over_ms = life.map(|_life| over_ms(held.credentials.not_after()));
+        self.recorder.record(Kind::Issued { node, leaf: held.leaf, over_ms });
+        Ok(held)
+    }
+
+    fn revoke(&mut self, node: NodeId) -> Result<(), IdentityError> {
+        let leaf = self.ca.revoke(node)?;
+        let crl = self.ca.crl_number();
+        self.recorder.record(Kind::Revoked { node, leaf, crl });
+        for (_node, site) in self.sites.iter().filter(|(other, _site)| **other != node) {
+            let held = self.ca.updated(&site.orders.borrow().held)?;
+            site.orders.send_modify(|orders| orders.held = held);
+        }
+        Ok(())
+    }
+
+    fn order(&self, node: NodeId, change: impl FnOnce(&mut Orders)) {
+        if let Some(site) = self.sites.get(&node) {
+            site.orders.send_modify(change);
+        }
     }
 
     fn addr(&self, node: NodeId) -> IpAddr {
@@ -155,7 +182,8 @@ impl World {
         SocketAddr::new(self.addr(node), PORT)
     }
 
-    fn apply(&mut self, fault: Fault) {
+    fn apply(&mut self, fault: Fault) -> Result<(), IdentityError> {
+        self.recorder.record(Kind::Fault(fault));
         let name = |node: NodeId| node.to_string();
         match fault {
             Fault::Cut(one, other) => self.sim.partition(name(one), name(other)),
@@ -172,9 +200,22 @@ impl World {
                 weather.calm(from, to);
             }
             Fault::Crash(node) => self.sim.crash(name(node)),
-            Fault::Restart(node) => self.sim.bounce(name(node)),
+            Fault::Close(node) => self.order(node, |orders| orders.is_closing = true),
+            Fault::Restart(node) => {
+                self.order(node, |orders| orders.is_closing = false);
+                self.sim.bounce(name(node));
+            }
+            Fault::Rotate(node) => {
+                let held = self.issue(node, None)?;
+                self.order(node, |orders| orders.held = held);
+            }
+            Fault::Shorten(node, lives_s) => {
+                let held = self.issue(node, Some(Duration::from_secs(lives_s.into())))?;
+                self.order(node, |orders| orders.held = held);
+            }
+            Fault::Revoke(node) => self.revoke(node)?,
         }
-        self.recorder.record(Kind::Fault(fault));
+        Ok(())
     }
 
     fn is_finished(&self) -> bool {

@@ -135,8 +135,12 @@ async fn an_answer_that_is_none_fails_the_dial_with_its_reason() {
         (hostile.hello().encode(), Err(WireError::UnknownHandshake { kind: 1 })),
         (welcome(&hostile, |said| said.hello.node = "healthy".to_owned()), Ok(wrong_node)),
         // A version that was not offered, and the number of another connection.
-        (welcome(&hostile, |said| said.version = 2), Err(WireError::Truncated)),
-        (welcome(&hostile, |said| said.hello.generation = 7), Err(WireError::Truncated)),
+        (welcome(&hostile, |said| said.version = 2), {
+            Err(WireError::Welcome { version: 2, generation: 1 })
+        }),
+        (welcome(&hostile, |said| said.hello.generation = 7), {
+            Err(WireError::Welcome { version: 1, generation: 7 })
+        }),
     ];
     for (answer, expected) in cases {
         let mut stage = Stage::new().await;
@@ -343,6 +347,54 @@ async fn control_frames_that_are_none_end_the_connection() {
         peer.control_send.write_all(&bytes).await.unwrap();
         stage.assert_cut(&peer, expected).await;
     }
+}
+
+#[tokio::test]
+async fn a_control_stream_that_ends_before_its_connection_ends_the_connection() {
+    let end = |peer: &mut Peer| peer.control_send.finish().unwrap();
+    let take_back = |peer: &mut Peer| peer.control_send.reset(0_u32.into()).unwrap();
+    let cases: [fn(&mut Peer); 2] = [end, take_back];
+    for case in cases {
+        let stage = Stage::new().await;
+        let mut peer = stage.hostile.link(&stage.victim).await;
+        // Taken back before, it would be a handshake that came to nothing.
+        let evil = &stage.hostile.credentials.identity().name;
+        within(stage.victim.endpoint.link(evil).unwrap().up()).await.unwrap();
+        case(&mut peer);
+        stage.assert_cut(&peer, Violation::Cut).await;
+    }
+    // Not reading it counts as well, once there is something to read.
+    let stage = Stage::new().await;
+    let mut peer = stage.hostile.link(&stage.victim).await;
+    peer.control_recv.stop(0_u32.into()).unwrap();
+    let _lane = peer.lane(1, 1, &message(1, b"to be acknowledged")).await;
+    stage.assert_cut(&peer, Violation::Cut).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_in_mid_handshake_is_reported_as_gone() {
+    let mut stage = Stage::new().await;
+    let half = stage.hostile.say(&stage.victim, &stage.hostile.hello().encode()[..30]).await;
+    // Once the first half is there.
+    half.connection.close(9_u32.into(), b"lost interest");
+    let error = stage.refused().await;
+    assert!(matches!(error, DialError::Broken { .. }), "{error:?}");
+    assert!(error.to_string().contains("lost interest"), "{error}");
+
+    let listener = listener(&stage.hostile.credentials);
+    let evil = stage.hostile.credentials.identity().name.clone();
+    stage.victim.endpoint.connect(evil, listener.local_addr().unwrap()).await.unwrap();
+    let connection = within(listener.accept()).await.unwrap().await.unwrap();
+    let (_send, _recv) = within(connection.accept_bi()).await.unwrap();
+    connection.close(9_u32.into(), b"wrong door");
+    let failed = |event| match event {
+        LinkEvent::DialFailed { error } => Some(error),
+        _other => None,
+    };
+    let error = stage.victim.event(failed).await;
+    assert!(matches!(error, DialError::Broken { .. }), "{error:?}");
+    assert!(error.to_string().contains("wrong door"), "{error}");
+    stage.round_trip().await;
 }
 
 #[tokio::test]

@@ -175,3 +175,17 @@ async fn a_peer_that_runs_anew_gets_nothing_of_what_was_queued_for_its_old_run()
     link.send(Flow::Pair(1), b"for the new run", &Bytes::new()).await.unwrap();
     assert_eq!(&two.message().await.message.head[..], b"for the new run");
 }
+
+/// What waits for a link is sent the moment it is up, and the receiver may ask who it is from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_is_up_with_its_identity_before_its_first_message_is_handed_over() {
+    let mut ca = ca();
+    for round in 0..40 {
+        let (one, mut two) = (node(&mut ca, "n1"), node(&mut ca, "n2"));
+        let link = one.connect(&two).await;
+        link.send(Flow::Pair(1), b"at once", &Bytes::new()).await.unwrap();
+        let received = two.message().await;
+        let LinkState::Up(info) = received.state else { panic!("round {round}: not up") };
+        assert_eq!(info.peer.identity.name, one.name());
+    }
+}

@@ -7,5 +7,6 @@ mod delivery;
 mod hostile;
 mod limits;
 mod link;
+mod refusals;
 mod support;
 mod trust;

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quinn::{RecvStream, SendStream};
+use quinn::{ReadError, RecvStream, SendStream, WriteError};
 
 use super::Task;
 use crate::config::SEND_WINDOW_MIN;
@@ -19,7 +19,14 @@ pub(super) async fn read(task: Task, mut stream: RecvStream) {
     let mut kept = 0;
     loop {
         let Some(room) = buffer.get_mut(kept..) else { return };
-        let Ok(Some(read)) = stream.read(room).await else { return };
+        let read = match stream.read(room).await {
+            Ok(Some(read)) => read,
+            // It lasts as long as the connection.
+            Ok(None) | Err(ReadError::Reset(_)) => {
+                return task.connection.violated(Violation::Cut);
+            }
+            Err(_lost) => return,
+        };
         kept += read;
         let mut used = 0;
         loop {
@@ -81,8 +88,10 @@ pub(super) async fn write(task: Task, mut stream: SendStream) {
             }
         }
         if !frames.is_empty() {
-            if stream.write_all(&frames).await.is_err() {
-                return;
+            match stream.write_all(&frames).await {
+                Ok(()) => {}
+                Err(WriteError::Stopped(_)) => return task.connection.violated(Violation::Cut),
+                Err(_lost) => return,
             }
             frames.clear();
             timer.arm(Some(task.endpoint.clock.now().after(ACKNOWLEDGEMENT_PACE)));

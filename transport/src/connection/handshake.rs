@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use rustls_pki_types::CertificateDer;
-use vioduct_certs::credentials::PeerIdentity;
+use vioduct_certs::credentials::{Credentials, PeerIdentity};
 use vioduct_certs::identity::{Identity, NodeName};
 use vioduct_certs::refusal::{Refusal, RefusalSlot};
 
@@ -37,6 +37,8 @@ pub(crate) struct Offer {
     pub(crate) hello: Hello,
     pub(crate) peer: PeerIdentity,
     pub(crate) version: u16,
+    /// What this side presented.
+    pub(crate) own: Arc<Credentials>,
 }
 
 /// What a link says of this side's run and connections.
@@ -156,25 +158,19 @@ pub(crate) async fn dial(
     let peer = peer_identity(endpoint, &connection)
         .map_err(|refusal| DialError::Refused { addr, refusal })?;
     let (mut control_send, mut control_recv) = connection.open_bi().await.map_err(broken)?;
-    let lost = |connection: &quinn::Connection| {
-        let reason = connection.close_reason();
-        reason.map_or(DialError::Wire { addr, error: WireError::Truncated }, |error| {
-            dial_error(addr, &error, &slot)
-        })
-    };
-    control_send.write_all(&hello.encode()).await.map_err(|_lost| lost(&connection))?;
-    let Some((decoder, fields)) =
-        read_message(&mut control_recv).await.map_err(|error| DialError::Wire { addr, error })?
-    else {
-        // The peer's refusal of our certificate arrives only now (TLS 1.3).
-        return Err(lost(&connection));
-    };
+    // The peer's refusal of our certificate arrives only now (TLS 1.3).
+    let lost = || lost(&connection, &slot);
+    control_send.write_all(&hello.encode()).await.map_err(|_lost| lost())?;
+    let message = read_message(&mut control_recv).await;
+    let (decoder, fields) =
+        message.map_err(|error| DialError::Wire { addr, error })?.ok_or_else(lost)?;
     let answer = decoder.answer(&fields).map_err(|error| DialError::Wire { addr, error })?;
     let rejected = |rejection| DialError::Rejected { addr, rejection };
     let Welcome { version, hello: theirs } = answer.map_err(rejected)?;
     let judged = judge(Side::Dialling, &hello, &theirs, &peer.identity).map_err(rejected)?;
     if judged != version || theirs.generation != hello.generation {
-        return Err(DialError::Wire { addr, error: WireError::Truncated });
+        let error = WireError::Welcome { version, generation: theirs.generation };
+        return Err(DialError::Wire { addr, error });
     }
     admit(endpoint, &connection, theirs.lanes);
     guard.keep();
@@ -194,6 +190,7 @@ pub(crate) async fn dial(
         instance: theirs.instance,
         live: theirs.live,
         peer_lanes: theirs.lanes,
+        own: credentials,
     })
 }
 
@@ -211,6 +208,15 @@ impl Drop for CloseOnDrop {
         if let Some(connection) = &self.0 {
             CloseCode::Superseded.close(connection, "handshake given up");
         }
+    }
+}
+
+/// Why a stream of the handshake could not be used to its end.
+fn lost(connection: &quinn::Connection, slot: &RefusalSlot) -> DialError {
+    let addr = connection.remote_address();
+    match connection.close_reason() {
+        Some(error) => dial_error(addr, &error, slot),
+        None => DialError::Broken { addr, reason: "the peer took its stream back".to_owned() },
     }
 }
 
@@ -265,14 +271,15 @@ pub(crate) async fn accept(
         .map_err(|refusal| DialError::Refused { addr, refusal })?;
     let (control_send, mut control_recv) = connection.accept_bi().await.map_err(broken)?;
     let wire = |error| DialError::Wire { addr, error };
-    let (decoder, fields) =
-        read_message(&mut control_recv).await.map_err(wire)?.ok_or(wire(WireError::Truncated))?;
+    let message = read_message(&mut control_recv).await.map_err(wire)?;
+    let (decoder, fields) = message.ok_or_else(|| lost(&connection, &slot))?;
     let hello = decoder.hello(&fields).map_err(wire)?;
     let ours = own_hello(endpoint, OwnRun::default());
     guard.keep();
     let judged = judge(Side::Accepting, &ours, &hello, &peer.identity);
     let version = judged.clone().unwrap_or_default();
-    let offer = Offer { quinn: connection, control_send, control_recv, hello, peer, version };
+    let own = credentials;
+    let offer = Offer { quinn: connection, control_send, control_recv, hello, peer, version, own };
     match judged {
         Ok(_version) => Ok(offer),
         Err(rejection) => {
@@ -346,5 +353,6 @@ pub(crate) async fn welcome(
         instance: offer.hello.instance,
         live: offer.hello.live,
         peer_lanes: offer.hello.lanes,
+        own: offer.own,
     })
 }

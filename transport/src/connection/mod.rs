@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc, watch};
+use vioduct_certs::credentials::Credentials;
 
 use crate::endpoint::EndpointShared;
 use crate::error::Violation;
@@ -96,6 +97,8 @@ pub(crate) struct Connection {
     lanes_ended: watch::Sender<u32>,
     /// Writers of our lanes that are not done, bodies included.
     writers_open: watch::Sender<usize>,
+    /// Held by the body that writes: of all bodies, one at a time contends with the lanes.
+    pub(crate) body_turn: tokio::sync::Mutex<()>,
 }
 
 /// A connection whose handshake is done, before any task runs on it.
@@ -109,6 +112,8 @@ pub(crate) struct Established {
     /// Generation of the connection that carried the link in the peer's eyes; 0 for none.
     pub(crate) live: u64,
     pub(crate) peer_lanes: u8,
+    /// What this side presented.
+    pub(crate) own: Arc<Credentials>,
 }
 
 /// Held by every task of a connection; the supervisor waits until none is left.
@@ -219,16 +224,21 @@ fn counters(lanes: u8) -> Box<[AtomicU64]> {
     (0..=lanes).map(|_lane| AtomicU64::new(0)).collect()
 }
 
-/// Starts every task of a connection that was adopted.
-pub(crate) fn start(
-    endpoint: &Arc<EndpointShared>,
-    link: &Link,
+/// The control stream of a connection on which no task runs yet.
+pub(crate) struct ControlStream {
+    send: SendStream,
+    recv: RecvStream,
+}
+
+/// A connection that was adopted. Nothing is read or written before [`run`].
+pub(crate) fn adopted(
     id: ConnId,
+    own_lanes: u8,
     established: Established,
-) -> Arc<Connection> {
+) -> (Arc<Connection>, ControlStream) {
     let Established { quinn, control_send, control_recv, info, instance, peer_lanes, .. } =
         established;
-    let connection = Arc::new(Connection {
+    let connection = Connection {
         id,
         quinn,
         info: Arc::new(info),
@@ -236,28 +246,38 @@ pub(crate) fn start(
         peer_lanes,
         phase: watch::Sender::new(Phase::Live),
         spans: Mutex::new(Taken::default()),
-        acknowledged: counters(endpoint.config.lanes),
+        acknowledged: counters(own_lanes),
         delivered: counters(peer_lanes),
         acknowledgement_due: Notify::new(),
         cut: OnceLock::new(),
         lanes_ended: watch::Sender::new(0),
         writers_open: watch::Sender::new(0),
-    });
+        body_turn: tokio::sync::Mutex::new(()),
+    };
+    (Arc::new(connection), ControlStream { send: control_send, recv: control_recv })
+}
+
+/// Starts every task of a connection; its lanes go on where `predecessor`'s end.
+pub(crate) fn run(
+    endpoint: &Arc<EndpointShared>,
+    link: &Link,
+    connection: &Arc<Connection>,
+    control: ControlStream,
+    predecessor: Option<Arc<Connection>>,
+) {
     let (alive, ended) = mpsc::channel::<()>(1);
-    let tasks = Tasks { endpoint, link, connection: &connection, alive };
+    let tasks = Tasks { endpoint, link, connection, alive };
     for lane in 0..=endpoint.config.lanes {
         connection.writer_opened();
         tasks.spawn(|task| writer::run(task, lane));
     }
-    let predecessor = link.shared.current();
+    let peer_lanes = connection.peer_lanes;
     tasks.spawn(|task| streams::accept(task, peer_lanes, predecessor));
     tasks.spawn(streams::datagrams);
-    tasks.spawn(|task| control::read(task, control_recv));
-    tasks.spawn(|task| control::write(task, control_send));
+    tasks.spawn(|task| control::read(task, control.recv));
+    tasks.spawn(|task| control::write(task, control.send));
     drop(tasks);
-    let supervised = Arc::clone(&connection);
-    endpoint.spawn(supervise(link.clone(), supervised, ended));
-    connection
+    endpoint.spawn(supervise(link.clone(), Arc::clone(connection), ended));
 }
 
 /// What a task of a connection works with.

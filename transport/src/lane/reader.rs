@@ -14,10 +14,8 @@ use crate::connection::{BodyStream, Task};
 use crate::error::Violation;
 use crate::wire::FrameDecoder;
 
-/// Pieces of a lane taken from QUIC at once.
+/// Pieces of a stream taken from QUIC at once: its lock is taken once for all of them.
 const CHUNKS: usize = 32;
-/// Bytes of a body read at once.
-const BODY_READ_BYTES: usize = 64 * 1024;
 /// Bodies announced and not yet read; beyond it the lane waits. Bytes bound them first.
 const BODIES_AWAITED_MAX: usize = 1024;
 
@@ -206,10 +204,17 @@ async fn read_body(
     let wrong_length = Violation::BodyLength { number, bytes };
     let length = bytes as usize;
     let mut body = BytesMut::with_capacity(length);
+    let mut chunks: [Bytes; CHUNKS] = Default::default();
     loop {
-        match stream.read_chunk(BODY_READ_BYTES, true).await {
-            Ok(Some(chunk)) if body.len() + chunk.bytes.len() > length => return Err(wrong_length),
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk.bytes),
+        match stream.read_chunks(&mut chunks).await {
+            Ok(Some(count)) => {
+                for chunk in chunks.iter_mut().take(count).map(std::mem::take) {
+                    if body.len() + chunk.len() > length {
+                        return Err(wrong_length);
+                    }
+                    body.extend_from_slice(&chunk);
+                }
+            }
             Ok(None) if body.len() == length => return Ok(Some(body.freeze())),
             Ok(None) => return Err(wrong_length),
             Err(ReadError::Reset(_)) => return Err(Violation::Cut),

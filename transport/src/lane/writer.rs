@@ -15,6 +15,9 @@ use crate::wire::StreamOpening;
 
 /// Bodies whose heads are written and that wait for a stream. Bytes bound them first.
 const BODIES_WAITING_MAX: usize = 1024;
+/// Bytes of a body given to QUIC at once. Each piece counts against the send window until its last
+/// byte is acknowledged: a body in one piece would hold the window, and every lane would wait.
+const PIECE_BYTES: usize = 32 << 10;
 
 /// Waits for the lane's turn, then writes until the connection ends or is retired.
 pub(crate) async fn run(task: Task, lane: u8) {
@@ -141,12 +144,17 @@ async fn write_bodies(task: Task, lane: u8, mut waiting: mpsc::Receiver<Detached
 }
 
 /// A failure needs no answer here: the connection is lost, and its supervisor reports the message.
-async fn write_body(task: &Task, opening: StreamOpening, body: Bytes) {
+async fn write_body(task: &Task, opening: StreamOpening, mut body: Bytes) {
     let Some(mut stream) = open(task, opening, 0).await else { return };
-    let written = stream.write_chunk(body).await;
-    if written.is_ok() {
-        stream.finish().ok();
-    } else {
-        stream.reset(VarInt::from_u32(0)).ok();
+    while !body.is_empty() {
+        let piece = body.split_to(body.len().min(PIECE_BYTES));
+        let turn = task.connection.body_turn.lock().await;
+        let written = stream.write_chunk(piece).await;
+        drop(turn);
+        if written.is_err() {
+            stream.reset(VarInt::from_u32(0)).ok();
+            return;
+        }
     }
+    stream.finish().ok();
 }

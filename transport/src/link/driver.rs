@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::Kind;
 use vioduct_certs::refusal::Refusal;
+use vioduct_certs::serial::Serial;
 use vioduct_certs::{moment, rotation};
 
 use super::machine::{ConnId, Effect, Input, LinkMachine, PeerRun};
@@ -273,13 +274,15 @@ impl Driver {
     }
 
     fn dialled(&mut self, conn: ConnId, result: Result<Established, DialError>) {
-        match result {
+        match result.and_then(|established| self.judge(established)) {
             Ok(established) => {
+                let own = established.own.serial();
                 let incarnation = established.info.incarnation;
                 let run = PeerRun { incarnation, instance: established.instance };
                 let live = established.live;
                 self.slots.insert(conn, Slot::Ready(Box::new(established)));
                 self.step(Input::Welcomed { conn, run, live });
+                self.renew(conn, own);
             }
             Err(error) => {
                 self.slots.remove(&conn);
@@ -340,11 +343,12 @@ impl Driver {
     }
 
     fn started(&mut self, conn: ConnId, established: Option<Box<Established>>) {
-        match established {
+        match established.and_then(|established| self.admit(*established)) {
             Some(established) => {
-                let quinn = established.quinn.clone();
-                self.slots.insert(conn, Slot::Ready(established));
+                let (quinn, own) = (established.quinn.clone(), established.own.serial());
+                self.slots.insert(conn, Slot::Ready(Box::new(established)));
                 self.step(Input::Started { conn });
+                self.renew(conn, own);
                 if let Some(Slot::Ready(_unwanted)) = self.slots.get(&conn) {
                     self.slots.remove(&conn);
                     CloseCode::Superseded.close(&quinn, "started too late");
@@ -357,15 +361,47 @@ impl Driver {
         }
     }
 
+    /// Verifies the peer of a handshake again: it began under the trust of its time, and a
+    /// revocation since then has cut only what was live.
+    fn judge(&self, established: Established) -> Result<Established, DialError> {
+        match self.verify(&established.quinn) {
+            Ok(()) => Ok(established),
+            Err(refusal) => {
+                let addr = established.info.addr;
+                let text = DownReason::Evicted(refusal.clone()).to_string();
+                CloseCode::Evicted.close(&established.quinn, &text);
+                Err(DialError::Refused { addr, refusal })
+            }
+        }
+    }
+
+    fn admit(&self, established: Established) -> Option<Established> {
+        let addr = established.info.addr;
+        let judged = self.judge(established).inspect_err(|error| {
+            let peer = self.link.peer();
+            tracing::warn!(%peer, reason = error.label(), %error, "connection refused");
+        });
+        judged.map_err(|error| self.endpoint.inbound.refused(addr, error)).ok()
+    }
+
+    /// Replaces a connection that has come to carry the link with a certificate of this side that
+    /// was replaced during the handshake.
+    fn renew(&mut self, conn: ConnId, presented: Serial) {
+        let is_current = self.link.shared.current().is_some_and(|current| current.id == conn);
+        if is_current && presented != self.endpoint.credentials().serial() {
+            self.replace();
+        }
+    }
+
     fn adopt(&mut self, conn: ConnId, generation: u64) {
         let Some(Slot::Ready(established)) = self.slots.remove(&conn) else { return };
         self.expiry = Some(self.expiry_of(&established));
-        let connection = connection::start(&self.endpoint, &self.link, conn, *established);
+        let lanes = self.endpoint.config.lanes;
+        let (connection, control) = connection::adopted(conn, lanes, *established);
         let info = Arc::clone(&connection.info);
         let shared = &self.link.shared;
         shared.connections.fetch_add(1, Ordering::Relaxed);
-        shared.set_current(Some(Arc::clone(&connection)));
-        self.slots.insert(conn, Slot::Live(connection));
+        let predecessor = shared.set_current(Some(Arc::clone(&connection)));
         shared.set_gates(Gate::Open);
         let up = LinkState::Up(Arc::clone(&info));
         let before = shared.state.send_replace(up);
@@ -373,12 +409,15 @@ impl Driver {
         let serial = &info.peer.serial;
         tracing::info!(peer = %self.link.peer(), generation, %serial, replaced, "link up");
         self.tell(LinkEvent::Up { info, replaced });
+        // Only now: whoever is handed a message finds the link up, with the peer's identity.
+        connection::run(&self.endpoint, &self.link, &connection, control, predecessor);
+        self.slots.insert(conn, Slot::Live(connection));
     }
 
     /// When to have replaced the connection, and when the earlier of both certificates is over.
     fn expiry_of(&self, established: &Established) -> (Instant, Instant) {
         let (now, wall) = (self.endpoint.clock.now(), self.endpoint.wall_now());
-        let own = self.endpoint.credentials().not_after();
+        let own = established.own.not_after();
         let peer = established.info.peer.not_after;
         let replacement = rotation::link_replacement(wall, own, peer, self.instance);
         // The last second still counts, and the clock was rounded down.
@@ -422,7 +461,7 @@ impl Driver {
         if self.link.shared.current().is_none_or(|connection| connection.id != conn) {
             return;
         }
-        self.link.shared.set_current(None);
+        drop(self.link.shared.set_current(None));
         self.link.shared.state.send_if_modified(|state| {
             let is_up = matches!(state, LinkState::Up(_));
             if is_up {
@@ -453,15 +492,15 @@ impl Driver {
     /// Cuts the link if the peer's certificate is not accepted any more.
     fn recheck(&mut self) {
         let Some(connection) = self.link.shared.current() else { return };
-        let Err(refusal) = self.verify(&connection) else { return };
+        let Err(refusal) = self.verify(&connection.quinn) else { return };
         let reason = refusal.label();
         tracing::warn!(peer = %self.link.peer(), reason, %refusal, "peer evicted");
         connection.cut(CloseCode::Evicted, DownReason::Evicted(refusal));
         self.step(Input::Evict);
     }
 
-    fn verify(&self, connection: &Connection) -> Result<(), Refusal> {
-        let chain = handshake::peer_chain(&connection.quinn).ok_or(Refusal::NoCertificate)?;
+    fn verify(&self, connection: &quinn::Connection) -> Result<(), Refusal> {
+        let chain = handshake::peer_chain(connection).ok_or(Refusal::NoCertificate)?;
         self.endpoint.credentials().verify_peer(&chain, self.endpoint.wall_now()).map(drop)
     }
 

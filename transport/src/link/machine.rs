@@ -71,7 +71,8 @@ pub(crate) enum Input {
     Started { conn: ConnId },
     /// A connection is gone.
     Lost { conn: ConnId },
-    /// Credentials changed: replace the connection, make before break.
+    /// Replace the connection, make before break. An attempt under way is one already: if it began
+    /// with old credentials, say so again once it is adopted.
     Replace,
     /// The peer may not be talked to any more: cut at once.
     Evict,
@@ -139,8 +140,6 @@ pub(crate) struct LinkMachine {
     generation: u64,
     current: Option<Current>,
     attempt: Attempt,
-    /// Dial again once the attempt under way is over: it may have used old credentials.
-    replace_after: bool,
     wanted: bool,
     closing: bool,
     retry_at: Option<Instant>,
@@ -160,7 +159,6 @@ impl LinkMachine {
             generation: 0,
             current: None,
             attempt: Attempt::None,
-            replace_after: false,
             wanted: false,
             closing: false,
             retry_at: None,
@@ -398,9 +396,6 @@ impl LinkMachine {
         self.backoff.reset();
         self.retry_at = None;
         self.give_up_at = None;
-        if std::mem::take(&mut self.replace_after) {
-            self.dial();
-        }
     }
 
     fn lost(&mut self, now: Instant, conn: ConnId) {
@@ -422,10 +417,8 @@ impl LinkMachine {
     }
 
     fn replace(&mut self) {
-        match self.attempt {
-            Attempt::None if self.current.is_some() => self.dial(),
-            Attempt::None => {}
-            Attempt::Dial(_) | Attempt::Offer { .. } => self.replace_after = true,
+        if self.current.is_some() {
+            self.dial();
         }
     }
 

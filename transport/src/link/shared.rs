@@ -144,8 +144,13 @@ impl LinkShared {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_current(&self, connection: Option<Arc<Connection>>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = connection;
+    /// Sets the connection that carries the link, and gives the one that did.
+    pub(crate) fn set_current(
+        &self,
+        connection: Option<Arc<Connection>>,
+    ) -> Option<Arc<Connection>> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, connection)
     }
 
     /// Opens or closes every lane; gives what was dropped.

@@ -55,6 +55,14 @@ pub enum WireError {
         /// The byte received.
         kind: u8,
     },
+    /// A welcome that does not answer what was said.
+    #[error("welcome for version {version} and generation {generation}, which were not offered")]
+    Welcome {
+        /// The version it names.
+        version: u16,
+        /// The generation it names.
+        generation: u64,
+    },
     /// A rejection with a reason that this version does not know.
     #[error("unknown rejection code {code}")]
     UnknownRejection {

@@ -1,6 +1,6 @@
 //! Every message that was taken came, or was reported to its sender.
 //!
-//! A run that was crashed is told nothing: it is not asked.
+//! A run that was crashed is told nothing: it is not asked. One that was closed in order is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -37,11 +37,15 @@ pub(super) fn covers(reports: &Reports, message: &MessageId, ticket: Ticket) -> 
 pub(super) fn check(events: &[Event]) -> Result<(), Violation> {
     let reports = reports(events, |_fate| true);
     let mut last_run = BTreeMap::new();
+    let mut closed = BTreeSet::new();
     let mut delivered = BTreeSet::new();
     for Event { source, kind, .. } in events {
         match (source, kind) {
             (Source::Node { node, run }, Kind::Started) => {
                 last_run.insert(*node, *run);
+            }
+            (Source::Node { node, run }, Kind::Closed) => {
+                closed.insert((*node, *run));
             }
             (_, Kind::Delivered { message, .. }) => {
                 delivered.insert(*message);
@@ -51,7 +55,8 @@ pub(super) fn check(events: &[Event]) -> Result<(), Violation> {
     }
     for Event { kind, .. } in events {
         let Kind::Taken { message, ticket } = kind else { continue };
-        let is_asked = last_run.get(&message.from) == Some(&message.run);
+        let is_asked = last_run.get(&message.from) == Some(&message.run)
+            || closed.contains(&(message.from, message.run));
         if is_asked && !delivered.contains(message) && !covers(&reports, message, *ticket) {
             return Err(Violation::LostInSilence { message: *message, ticket: *ticket });
         }
@@ -86,10 +91,17 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_crashed_is_not_asked() {
-        let mut scene = Scene::new().taken(1..4);
-        let source = Source::Node { node: ONE, run: 2 };
-        scene.0.push(Event { at_ms: 300, source, kind: Kind::Started });
-        holds(check, scene);
+    fn a_run_that_was_crashed_is_not_asked_and_one_that_was_closed_is() {
+        let restarted = |mut scene: Scene| {
+            let source = Source::Node { node: ONE, run: 2 };
+            scene.0.push(Event { at_ms: 300, source, kind: Kind::Started });
+            scene
+        };
+        let taken = || Scene::new().taken(1..4);
+        holds(check, restarted(taken()));
+        let ticket = Ticket { lane: 1, number: 1 };
+        let violation = Violation::LostInSilence { message: message(1), ticket };
+        let closed = taken().at(ONE, 250, Kind::Closed);
+        breaks(check, restarted(closed), violation);
     }
 }

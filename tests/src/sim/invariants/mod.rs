@@ -3,14 +3,19 @@
 mod accounted;
 mod as_sent;
 mod at_most_once;
+mod disturbed;
+mod flushed;
 mod honest;
 mod no_panic;
 mod not_delivered;
 mod order;
 mod progress;
+mod quiet;
 mod recovery;
+mod renewed;
 #[cfg(test)]
 mod scene;
+mod trusted;
 
 use vioduct_transport::Ticket;
 
@@ -86,6 +91,54 @@ pub enum Violation {
         /// When.
         at_ms: u64,
     },
+    /// A link fell, or a message was lost, where nothing but rotations happened.
+    #[error("quiet: the link of {node} to {peer} lost something at {at_ms} ms")]
+    LostInQuiet {
+        /// Whose link.
+        node: NodeId,
+        /// To whom.
+        peer: NodeId,
+        /// When.
+        at_ms: u64,
+    },
+    /// A certificate that is revoked or over carried a link or a message.
+    #[error("trusted: {node} has to do with {peer} at {at_ms} ms, of which one is refused")]
+    Distrusted {
+        /// Who.
+        node: NodeId,
+        /// With whom.
+        peer: NodeId,
+        /// When.
+        at_ms: u64,
+    },
+    /// An orderly close that nothing hindered lost a message.
+    #[error("flushed: {node} says at {at_ms} ms, as it closes, that messages to {peer} are lost")]
+    NotFlushed {
+        /// Who closes.
+        node: NodeId,
+        /// For whom they were.
+        peer: NodeId,
+        /// When.
+        at_ms: u64,
+    },
+    /// Something of an endpoint runs after its close.
+    #[error("flushed: something of {node} still runs at {at_ms} ms, after its close")]
+    RunsOn {
+        /// Whose.
+        node: NodeId,
+        /// When.
+        at_ms: u64,
+    },
+    /// A link was never moved to the newest certificate.
+    #[error("renewed: {node} still sees certificate {leaf} of {peer} in the end")]
+    NotRenewed {
+        /// Who.
+        node: NodeId,
+        /// Whose certificate.
+        peer: NodeId,
+        /// Its number.
+        leaf: u8,
+    },
     /// A link was not up in time after the faults.
     #[error("recovery: the link of {node} to {peer} is not up in time")]
     NotUp {
@@ -118,7 +171,11 @@ pub fn check(events: &[Event]) -> Vec<Violation> {
         as_sent::check,
         not_delivered::check,
         accounted::check,
+        quiet::check,
+        trusted::check,
+        flushed::check,
         recovery::check,
+        renewed::check,
         progress::check,
     ];
     checks.iter().filter_map(|check| check(events).err()).collect()

@@ -48,14 +48,21 @@ impl Scene {
         self.at(ONE, 200, Kind::Undelivered { peer: TWO, lane: 1, numbers, fate })
     }
 
-    pub(super) fn healed(mut self) -> Self {
-        let at_ms = FAULTS_END_MS;
-        self.0.push(Event { at_ms, source: Source::World, kind: Kind::Healed });
+    pub(super) fn world(mut self, at_ms: u64, kind: Kind) -> Self {
+        self.0.push(Event { at_ms, source: Source::World, kind });
         self
     }
 
+    pub(super) fn healed(self) -> Self {
+        self.world(FAULTS_END_MS, Kind::Healed)
+    }
+
     pub(super) fn up(self, node: NodeId, peer: NodeId, at_ms: u64) -> Self {
-        self.at(node, at_ms, Kind::Up { peer, generation: 1, dialled: true, replaced: false })
+        self.at(
+            node,
+            at_ms,
+            Kind::Up { peer, generation: 1, dialled: true, replaced: false, leaf: 1 },
+        )
     }
 }
 

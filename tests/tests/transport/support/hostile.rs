@@ -157,7 +157,10 @@ pub(crate) fn client(tls: rustls::ClientConfig) -> quinn::ClientConfig {
 /// A listener that completes TLS as the holder of these credentials.
 pub(crate) fn listener(credentials: &Credentials) -> quinn::Endpoint {
     let clock = Arc::new(SystemClock);
-    let tls = credentials.server_config(&[ALPN], clock, RefusalSlot::default()).unwrap();
+    listener_with(credentials.server_config(&[ALPN], clock, RefusalSlot::default()).unwrap())
+}
+
+pub(crate) fn listener_with(tls: rustls::ServerConfig) -> quinn::Endpoint {
     let crypto = QuicServerConfig::try_from(tls).unwrap();
     quinn::Endpoint::server(quinn::ServerConfig::with_crypto(Arc::new(crypto)), any()).unwrap()
 }

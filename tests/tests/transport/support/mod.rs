@@ -14,7 +14,7 @@ use vioduct_certs::dev::DevCa;
 use vioduct_certs::identity::{NodeName, Roles};
 use vioduct_transport::seam::Surroundings;
 use vioduct_transport::{
-    BoxFuture, DialError, Endpoint, Inbound, Link, LinkEvent, Message, TransportConfig,
+    BoxFuture, DialError, Endpoint, Inbound, Link, LinkEvent, LinkState, Message, TransportConfig,
 };
 
 /// Longer than anything a passing test waits for.
@@ -23,6 +23,8 @@ pub(crate) const BOUND: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) from: NodeName,
+    /// The link's state when the message was handed over.
+    pub(crate) state: LinkState,
     pub(crate) lane: u8,
     pub(crate) message: Message,
 }
@@ -43,7 +45,8 @@ impl Inbound for Channels {
     ) -> BoxFuture<'a> {
         Box::pin(async move {
             for message in batch.drain(..) {
-                let received = Received { from: from.peer().clone(), lane, message };
+                let (from, state) = (from.peer().clone(), from.state());
+                let received = Received { from, state, lane, message };
                 if self.messages.send(received).await.is_err() {
                     return; // The test has ended.
                 }
