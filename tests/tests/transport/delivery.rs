@@ -213,3 +213,50 @@ async fn without_a_way_for_long_messages_are_refused_and_then_flow_again() {
     link.send(Flow::Pair(1), b"after", &empty).await.unwrap();
     assert_eq!(&two.message().await.message.head[..], b"after");
 }
+
+/// Answers the messages of one pair, and drops what comes on the others.
+fn answer(mut two: Node, pair: u32) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Some(received) = two.messages.recv().await {
+            if received.message.flow == pair {
+                let back = two.endpoint.link(&received.from).expect("the link it came on");
+                back.send(Flow::Pair(pair), &received.message.head, &Bytes::new()).await.unwrap();
+            }
+        }
+    })
+}
+
+/// The path carries 40 MB/s, so 4 MiB take 100 ms of it and the 512 KiB that may wait on it 13 ms.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_bodies_hold_up_no_small_message_of_another_pair() {
+    const SMALL: u32 = 1;
+    let Bench { mut one, two, proxy, link } = through_a_proxy(TransportConfig::default()).await;
+    let answering = answer(two, SMALL);
+    proxy.set_both(Faults::none().with_rate(Some(40_000_000)).unwrap());
+    let bulk: Vec<_> = [0, 2, 4, 6]
+        .map(|pair| {
+            let (link, body) = (link.clone(), Bytes::from(vec![3; 4 << 20]));
+            tokio::spawn(async move {
+                while link.send(Flow::Pair(pair), b"bulk", &body).await.is_ok() {}
+            })
+        })
+        .into();
+    let moving = proxy.stats_when(|stats| stats.by_direction.to_target.bytes > 8 << 20);
+    within(moving).await;
+    let mut waits = Vec::new();
+    for number in 0..100 {
+        let start = Instant::now();
+        link.send(Flow::Pair(SMALL), &head(SMALL, number), &Bytes::new()).await.unwrap();
+        assert_eq!(one.message().await.message.head[..], head(SMALL, number));
+        waits.push(start.elapsed());
+    }
+    for task in bulk {
+        task.abort();
+    }
+    answering.abort();
+    waits.sort();
+    let (median, longest) = (waits[50], waits[99]);
+    eprintln!("median {median:?}, longest {longest:?}");
+    assert!(median < Duration::from_millis(40), "median {median:?}");
+    assert!(longest < Duration::from_millis(200), "longest {longest:?}");
+}
