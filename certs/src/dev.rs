@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{
     CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime,
@@ -257,18 +257,15 @@ pub fn client_config_without_certificate(
     Ok(hardened(config, alpn))
 }
 
-/// Both sides of TLS for a peer that knows no key exchange but X25519MLKEM768.
+/// A dialler that knows no key exchange but X25519, as one older than the hybrid would.
 ///
 /// # Errors
-/// The TLS library refuses, or these are a tool's credentials.
-pub fn hybrid_only(
+/// The TLS library refuses.
+pub fn client_config_without_hybrid(
     credentials: &Credentials,
     alpn: &[&[u8]],
     clock: Arc<dyn TimeProvider>,
-) -> Result<(ClientConfig, ServerConfig), TlsError> {
-    let provider = with_groups(vec![kx_group::X25519MLKEM768]);
-    let slot = RefusalSlot::default;
-    let client = credentials.client_config_with(provider.clone(), alpn, clock.clone(), slot())?;
-    let server = credentials.server_config_with(provider, alpn, clock, slot())?;
-    Ok((client, server))
+    refusal: RefusalSlot,
+) -> Result<ClientConfig, TlsError> {
+    credentials.client_config_with(with_groups(vec![kx_group::X25519]), alpn, clock, refusal)
 }

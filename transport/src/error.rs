@@ -184,8 +184,8 @@ pub enum Violation {
         bytes: u32,
     },
     /// A stream that ends in the middle of a message or of its opening, that the peer took back, or
-    /// that it refuses to read.
-    #[error("a stream ended in the middle of a message")]
+    /// that it refuses to read; and the control stream when it ends before its connection.
+    #[error("a stream ended before its time")]
     Cut,
 }
 

@@ -4,7 +4,9 @@
 use std::future::ready;
 use std::time::Duration;
 
-use crate::support::hostile::{Hostile, Peer, Stage, header, listener, message, opening};
+use crate::support::hostile::{
+    CLOSE_SUPERSEDED, Hostile, Peer, Stage, closed, header, listener, message, opening,
+};
 use crate::support::{Node, ca, within};
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -39,7 +41,8 @@ async fn bytes_that_are_no_hello_are_refused() {
         let peer = stage.hostile.say(&stage.victim, &bytes).await;
         let DialError::Wire { error, .. } = stage.refused().await else { panic!("another error") };
         assert_eq!(error, expected);
-        within(peer.connection.closed()).await;
+        let told = (CLOSE_SUPERSEDED, expected.to_string());
+        assert_eq!(peer.closed().await, told, "the peer is told as well");
     }
     stage.round_trip().await;
     let evil = stage.hostile.credentials.identity().name.clone();
@@ -156,13 +159,18 @@ async fn an_answer_that_is_none_fails_the_dial_with_its_reason() {
             LinkEvent::DialFailed { error } => Some(error),
             _other => None,
         };
-        match (stage.victim.event(failed).await, expected) {
-            (DialError::Wire { error, .. }, Err(expected)) => assert_eq!(error, expected),
+        let words = match (stage.victim.event(failed).await, expected) {
+            (DialError::Wire { error, .. }, Err(expected)) => {
+                assert_eq!(error, expected);
+                expected.to_string()
+            }
             (DialError::Rejected { rejection, .. }, Ok(expected)) => {
                 assert_eq!(rejection, expected);
+                expected.to_string()
             }
             (error, expected) => panic!("{error} instead of {expected:?}"),
-        }
+        };
+        assert_eq!(closed(&connection).await, (CLOSE_SUPERSEDED, words));
         stage.round_trip().await;
     }
 }
@@ -369,6 +377,24 @@ async fn a_control_stream_that_ends_before_its_connection_ends_the_connection() 
     peer.control_recv.stop(0_u32.into()).unwrap();
     let _lane = peer.lane(1, 1, &message(1, b"to be acknowledged")).await;
     stage.assert_cut(&peer, Violation::Cut).await;
+}
+
+#[tokio::test]
+async fn a_hello_that_ends_early_is_told_from_one_that_is_taken_back() {
+    let mut stage = Stage::new().await;
+    let hello = stage.hostile.hello().encode();
+    let mut ended = stage.hostile.say(&stage.victim, &hello[..30]).await;
+    ended.control_send.finish().unwrap();
+    let DialError::Wire { error, .. } = stage.refused().await else { panic!("another error") };
+    assert_eq!(error, WireError::Truncated);
+    assert_eq!(ended.closed().await, (CLOSE_SUPERSEDED, WireError::Truncated.to_string()));
+
+    let mut reset = stage.hostile.say(&stage.victim, &hello[..30]).await;
+    reset.control_send.reset(0_u32.into()).unwrap();
+    let error = stage.refused().await;
+    assert!(matches!(error, DialError::Broken { .. }), "{error:?}");
+    assert!(error.to_string().contains("took its stream back"), "{error}");
+    assert_eq!(reset.closed().await, (CLOSE_SUPERSEDED, "handshake given up".to_owned()));
 }
 
 #[tokio::test]

@@ -189,3 +189,23 @@ async fn a_link_is_up_with_its_identity_before_its_first_message_is_handed_over(
         assert_eq!(info.peer.identity.name, one.name());
     }
 }
+
+/// The second body waits behind the first, of its own flow, and takes up the room that the third
+/// needs; the third stalls, and must not keep the first from being sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_the_receiver_has_no_room_for_stops_no_other() {
+    let mut ca = ca();
+    let (one, mut two) = (node(&mut ca, "n1"), node(&mut ca, "n2"));
+    let link = one.connect(&two).await;
+    within(link.up()).await.unwrap();
+    for round in 0..5 {
+        let sizes = [10 << 20, 5 << 20, 3 << 20, 3 << 20];
+        for bytes in sizes {
+            link.send(Flow::Pair(1), b"", &Bytes::from(vec![round; bytes])).await.unwrap();
+        }
+        for bytes in sizes {
+            let body = two.message().await.message.body;
+            assert_eq!((body.len(), body.first()), (bytes, Some(&round)));
+        }
+    }
+}

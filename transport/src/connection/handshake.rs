@@ -2,6 +2,7 @@
 //!
 //! Dialling side: hello ▶, ◀ welcome or rejection, start ▶. No lane is opened before.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,7 +141,7 @@ fn admit(endpoint: &EndpointShared, connection: &quinn::Connection, peer_lanes: 
 pub(crate) async fn dial(
     endpoint: &Arc<EndpointShared>,
     name: &NodeName,
-    addr: std::net::SocketAddr,
+    addr: SocketAddr,
     hello: Hello,
 ) -> Result<Established, DialError> {
     let slot = RefusalSlot::default();
@@ -154,26 +155,15 @@ pub(crate) async fn dial(
         .connect_with(client, addr, &server_name)
         .map_err(|error| DialError::Broken { addr, reason: error.to_string() })?;
     let connection = connecting.await.map_err(broken)?;
-    let guard = CloseOnDrop(Some(connection.clone()));
+    let mut guard = CloseOnDrop::new(&connection);
     let peer = peer_identity(endpoint, &connection)
-        .map_err(|refusal| DialError::Refused { addr, refusal })?;
-    let (mut control_send, mut control_recv) = connection.open_bi().await.map_err(broken)?;
-    // The peer's refusal of our certificate arrives only now (TLS 1.3).
-    let lost = || lost(&connection, &slot);
-    control_send.write_all(&hello.encode()).await.map_err(|_lost| lost())?;
-    let message = read_message(&mut control_recv).await;
-    let (decoder, fields) =
-        message.map_err(|error| DialError::Wire { addr, error })?.ok_or_else(lost)?;
-    let answer = decoder.answer(&fields).map_err(|error| DialError::Wire { addr, error })?;
-    let rejected = |rejection| DialError::Rejected { addr, rejection };
-    let Welcome { version, hello: theirs } = answer.map_err(rejected)?;
-    let judged = judge(Side::Dialling, &hello, &theirs, &peer.identity).map_err(rejected)?;
-    if judged != version || theirs.generation != hello.generation {
-        let error = WireError::Welcome { version, generation: theirs.generation };
-        return Err(DialError::Wire { addr, error });
-    }
+        .map_err(|refusal| guard.blame(DialError::Refused { addr, refusal }))?;
+    let (send, recv) = connection.open_bi().await.map_err(broken)?;
+    let mut control = Unsettled { guard, send, recv };
+    let greeted = greet(&mut control, &slot, addr, &hello, &peer.identity).await;
+    let Welcome { version, hello: theirs } = greeted.map_err(|error| control.guard.blame(error))?;
     admit(endpoint, &connection, theirs.lanes);
-    guard.keep();
+    let (control_send, control_recv) = control.settle();
     let info = ConnectionInfo {
         peer,
         incarnation: theirs.incarnation,
@@ -194,37 +184,98 @@ pub(crate) async fn dial(
     })
 }
 
+/// Says hello and checks the answer.
+async fn greet(
+    control: &mut Unsettled,
+    slot: &RefusalSlot,
+    addr: SocketAddr,
+    hello: &Hello,
+    peer: &Identity,
+) -> Result<Welcome, DialError> {
+    let wire = |error| DialError::Wire { addr, error };
+    let rejected = |rejection| DialError::Rejected { addr, rejection };
+    let written = control.send.write_all(&hello.encode()).await;
+    // The peer's refusal of our certificate arrives only now (TLS 1.3).
+    written.map_err(|_lost| control.guard.lost(addr, slot))?;
+    let message = read_message(&mut control.recv).await.map_err(wire)?;
+    let (decoder, fields) = message.ok_or_else(|| control.guard.lost(addr, slot))?;
+    let welcome = decoder.answer(&fields).map_err(wire)?.map_err(rejected)?;
+    let Welcome { version, hello: theirs } = &welcome;
+    let judged = judge(Side::Dialling, hello, theirs, peer).map_err(rejected)?;
+    if judged != *version || theirs.generation != hello.generation {
+        let (version, generation) = (*version, theirs.generation);
+        return Err(wire(WireError::Welcome { version, generation }));
+    }
+    Ok(welcome)
+}
+
+/// The control stream of a connection in its handshake.
+///
+/// Dropped, the connection is closed before its stream: the stream's end could reach the peer
+/// alone, and would be taken for a message cut short.
+struct Unsettled {
+    guard: CloseOnDrop,
+    send: SendStream,
+    recv: RecvStream,
+}
+
+impl Unsettled {
+    fn settle(self) -> (SendStream, RecvStream) {
+        self.guard.keep();
+        (self.send, self.recv)
+    }
+}
+
 /// Closes a connection whose handshake came to nothing.
-struct CloseOnDrop(Option<quinn::Connection>);
+struct CloseOnDrop {
+    connection: Option<quinn::Connection>,
+    /// What the peer is told.
+    words: String,
+}
 
 impl CloseOnDrop {
+    fn new(connection: &quinn::Connection) -> Self {
+        let words = "handshake given up".to_owned();
+        Self { connection: Some(connection.clone()), words }
+    }
+
     fn keep(mut self) {
-        self.0 = None;
+        self.connection = None;
+    }
+
+    /// Has the peer told of an error that it made; of others it knows, or need not know.
+    fn blame(&mut self, error: DialError) -> DialError {
+        match &error {
+            DialError::Refused { refusal, .. } => self.words = refusal.to_string(),
+            DialError::Rejected { rejection, .. } => self.words = rejection.to_string(),
+            DialError::Wire { error, .. } => self.words = error.to_string(),
+            DialError::RefusedByPeer { .. }
+            | DialError::Alpn { .. }
+            | DialError::TimedOut { .. }
+            | DialError::Superseded
+            | DialError::Broken { .. }
+            | DialError::Tls(_) => {}
+        }
+        error
+    }
+
+    /// Why a stream of the handshake could not be used to its end.
+    fn lost(&self, addr: SocketAddr, slot: &RefusalSlot) -> DialError {
+        match self.connection.as_ref().and_then(quinn::Connection::close_reason) {
+            Some(error) => dial_error(addr, &error, slot),
+            None => DialError::Broken { addr, reason: "the peer took its stream back".to_owned() },
+        }
     }
 }
 
 impl Drop for CloseOnDrop {
     fn drop(&mut self) {
-        if let Some(connection) = &self.0 {
-            CloseCode::Superseded.close(connection, "handshake given up");
+        if let Some(connection) = &self.connection {
+            CloseCode::Superseded.close(connection, &self.words);
         }
     }
 }
-
-/// Why a stream of the handshake could not be used to its end.
-fn lost(connection: &quinn::Connection, slot: &RefusalSlot) -> DialError {
-    let addr = connection.remote_address();
-    match connection.close_reason() {
-        Some(error) => dial_error(addr, &error, slot),
-        None => DialError::Broken { addr, reason: "the peer took its stream back".to_owned() },
-    }
-}
-
-fn dial_error(
-    addr: std::net::SocketAddr,
-    error: &ConnectionError,
-    slot: &RefusalSlot,
-) -> DialError {
+fn dial_error(addr: SocketAddr, error: &ConnectionError, slot: &RefusalSlot) -> DialError {
     if let Some(refusal) = slot.get() {
         return DialError::Refused { addr, refusal };
     }
@@ -249,7 +300,7 @@ fn dial_error(
     }
 }
 
-fn alpn_error(addr: std::net::SocketAddr) -> DialError {
+fn alpn_error(addr: SocketAddr) -> DialError {
     DialError::Alpn { addr, ours: String::from_utf8_lossy(ALPN).into_owned() }
 }
 
@@ -266,16 +317,15 @@ pub(crate) async fn accept(
     let broken = |error: ConnectionError| dial_error(addr, &error, &slot);
     let connection = incoming.accept_with(Arc::new(server)).map_err(broken)?.await;
     let connection = connection.map_err(broken)?;
-    let guard = CloseOnDrop(Some(connection.clone()));
+    let mut guard = CloseOnDrop::new(&connection);
     let peer = peer_identity(endpoint, &connection)
-        .map_err(|refusal| DialError::Refused { addr, refusal })?;
-    let (control_send, mut control_recv) = connection.accept_bi().await.map_err(broken)?;
-    let wire = |error| DialError::Wire { addr, error };
-    let message = read_message(&mut control_recv).await.map_err(wire)?;
-    let (decoder, fields) = message.ok_or_else(|| lost(&connection, &slot))?;
-    let hello = decoder.hello(&fields).map_err(wire)?;
+        .map_err(|refusal| guard.blame(DialError::Refused { addr, refusal }))?;
+    let (send, recv) = connection.accept_bi().await.map_err(broken)?;
+    let mut control = Unsettled { guard, send, recv };
+    let heard = hear(&mut control, &slot, addr).await;
+    let hello = heard.map_err(|error| control.guard.blame(error))?;
     let ours = own_hello(endpoint, OwnRun::default());
-    guard.keep();
+    let (control_send, control_recv) = control.settle();
     let judged = judge(Side::Accepting, &ours, &hello, &peer.identity);
     let version = judged.clone().unwrap_or_default();
     let own = credentials;
@@ -287,6 +337,18 @@ pub(crate) async fn accept(
             Err(DialError::Rejected { addr, rejection })
         }
     }
+}
+
+/// Reads a hello.
+async fn hear(
+    control: &mut Unsettled,
+    slot: &RefusalSlot,
+    addr: SocketAddr,
+) -> Result<Hello, DialError> {
+    let wire = |error| DialError::Wire { addr, error };
+    let message = read_message(&mut control.recv).await.map_err(wire)?;
+    let (decoder, fields) = message.ok_or_else(|| control.guard.lost(addr, slot))?;
+    decoder.hello(&fields).map_err(wire)
 }
 
 /// Reads one handshake message; `None` when the connection was lost before it.
@@ -325,7 +387,7 @@ pub(crate) async fn welcome(
     mut offer: Offer,
     run: OwnRun,
 ) -> Option<Established> {
-    let guard = CloseOnDrop(Some(offer.quinn.clone()));
+    let guard = CloseOnDrop::new(&offer.quinn);
     let generation = run.generation;
     admit(endpoint, &offer.quinn, offer.hello.lanes);
     let hello = own_hello(endpoint, run);

@@ -57,9 +57,11 @@ struct Lane<'a> {
     lane: u8,
     awaited: mpsc::Sender<AwaitedBody>,
     read: mpsc::Receiver<ReadBody>,
-    /// Messages to hand over, and the room that their bodies take until then.
+    /// Messages to hand over.
     batch: Vec<Message>,
-    permits: Vec<OwnedSemaphorePermit>,
+    /// The room that bodies take until every message up to theirs was handed over, by number. Room
+    /// is granted in that order, so a body that lacks some waits for earlier ones only.
+    permits: Vec<(u64, OwnedSemaphorePermit)>,
 }
 
 impl<'a> Lane<'a> {
@@ -83,7 +85,7 @@ impl<'a> Lane<'a> {
             tokio::select! {
                 biased;
                 Some((number, body, permit)) = self.read.recv(), if order.is_waiting() => {
-                    self.permits.push(permit);
+                    self.permits.push((number, permit));
                     order.body_arrived(number, body, &mut self.batch)?;
                 }
                 read = stream.read_chunks(&mut chunks),
@@ -137,8 +139,9 @@ impl<'a> Lane<'a> {
         link.shared.received.fetch_add(self.batch.len() as u64, Ordering::Relaxed);
         self.task.endpoint.inbound.deliver(link, self.lane, &mut self.batch).await;
         self.batch.clear();
-        self.permits.clear();
-        self.task.connection.handed_over(self.lane, order.delivered_through());
+        let through = order.delivered_through();
+        self.permits.retain(|(number, _permit)| *number > through);
+        self.task.connection.handed_over(self.lane, through);
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{SendStream, VarInt, WriteError};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::queue::{Batch, Detached, PutBack};
+use crate::clock::Timer;
 use crate::config::BODIES_IN_FLIGHT;
 use crate::connection::{Phase, Task};
 use crate::error::Violation;
@@ -18,6 +20,8 @@ const BODIES_WAITING_MAX: usize = 1024;
 /// Bytes of a body given to QUIC at once. Each piece counts against the send window until its last
 /// byte is acknowledged: a body in one piece would hold the window, and every lane would wait.
 const PIECE_BYTES: usize = 32 << 10;
+/// A body keeps its turn for this long and two round trips at most.
+const TURN_MIN: Duration = Duration::from_millis(10);
 
 /// Waits for the lane's turn, then writes until the connection ends or is retired.
 pub(crate) async fn run(task: Task, lane: u8) {
@@ -146,15 +150,35 @@ async fn write_bodies(task: Task, lane: u8, mut waiting: mpsc::Receiver<Detached
 /// A failure needs no answer here: the connection is lost, and its supervisor reports the message.
 async fn write_body(task: &Task, opening: StreamOpening, mut body: Bytes) {
     let Some(mut stream) = open(task, opening, 0).await else { return };
+    let mut patience = task.endpoint.clock.timer();
     while !body.is_empty() {
         let piece = body.split_to(body.len().min(PIECE_BYTES));
-        let turn = task.connection.body_turn.lock().await;
-        let written = stream.write_chunk(piece).await;
-        drop(turn);
-        if written.is_err() {
+        if write_piece(task, &mut stream, &mut patience, piece).await.is_err() {
             stream.reset(VarInt::from_u32(0)).ok();
             return;
         }
     }
     stream.finish().ok();
+}
+
+/// Writes a piece in this body's turn, but gives the turn up when the stream does not move: its
+/// reader may be waiting for another body.
+async fn write_piece(
+    task: &Task,
+    stream: &mut SendStream,
+    patience: &mut Timer,
+    piece: Bytes,
+) -> Result<(), WriteError> {
+    let mut rest = [piece];
+    let mut turn = Some(task.connection.body_turn.lock().await);
+    let bound = TURN_MIN + 2 * task.connection.quinn.rtt();
+    patience.arm(Some(task.endpoint.clock.now().after(bound)));
+    while rest.iter().any(|rest| !rest.is_empty()) {
+        tokio::select! {
+            biased;
+            written = stream.write_chunks(&mut rest) => drop(written?),
+            () = patience.expired(), if turn.is_some() => turn = None,
+        }
+    }
+    Ok(())
 }

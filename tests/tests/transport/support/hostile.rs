@@ -19,6 +19,8 @@ use super::{Node, ca, within};
 
 /// The QUIC application error code of a violation, as `docs/wire.md` has it.
 const CLOSE_VIOLATION: u64 = 3;
+/// That of a handshake that came to nothing.
+pub(crate) const CLOSE_SUPERSEDED: u64 = 2;
 
 /// Someone who dials nodes with certificates of their cluster.
 pub(crate) struct Hostile {
@@ -129,15 +131,19 @@ impl Peer {
         stream.finish().unwrap();
     }
 
-    /// The code and the words that the node closed the connection with.
     pub(crate) async fn closed(&self) -> (u64, String) {
-        match within(self.connection.closed()).await {
-            quinn::ConnectionError::ApplicationClosed(close) => {
-                let words = String::from_utf8_lossy(&close.reason).into_owned();
-                (close.error_code.into_inner(), words)
-            }
-            other => panic!("not closed by the node: {other}"),
+        closed(&self.connection).await
+    }
+}
+
+/// The code and the words that a node closed a connection with.
+pub(crate) async fn closed(connection: &quinn::Connection) -> (u64, String) {
+    match within(connection.closed()).await {
+        quinn::ConnectionError::ApplicationClosed(close) => {
+            let words = String::from_utf8_lossy(&close.reason).into_owned();
+            (close.error_code.into_inner(), words)
         }
+        other => panic!("not closed by the node: {other}"),
     }
 }
 
@@ -157,10 +163,7 @@ pub(crate) fn client(tls: rustls::ClientConfig) -> quinn::ClientConfig {
 /// A listener that completes TLS as the holder of these credentials.
 pub(crate) fn listener(credentials: &Credentials) -> quinn::Endpoint {
     let clock = Arc::new(SystemClock);
-    listener_with(credentials.server_config(&[ALPN], clock, RefusalSlot::default()).unwrap())
-}
-
-pub(crate) fn listener_with(tls: rustls::ServerConfig) -> quinn::Endpoint {
+    let tls = credentials.server_config(&[ALPN], clock, RefusalSlot::default()).unwrap();
     let crypto = QuicServerConfig::try_from(tls).unwrap();
     quinn::Endpoint::server(quinn::ServerConfig::with_crypto(Arc::new(crypto)), any()).unwrap()
 }

@@ -1,6 +1,7 @@
 //! Nodes of a test cluster, in one process, over loopback.
 
 pub(crate) mod hostile;
+pub(crate) mod tap;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
