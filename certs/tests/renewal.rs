@@ -1,9 +1,10 @@
 //! A host renews its certificate and changes its CA: what is asked for, what is put in place, and
 //! what is left when it is cut off halfway.
 
+mod scratch;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::Path;
 
 use vioduct_certs::UnixTime;
 use vioduct_certs::ca::{CA_VALIDITY, ClusterCa, LEAF_VALIDITY};
@@ -16,27 +17,9 @@ use vioduct_certs::install::{
 use vioduct_certs::moment::{DAY, after, at};
 use vioduct_certs::trust::{TrustError, TrustFiles, TrustSource};
 
+use scratch::Scratch;
+
 const NOW: UnixTime = at(1_768_435_200);
-
-/// A directory of its own, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("renewal-{}-{number}", std::process::id());
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&dir).expect("scratch directory");
-        Self(dir)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.0));
-    }
-}
 
 fn ca(cluster: &str) -> ClusterCa {
     ClusterCa::create(cluster.parse().expect("a name"), CA_VALIDITY, NOW).expect("a CA")
@@ -110,11 +93,11 @@ fn a_key_that_waits_is_asked_for_again_until_its_certificate_is_there() {
 fn a_damaged_key_that_waits_is_named_and_left_alone() {
     let mut ca = ca("prod");
     let host = host(&mut ca);
-    fs::write(host.0.join("node.key.new"), "no key").unwrap();
+    fs::write(host.path("node.key.new"), "no key").unwrap();
     let error = pending_request(&host.0, &n1().name).unwrap_err();
     assert!(matches!(error, InstallError::File(_)), "others may read it: {error}");
     make_request(&host.0, &n1().name, IfExists::Replace).unwrap();
-    fs::write(host.0.join("node.key.new"), "no key").unwrap();
+    fs::write(host.path("node.key.new"), "no key").unwrap();
     let error = pending_request(&host.0, &n1().name).unwrap_err();
     assert!(error.to_string().contains("node.key.new is no private key"), "{error}");
     assert_eq!(read(&host.0, "node.key.new"), b"no key");
