@@ -7,7 +7,6 @@
 
 mod cpu;
 mod identity;
-mod machine;
 mod measure;
 mod peers;
 mod process;

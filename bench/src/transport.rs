@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use vioduct_loadtest::machine::{Build, Machine};
 
 use crate::identity::{self, PrivateDir};
-use crate::machine::Machine;
 use crate::peers::PeerKind;
 use crate::process::Launcher;
 use crate::report::{self, Line};
@@ -16,7 +16,7 @@ use crate::sample::{Plan, Sample};
 use crate::tuning;
 
 /// Version of the JSON document; raised when a field changes its meaning or goes away.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Share of the machine in other programs' hands above which the report says so, in per cent.
 const FOREIGN_CPU_PERCENT_MAX: f64 = 5.0;
@@ -57,6 +57,7 @@ pub(crate) struct Options {
 struct Document<'a> {
     schema: u32,
     machine: &'a Machine,
+    build: &'a Build,
     pinning: &'a str,
     warmup_s: f64,
     window_s: f64,
@@ -70,7 +71,7 @@ struct Document<'a> {
 
 /// Runs every round, prints the table, and writes the document.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    let machine = Machine::inspect();
+    let (machine, build) = (Machine::inspect(), Build::inspect());
     let plan = Plan {
         warmup: options.warmup,
         window: options.seconds,
@@ -102,10 +103,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         println!("noise: other programs took up to {foreign_percent:.0} % of the machine");
     }
     println!("machine: {machine}; {}", launcher.pinning());
+    println!("build: {build}");
     if let Some(file) = &options.json {
         let document = Document {
             schema: SCHEMA,
             machine: &machine,
+            build: &build,
             pinning: launcher.pinning(),
             warmup_s: plan.warmup.as_secs_f64(),
             window_s: plan.window.as_secs_f64(),

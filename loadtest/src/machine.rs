@@ -1,33 +1,35 @@
 //! What a result was measured on, and by which build.
 
+use std::fmt;
 use std::fs;
 use std::process::Command;
 
-/// The machine that the generator ran on.
+/// The machine that a program measures on.
 #[derive(Clone, Debug, serde::Serialize)]
-pub(crate) struct Machine {
+pub struct Machine {
     /// Cores that this process may use.
-    pub(crate) cores: usize,
+    pub cores: usize,
     /// Release of the kernel.
-    pub(crate) kernel: String,
+    pub kernel: String,
     /// Model of the first processor.
-    pub(crate) cpu: String,
+    pub cpu: String,
 }
 
 /// The program that measured.
 #[derive(Clone, Debug, serde::Serialize)]
-pub(crate) struct Build {
+pub struct Build {
     /// Its version.
-    pub(crate) version: &'static str,
+    pub version: &'static str,
     /// Commit of the source tree that it was built from; absent where that is no longer there.
-    pub(crate) commit: Option<String>,
+    pub commit: Option<String>,
     /// Whether the compiler optimised; a debug build measures itself.
-    pub(crate) optimised: bool,
+    pub optimised: bool,
 }
 
 impl Machine {
-    /// Looks around.
-    pub(crate) fn inspect() -> Self {
+    /// Looks around. What the system does not say is `unknown`.
+    #[must_use]
+    pub fn inspect() -> Self {
         let unknown = || "unknown".to_owned();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease");
         let cpu_info = fs::read_to_string("/proc/cpuinfo");
@@ -41,12 +43,27 @@ impl Machine {
 
 impl Build {
     /// Of the running program.
-    pub(crate) fn inspect() -> Self {
+    #[must_use]
+    pub fn inspect() -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
             commit: commit(),
             optimised: !cfg!(debug_assertions),
         }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cores, {}, Linux {}", self.cores, self.cpu, self.kernel)
+    }
+}
+
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let commit = self.commit.as_deref().unwrap_or("none");
+        let profile = if self.optimised { "release" } else { "DEBUG: do not use the numbers" };
+        write!(f, "{}, commit {commit}, {profile}", self.version)
     }
 }
 

@@ -5,7 +5,6 @@
 //! own. `docs/loadtest.md` says what each number means.
 
 mod cli;
-mod machine;
 mod msg;
 mod report;
 

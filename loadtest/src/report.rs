@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use vioduct_loadtest::machine::{Build, Machine};
 use vioduct_loadtest::pace::Validity;
 use vioduct_loadtest::stats::Percentiles;
 
 use crate::cli::OutputFormat;
-use crate::machine::{Build, Machine};
 use crate::msg::counts::{Counts, Strays, Tally};
 use crate::msg::driver::Kept;
 
@@ -155,14 +155,8 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { build, machine, config, counts, strays, .. } = self;
-        let profile = if build.optimised { "release" } else { "DEBUG: do not use the numbers" };
-        let commit = build.commit.as_deref().unwrap_or("none");
-        writeln!(
-            f,
-            "machine     {} cores, {}, Linux {}",
-            machine.cores, machine.cpu, machine.kernel
-        )?;
-        writeln!(f, "build       {}, commit {commit}, {profile}", build.version)?;
+        writeln!(f, "machine     {machine}")?;
+        writeln!(f, "build       {build}")?;
         let load = match config.mode {
             Mode::Open { rate_per_s } => format!("open loop, {rate_per_s}/s"),
             Mode::Closed { concurrency } => format!("closed loop, {concurrency} outstanding"),
