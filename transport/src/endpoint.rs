@@ -93,10 +93,11 @@ impl EndpointShared {
 
     /// The link of this key, made if it is new.
     fn link(self: &Arc<Self>, key: PeerKey) -> Result<Link, EndpointError> {
+        let mut links = self.links();
+        // Under the table's lock: a close finds every link that was made before it.
         if self.closing.load(Ordering::Acquire) {
             return Err(EndpointError::Closing);
         }
-        let mut links = self.links();
         let (count, limit) = match key.kind {
             Kind::Node => (links.len(), self.config.peers_max),
             // One tool's certificate must not use up the places of all nodes.
@@ -235,8 +236,9 @@ impl Endpoint {
     }
 
     /// Closes every link, in order of names: what was taken is written and acknowledged first, for
-    /// `drain_timeout` at most. No link tells anything afterwards; once no handle is left, all that
-    /// runs is QUIC's answer to late packets, for three probe time-outs at most.
+    /// `drain_timeout` at most. No link tells anything afterwards, unless a delivery outlasts that
+    /// time and a second more. Once no handle is left, all that runs is QUIC's answer to late
+    /// packets, for three probe time-outs at most.
     ///
     /// Dropping handles closes nothing. Not cancel-safe: call it again when it was dropped.
     pub async fn close(&self) {
