@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::wire::frame::{HEADER_BYTES, header};
 
@@ -232,12 +233,17 @@ impl LaneQueue {
         body: &Bytes,
     ) -> Result<u64, PushError> {
         loop {
-            let room = self.room.notified();
+            let room = self.more_room();
             match self.push(flow, head, body) {
                 Err(PushError::Full) => room.await,
                 other => return other,
             }
         }
+    }
+
+    /// Ends when there is more room, or the gate has changed, since this call. Cancel-safe.
+    pub(crate) fn more_room(&self) -> Notified<'_> {
+        self.room.notified()
     }
 
     /// Everything queued, or `None` when nothing is.

@@ -16,6 +16,9 @@ use crate::wire::FrameDecoder;
 
 /// Pieces of a stream taken from QUIC at once: its lock is taken once for all of them.
 const CHUNKS: usize = 32;
+/// The same after a silence. The messages of these leave before more is read, so that answers to
+/// them are on their way meanwhile: else both sides of a busy pair take turns at being idle.
+const FIRST_CHUNKS: usize = 2;
 /// Bodies announced and not yet read; beyond it the lane waits. Bytes bound them first.
 const BODIES_AWAITED_MAX: usize = 1024;
 
@@ -81,18 +84,24 @@ impl<'a> Lane<'a> {
         let mut decoder = FrameDecoder::new(self.task.endpoint.config.frame_limits());
         let mut chunks: [Bytes; CHUNKS] = Default::default();
         let (mut is_open, mut is_lost) = (true, false);
+        let mut is_first = true;
         while is_open || order.is_waiting() {
+            let room = chunks.split_at_mut(if is_first { FIRST_CHUNKS } else { CHUNKS }).0;
+            let mut gives_way = false;
             tokio::select! {
                 biased;
                 Some((number, body, permit)) = self.read.recv(), if order.is_waiting() => {
                     self.permits.push((number, permit));
                     order.body_arrived(number, body, &mut self.batch)?;
                 }
-                read = stream.read_chunks(&mut chunks),
+                read = stream.read_chunks(room),
                     if is_open && (is_lost || order.held_bytes() <= held_bytes_max) =>
                 {
                     match read {
                         Ok(Some(count)) => {
+                            let is_full = count == room.len();
+                            gives_way = is_first && is_full;
+                            is_first = !is_full;
                             self.take(order, &mut decoder, &mut chunks, count).await?;
                         }
                         Ok(None) if decoder.is_mid_message() => return Err(Violation::Cut),
@@ -108,6 +117,9 @@ impl<'a> Lane<'a> {
                 order.give_up_bodies(&mut self.batch);
             }
             self.deliver(order).await;
+            if gives_way {
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }

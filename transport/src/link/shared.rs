@@ -1,5 +1,6 @@
 //! The handle on a link, and what its tasks share.
 
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -178,6 +179,21 @@ pub struct Link {
     pub(crate) shared: Arc<LinkShared>,
 }
 
+/// Handles on the same link are equal.
+impl PartialEq for Link {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl Eq for Link {}
+
+impl Hash for Link {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.shared).hash(state);
+    }
+}
+
 impl Link {
     /// The peer's name.
     pub fn peer(&self) -> &NodeName {
@@ -216,6 +232,19 @@ impl Link {
             Ok(number) => Ok(Ticket { lane, number }),
             Err(error) => Err(self.send_error(error)),
         }
+    }
+
+    /// Ends when the lane of this flow has got more room, or refuses messages, since the call: take
+    /// it before [`try_send`](Self::try_send), await it after [`SendError::Full`]. Cancel-safe.
+    pub fn room(&self, flow: Flow) -> impl Future<Output = ()> + Send + '_ {
+        let (_lane, _number, out) = self.lane(flow);
+        out.queue.more_room()
+    }
+
+    /// Whether the peer has handed this message over, or it was reported undelivered.
+    pub fn is_settled(&self, ticket: Ticket) -> bool {
+        let lane = self.shared.out_lanes.get(usize::from(ticket.lane));
+        lane.is_some_and(|lane| lane.settled.load(Ordering::Acquire) >= ticket.number)
     }
 
     /// The lane of a flow, and the number that the flow has there.
