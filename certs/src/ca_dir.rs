@@ -1,6 +1,7 @@
 //! The CA's directory: `ca.crt`, `ca.key` (0600), `ca.crl` and `issued.toml`.
 
 use std::fs::{File, TryLockError};
+use std::io;
 use std::path::Path;
 
 use crate::ca::{CaError, ClusterCa, IssuedBundle};
@@ -30,10 +31,36 @@ pub enum IfExists {
     Replace,
 }
 
+/// An exclusive lock on a directory, held until dropped.
+#[derive(Debug)]
+pub(crate) struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    /// Locks `dir`, which must exist; `None` when another process, or another part of this one,
+    /// holds the lock.
+    pub(crate) fn acquire(dir: &Path) -> Result<Option<Self>, FileError> {
+        let path = dir.join(LOCK_FILE);
+        let opened = match File::options().create(true).truncate(false).write(true).open(&path) {
+            // Made by root, who installs into another user's directory; to lock it is to read it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(&path),
+            opened => opened,
+        };
+        let write = |source| FileError::Write { path: path.clone(), source };
+        let file = opened.map_err(write)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(write(source)),
+        }
+    }
+}
+
 /// Keeps other commands out of a CA directory until dropped.
 #[derive(Debug)]
 pub struct CaLock {
-    _file: File,
+    _lock: DirLock,
 }
 
 impl CaLock {
@@ -42,15 +69,7 @@ impl CaLock {
     /// # Errors
     /// [`CaError::Busy`] when another process holds the lock.
     pub fn acquire(dir: &Path) -> Result<Self, CaError> {
-        let path = dir.join(LOCK_FILE);
-        let write = |source| FileError::Write { path: path.clone(), source };
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&path).map_err(write)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(CaError::Busy),
-            Err(TryLockError::Error(source)) => Err(write(source).into()),
-        }
+        Ok(Self { _lock: DirLock::acquire(dir)?.ok_or(CaError::Busy)? })
     }
 }
 

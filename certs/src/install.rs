@@ -1,41 +1,55 @@
 //! The host's side of a signing request: a key that never leaves, and the certificate for it.
 //!
 //! A new key waits in `node.key.new` until its certificate is there, so a running node keeps a pair
-//! that fits. The certificate waits in `node.crt.new` while key and certificate are replaced one
-//! after the other: whoever is killed between the two leaves behind what [`finish`] needs.
+//! that fits. Whoever changes the directory holds a lock on it, the file `.lock`.
+//!
+//! An installation that changes one file replaces it. One that changes more goes through these
+//! steps; each is on the disk before the next begins:
+//!
+//! | step | file | after a crash here, [`finish`] |
+//! |---|---|---|
+//! | staged | `ca.crt.new` and `ca.crl.new`, as far as they change | drops them |
+//! | **committed** | `node.crt.new`, the certificate after it, changed or not | see below |
+//! | put in place | `node.key.new` becomes `node.key`, if the certificate is for it | goes on |
+//! | | `ca.crt.new` becomes `ca.crt`, `ca.crl.new` becomes `ca.crl` | goes on |
+//! | ended | `node.crt.new` becomes `node.crt`, or is removed | has nothing to do |
+//!
+//! What comes after the commit renames and removes, so a full disk does not stop it. Right after
+//! the commit, with nothing in place yet, the old set is still whole: if it works, what waits is
+//! dropped, because somebody may have rotated by hand since; if not, it is put in place. Only where
+//! neither key nor roots change can that moment not be told from later ones; then what waits goes
+//! in place as well.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::crypto::KeyProvider;
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use zeroize::Zeroizing;
 
-use crate::ca_dir::IfExists;
+use crate::ca_dir::DirLock;
 use crate::credentials::{
-    CERT_FILE, CRL_FILE, Credentials, KEY_FILE, LoadError, Parts, ROOTS_FILE,
+    CERT_FILE, CRL_FILE, Credentials, KEY_FILE, LoadError, Parts, ROOTS_FILE, items,
 };
-use crate::files::{
-    FileError, KEY_MODE, PUBLIC_MODE, create_private_dir, read_key, read_public, require_absent,
-    write_atomic,
-};
-use crate::identity::{Identity, NodeName};
+use crate::crl::{self, Crl, Root};
+use crate::files::{FileError, read_key, read_public};
+use crate::identity::Identity;
+use crate::leaf::Leaf;
 use crate::provider::provider;
 use crate::serial::Serial;
 use crate::trust::{CERTIFICATE, REVOCATION_LIST, blocks, lists_to_keep};
 
-/// File of a key that waits for its certificate.
-pub const NEW_KEY_FILE: &str = "node.key.new";
-/// File of a certificate whose installation has begun.
-const NEW_CERT_FILE: &str = "node.crt.new";
-/// File of the signing request.
-pub const REQUEST_FILE: &str = "node.csr";
+mod request;
+mod staging;
+
+pub use request::{NEW_KEY_FILE, REQUEST_FILE, make_request, pending_request};
+use staging::{Change, NEW_CERT_FILE, NEW_CRL_FILE, NEW_ROOTS_FILE, Plan, drop_staged};
+
 const FILE_MAX: u64 = 12 << 20;
 
-/// Why a request was not made or a certificate not installed. What was installed before stays.
+/// Why a request was not made or a certificate not installed. What was installed before stays,
+/// unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// A file can't be read or written, or exists already.
@@ -44,6 +58,16 @@ pub enum InstallError {
     /// The files together are no usable credentials.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// Another command, or the node itself, is at work in the directory.
+    #[error("{} is in use by another installation; try again when it has ended", dir.display())]
+    Busy {
+        /// The certificate directory.
+        dir: PathBuf,
+    },
+    /// The installation is committed but not at its end: old and new files stand side by side.
+    /// [`finish`] or the next [`install`] goes on with it.
+    #[error("installation cut off; the next start of the node, or the next install, goes on")]
+    CutOff(#[source] FileError),
     /// Neither key in the directory belongs to the certificate.
     #[error(
         "no key in the directory belongs to the certificate; \
@@ -72,65 +96,6 @@ pub enum InstallError {
     Library(#[from] rcgen::Error),
 }
 
-/// Makes a key and a signing request for `name` in `dir`: `node.key.new` (0600) and `node.csr`.
-///
-/// # Errors
-/// Either file exists and `if_exists` says to refuse, or can't be written.
-pub fn make_request(dir: &Path, name: &NodeName, if_exists: IfExists) -> Result<(), InstallError> {
-    let (key_path, request_path) = (dir.join(NEW_KEY_FILE), dir.join(REQUEST_FILE));
-    if if_exists == IfExists::Refuse {
-        require_absent(&key_path)?;
-        require_absent(&request_path)?;
-    }
-    let (key, request) = new_key(name)?;
-    create_private_dir(dir)?;
-    write_atomic(&key_path, key.as_bytes(), KEY_MODE)?;
-    write_atomic(&request_path, request.as_bytes(), PUBLIC_MODE)?;
-    Ok(())
-}
-
-/// The signing request, PEM, for the key that waits in `dir`; for a new one when none waits.
-///
-/// The key of an unanswered request is asked for again, not thrown away: its certificate may be on
-/// the way. Both files are there afterwards, as [`make_request`] leaves them.
-///
-/// # Errors
-/// The waiting key can't be read or is damaged, or a file can't be written.
-pub fn pending_request(dir: &Path, name: &NodeName) -> Result<String, InstallError> {
-    let (key_path, request_path) = (dir.join(NEW_KEY_FILE), dir.join(REQUEST_FILE));
-    let request = match read_key(&key_path, FILE_MAX) {
-        Ok(waiting) => {
-            let path = key_path;
-            let damaged = || InstallError::DamagedKey { path };
-            let Ok(pem) = std::str::from_utf8(&waiting) else { return Err(damaged()) };
-            let Ok(key) = KeyPair::from_pem(pem) else { return Err(damaged()) };
-            request_for(&key, name)?
-        }
-        Err(error) if is_absent(&error) => {
-            let (key, request) = new_key(name)?;
-            write_atomic(&key_path, key.as_bytes(), KEY_MODE)?;
-            request
-        }
-        Err(error) => return Err(error.into()),
-    };
-    write_atomic(&request_path, request.as_bytes(), PUBLIC_MODE)?;
-    Ok(request)
-}
-
-fn new_key(name: &NodeName) -> Result<(Zeroizing<String>, String), InstallError> {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let request = request_for(&key, name)?;
-    Ok((Zeroizing::new(key.serialize_pem()), request))
-}
-
-fn request_for(key: &KeyPair, name: &NodeName) -> Result<String, InstallError> {
-    let mut params = CertificateParams::default();
-    // For people who look at the file; the CA reads only the key.
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name.as_str());
-    Ok(params.serialize_request(key)?.pem()?)
-}
-
 /// What to install, PEM. What is `None` stays as it is in the directory, but for the revocation
 /// lists of roots that go.
 #[derive(Debug, Clone, Copy, Default)]
@@ -156,81 +121,201 @@ pub struct Installed {
 
 /// Checks `new` together with what `dir` holds, then writes it there.
 ///
+/// Files that would stay the same are left alone. An earlier installation that was cut off is ended
+/// first.
+///
 /// # Errors
-/// The result would be refused by [`Credentials::load`]; a revocation list would get older; or the
-/// certificate changes hands. Nothing is written then.
+/// The result would be refused by [`Credentials::load`]; a revocation list would get older; the
+/// certificate changes hands; or another installation is under way. Nothing is written then, but
+/// for [`InstallError::CutOff`].
 pub fn install(
     dir: &Path,
     new: &Installation<'_>,
     now: UnixTime,
 ) -> Result<Installed, InstallError> {
-    let read = |file: &str, given: Option<&[u8]>| match given {
+    let _lock = lock(dir)?;
+    // One that can't be ended is superseded by a set that passes all checks.
+    if let Ok(Waiting::Goes(ready)) = waiting(dir, now) {
+        ready.perform(dir)?;
+    }
+    prepare(dir, new, now)?.perform(dir)
+}
+
+/// Ends an installation that was cut off, or drops what is left of one that is of no use any more.
+///
+/// `None` when the installed set is to stay. Without an installation that was cut off, nothing is
+/// written.
+///
+/// # Errors
+/// As [`install`]: what waits is no good, for instance because it has expired, and nor is what is
+/// installed.
+pub fn finish(dir: &Path, now: UnixTime) -> Result<Option<Installed>, InstallError> {
+    if matches!(waiting(dir, now), Ok(Waiting::Nothing)) {
+        return Ok(None);
+    }
+    let _lock = lock(dir)?;
+    match waiting(dir, now)? {
+        Waiting::Nothing => Ok(None),
+        Waiting::Useless => {
+            drop_staged(dir)?;
+            Ok(None)
+        }
+        Waiting::Goes(ready) => ready.perform(dir).map(Some),
+    }
+}
+
+/// What `dir` will hold after [`finish`], if that has an installation to go on with.
+///
+/// Writes nothing.
+///
+/// # Errors
+/// As [`finish`], less its writing.
+pub fn pending(dir: &Path, now: UnixTime) -> Result<Option<Credentials>, InstallError> {
+    Ok(match waiting(dir, now)? {
+        Waiting::Goes(ready) => Some(ready.installed.credentials),
+        Waiting::Nothing | Waiting::Useless => None,
+    })
+}
+
+/// What is left of an earlier installation.
+enum Waiting {
+    Nothing,
+    /// It never began, or the directory has moved on.
+    Useless,
+    Goes(Box<Ready>),
+}
+
+fn waiting(dir: &Path, now: UnixTime) -> Result<Waiting, InstallError> {
+    let read = |file| if_there(read_public(&dir.join(file), FILE_MAX));
+    let (cert, roots, crls) = (read(NEW_CERT_FILE)?, read(NEW_ROOTS_FILE)?, read(NEW_CRL_FILE)?);
+    let Some(cert) = cert else {
+        let is_clean = roots.is_none() && crls.is_none();
+        return Ok(if is_clean { Waiting::Nothing } else { Waiting::Useless });
+    };
+    let key = if_there(read_key(&dir.join(KEY_FILE), FILE_MAX))?;
+    // New roots are the first to go where the key stays.
+    let is_begun = roots.is_none() && key.is_some_and(|key| belongs(&key, &cert));
+    let works = Credentials::load(dir, now).is_ok();
+    if works && !is_begun {
+        return Ok(Waiting::Useless);
+    }
+    let staged = Installation {
+        cert: Some(&cert),
+        roots: roots.as_deref(),
+        crls: crls.as_deref(),
+        // That was asked before it was staged.
+        change_holder: true,
+    };
+    match prepare_change(dir, &staged, now) {
+        Ok((change, installed)) => {
+            let plan = Plan { stage: Vec::new(), apply: change.apply() };
+            Ok(Waiting::Goes(Box::new(Ready { installed, plan })))
+        }
+        Err(_superseded) if works => Ok(Waiting::Useless),
+        // Whoever loads the set says better what is wrong with it.
+        Err(_error) if Parts::read(dir).and_then(Credentials::unchecked).is_ok() => {
+            Ok(Waiting::Nothing)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// An installation that passed all checks.
+#[derive(Debug)]
+struct Ready {
+    installed: Installed,
+    plan: Plan,
+}
+
+impl Ready {
+    fn perform(self, dir: &Path) -> Result<Installed, InstallError> {
+        let Plan { stage, apply } = self.plan;
+        if let Err(error) = stage.iter().try_for_each(|step| step.perform(dir)) {
+            // What can't be removed now is dropped by whoever comes next.
+            drop_staged(dir).ok();
+            return Err(error.into());
+        }
+        apply.iter().try_for_each(|step| step.perform(dir)).map_err(InstallError::CutOff)?;
+        Ok(self.installed)
+    }
+}
+
+fn prepare(dir: &Path, new: &Installation<'_>, now: UnixTime) -> Result<Ready, InstallError> {
+    let (change, installed) = prepare_change(dir, new, now)?;
+    let cert = match &change.cert {
+        Some(cert) => cert.clone(),
+        None => read_public(&dir.join(CERT_FILE), FILE_MAX)?,
+    };
+    Ok(Ready { installed, plan: change.plan(cert) })
+}
+
+fn prepare_change(
+    dir: &Path,
+    new: &Installation<'_>,
+    now: UnixTime,
+) -> Result<(Change, Installed), InstallError> {
+    let absent = |file: &str| FileError::Read {
+        path: dir.join(file),
+        source: io::ErrorKind::NotFound.into(),
+    };
+    let held = |file| if_there(read_public(&dir.join(file), FILE_MAX));
+    let (old_cert, old_roots, old_crls) = (held(CERT_FILE)?, held(ROOTS_FILE)?, held(CRL_FILE)?);
+    let given = |file, given: Option<&[u8]>, old: &Option<Vec<u8>>| match given {
         Some(bytes) => Ok(bytes.to_vec()),
-        None => read_public(&dir.join(file), FILE_MAX),
+        None => old.clone().ok_or_else(|| absent(file)),
     };
-    let cert = read(CERT_FILE, new.cert)?;
-    let roots = read(ROOTS_FILE, new.roots)?;
-    let installed_crls = match read(CRL_FILE, None) {
-        // Before the first installation; what is given then has to do.
-        Err(error) if is_absent(&error) && new.crls.is_some() => Vec::new(),
-        read => read?,
-    };
-    let crls = lists_to_keep(&roots, new.crls.unwrap_or_default(), &installed_crls);
+    let cert = given(CERT_FILE, new.cert, &old_cert)?;
+    let roots = given(ROOTS_FILE, new.roots, &old_roots)?;
+    if new.crls.is_none() && old_crls.is_none() {
+        return Err(absent(CRL_FILE).into());
+    }
+    let installed_crls = old_crls.as_deref().unwrap_or_default();
+    let crls = lists_to_keep(&roots, new.crls.unwrap_or_default(), installed_crls);
     let (key, key_is_new) = matching_key(dir, &cert)?;
     let credentials = Credentials::from_parts(Parts::from_pem(&cert, &key, &roots, &crls)?, now)?;
 
-    // What is installed may be expired, or not there at all; then there is nothing to compare.
-    let installed = Parts::read(dir).ok().and_then(|parts| Credentials::unchecked(parts).ok());
-    if let Some(installed) = &installed {
-        let (old, offered) = (installed.identity(), credentials.identity());
-        if !old.is_same_holder(offered) && !new.change_holder {
+    // Read by itself: the installed key may not fit, or the lists may be too old.
+    let old_leaf = old_cert.as_deref().and_then(leaf);
+    if let Some(Ok(installed)) = old_leaf.as_ref().map(|leaf| &leaf.identity) {
+        let offered = credentials.identity();
+        if !installed.is_same_holder(offered) && !new.change_holder {
             return Err(InstallError::OtherHolder {
-                installed: Box::new(old.clone()),
+                installed: Box::new(installed.clone()),
                 offered: Box::new(offered.clone()),
             });
         }
-        credentials.refuse_older_crls(installed)?;
     }
+    refuse_older_lists(installed_crls, &roots, &crls)?;
 
-    write_atomic(&dir.join(ROOTS_FILE), &roots, PUBLIC_MODE)?;
-    write_atomic(&dir.join(CRL_FILE), &crls, PUBLIC_MODE)?;
-    if key_is_new {
-        // Before the old key goes, which the old certificate can't do without.
-        write_atomic(&dir.join(NEW_CERT_FILE), &cert, PUBLIC_MODE)?;
-        write_atomic(&dir.join(KEY_FILE), &key, KEY_MODE)?;
-    }
-    write_atomic(&dir.join(CERT_FILE), &cert, PUBLIC_MODE)?;
-    if key_is_new {
-        // The request is answered; left behind, it would stand in the way of the next one.
-        remove_if_there(&dir.join(NEW_KEY_FILE))?;
-        remove_if_there(&dir.join(REQUEST_FILE))?;
-        remove_if_there(&dir.join(NEW_CERT_FILE))?;
-    }
-    let replaced = installed
-        .map(|installed| installed.serial())
-        .filter(|serial| *serial != credentials.serial());
-    Ok(Installed { credentials, replaced })
+    let replaced = old_leaf.map(|leaf| leaf.serial).filter(|old| *old != credentials.serial());
+    let changed = |new: Vec<u8>, old: Option<Vec<u8>>| (old.as_ref() != Some(&new)).then_some(new);
+    let change = Change {
+        key: key_is_new,
+        is_answered: if_there(read_key(&dir.join(NEW_KEY_FILE), FILE_MAX))?.is_none(),
+        roots: changed(roots, old_roots),
+        crls: changed(crls, old_crls),
+        cert: changed(cert, old_cert),
+    };
+    Ok((change, Installed { credentials, replaced }))
 }
 
-/// Ends an installation that was cut off after the old key had gone.
-///
-/// `None` when there is none: the installed key and certificate belong together, or nothing waits.
-///
-/// # Errors
-/// As [`install`]: the certificate that waits is no good, for instance because it has expired.
-pub fn finish(dir: &Path, now: UnixTime) -> Result<Option<Installed>, InstallError> {
-    let waiting = match read_public(&dir.join(NEW_CERT_FILE), FILE_MAX) {
-        Ok(waiting) => waiting,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let pair =
-        (read_public(&dir.join(CERT_FILE), FILE_MAX), read_key(&dir.join(KEY_FILE), FILE_MAX));
-    if matches!(&pair, (Ok(cert), Ok(key)) if belongs(key, cert)) {
-        return Ok(None);
+/// The certificate in a PEM text, if it is one of ours.
+fn leaf(pem: &[u8]) -> Option<Leaf> {
+    Leaf::parse(&CertificateDer::from_pem_slice(pem).ok()?).ok()
+}
+
+/// Refuses `offered` when it holds an older list than `installed` of one of the roots. Damaged
+/// lists, and those of other roots, are passed over in `installed`.
+fn refuse_older_lists(installed: &[u8], roots: &[u8], offered: &[u8]) -> Result<(), LoadError> {
+    let roots: Vec<Root> =
+        CertificateDer::pem_slice_iter(roots).flatten().map(|der| Root { der }).collect();
+    let offered = crl::check_bundle(&roots, items(CRL_FILE, offered, roots.len())?)?;
+    for der in CertificateRevocationListDer::pem_slice_iter(installed).flatten() {
+        if let Ok(held) = Crl::check(der, &roots) {
+            crl::refuse_older(&[held], &offered)?;
+        }
     }
-    let new = Installation { cert: Some(&waiting), ..Installation::default() };
-    install(dir, &new, now).map(Some)
+    Ok(())
 }
 
 /// What came back for a signing request: PEM, of which other text and other items are left out.
@@ -266,11 +351,9 @@ impl Answer {
 /// The key in `dir` that belongs to `cert`, and whether it is the one that waited for it.
 fn matching_key(dir: &Path, cert: &[u8]) -> Result<(Zeroizing<Vec<u8>>, bool), InstallError> {
     for (file, is_new) in [(NEW_KEY_FILE, true), (KEY_FILE, false)] {
-        match read_key(&dir.join(file), FILE_MAX) {
-            Ok(key) if belongs(&key, cert) => return Ok((key, is_new)),
-            Ok(_other) => {}
-            Err(error) if is_absent(&error) => {}
-            Err(error) => return Err(error.into()),
+        match if_there(read_key(&dir.join(file), FILE_MAX))? {
+            Some(key) if belongs(&key, cert) => return Ok((key, is_new)),
+            Some(_) | None => {}
         }
     }
     Err(InstallError::NoKey)
@@ -292,11 +375,18 @@ fn is_absent(error: &FileError) -> bool {
     matches!(error, FileError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
-fn remove_if_there(path: &Path) -> Result<(), FileError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(FileError::Write { path: path.to_owned(), source })
-        }
-        Ok(()) | Err(_) => Ok(()),
+/// `None` for a file that is not there.
+fn if_there<T>(read: Result<T, FileError>) -> Result<Option<T>, FileError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
+
+fn lock(dir: &Path) -> Result<DirLock, InstallError> {
+    DirLock::acquire(dir)?.ok_or_else(|| InstallError::Busy { dir: dir.to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! A running node: credentials, data directory, links to its peers, and what it answers on them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,9 +12,10 @@ use tokio::net::lookup_host;
 use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 use vioduct_certs::UnixTime;
-use vioduct_certs::credentials::LoadError;
+use vioduct_certs::credentials::{Credentials, LoadError};
 use vioduct_certs::identity::{Identity, Kind, NodeName};
-use vioduct_certs::install::{InstallError, finish};
+use vioduct_certs::install::{InstallError, finish, pending};
+use vioduct_certs::serial::Serial;
 use vioduct_transport::seam::Surroundings;
 use vioduct_transport::{Endpoint, EndpointError, Inbound};
 
@@ -43,7 +45,8 @@ pub enum StartError {
         #[source]
         source: LoadError,
     },
-    /// A certificate whose installation was cut off can't be put in place. Fault: the operator.
+    /// A certificate whose installation was cut off can't be put in place. Fault: the operator; or
+    /// none, when another installation is under way.
     #[error("certificate half installed in {}", dir.display())]
     HalfInstalled {
         /// The certificate directory.
@@ -91,6 +94,7 @@ impl StartError {
     /// Whether files have to be mended before the node can start.
     pub const fn is_configuration(&self) -> bool {
         match self {
+            Self::HalfInstalled { source: InstallError::Busy { .. }, .. } => false,
             Self::Config(_)
             | Self::Credentials { .. }
             | Self::HalfInstalled { .. }
@@ -105,24 +109,57 @@ fn credentials(config: &NodeConfig, now: UnixTime) -> Result<Loaded, StartError>
     let dir = &config.certs_dir;
     let loaded = Loaded::read(dir, now)
         .map_err(|source| StartError::Credentials { dir: dir.clone(), source })?;
-    let holder = loaded.credentials.identity();
-    if holder.kind != Kind::Node || holder.name != config.name {
-        return Err(StartError::Holder {
-            path: config.path.clone(),
-            name: config.name.to_string(),
-            dir: dir.clone(),
-            holder: Box::new(holder.clone()),
-        });
-    }
+    require_own(config, &loaded.credentials)?;
     Ok(loaded)
 }
 
-/// Checks all that can be checked without starting.
+fn require_own(config: &NodeConfig, credentials: &Credentials) -> Result<(), StartError> {
+    let holder = credentials.identity();
+    if holder.kind == Kind::Node && holder.name == config.name {
+        return Ok(());
+    }
+    Err(StartError::Holder {
+        path: config.path.clone(),
+        name: config.name.to_string(),
+        dir: config.certs_dir.clone(),
+        holder: Box::new(holder.clone()),
+    })
+}
+
+fn half_installed(config: &NodeConfig) -> impl FnOnce(InstallError) -> StartError + '_ {
+    |source| StartError::HalfInstalled { dir: config.certs_dir.clone(), source }
+}
+
+/// What a check found good.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Whom the certificate is for.
+    pub identity: Identity,
+    /// The certificate that the next start puts in place, because its installation was cut off.
+    pub pending: Option<Serial>,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.identity)?;
+        let Some(serial) = self.pending else { return Ok(()) };
+        write!(f, "; installation of certificate {serial} was cut off, the start will finish it")
+    }
+}
+
+/// Checks all that can be checked without starting. Writes nothing.
 ///
 /// # Errors
 /// What [`Daemon::start`] would say of the file and the certificates.
-pub fn check(config: &NodeConfig, now: UnixTime) -> Result<Identity, StartError> {
-    Ok(credentials(config, now)?.credentials.identity().clone())
+pub fn check(config: &NodeConfig, now: UnixTime) -> Result<Checked, StartError> {
+    let waiting = pending(&config.certs_dir, now).map_err(half_installed(config))?;
+    if let Some(credentials) = waiting {
+        require_own(config, &credentials)?;
+        let identity = credentials.identity().clone();
+        return Ok(Checked { identity, pending: Some(credentials.serial()) });
+    }
+    let identity = credentials(config, now)?.credentials.identity().clone();
+    Ok(Checked { identity, pending: None })
 }
 
 /// A node that runs.
@@ -146,15 +183,14 @@ impl Daemon {
     /// # Errors
     /// [`StartError`]
     pub async fn start(config: NodeConfig, now: UnixTime) -> Result<Self, StartError> {
-        let finished = finish(&config.certs_dir, now).map_err(|source| {
-            StartError::HalfInstalled { dir: config.certs_dir.clone(), source }
-        })?;
+        // First, so that a second process of this node leaves the certificates alone.
+        let data_dir = DataDir::lock(&config.data_dir)?;
+        let finished = finish(&config.certs_dir, now).map_err(half_installed(&config))?;
         if let Some(finished) = finished {
             let serial = finished.credentials.serial();
             tracing::warn!(%serial, "installation of a certificate was cut off, now it is done");
         }
         let loaded = credentials(&config, now)?;
-        let data_dir = DataDir::lock(&config.data_dir)?;
         let addr = config.listen;
         let surroundings = Surroundings::bind(addr, config.transport.socket_buffer_bytes)
             .map_err(|source| StartError::Listen { addr, path: config.path.clone(), source })?;

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!  waiting ──due──▶ command runs ──answer installed──▶ waiting for the next one
-//!     ▲                 │ failed
+//!     ▲                 │ failed, or due again at once
 //!     └── back-off ◀────┘
 //! ```
 
@@ -19,7 +19,8 @@ use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 use vioduct_certs::UnixTime;
 use vioduct_certs::credentials::Credentials;
-use vioduct_certs::identity::NodeName;
+use vioduct_certs::identity::{Kind, NodeName};
+use vioduct_certs::inspect::{certificates, describe};
 use vioduct_certs::install::{Answer, InstallError, Installed, install, pending_request};
 use vioduct_certs::moment::{after, between, text};
 use vioduct_certs::rotation::{Schedule, retry_wait};
@@ -37,6 +38,8 @@ pub use signer::SignError;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the watcher may take to put a renewed certificate into use.
 const IN_USE_MAX: Duration = Duration::from_secs(5);
+const DUE_AT_ONCE_MEND: &str =
+    "set this host's clock and that of the CA's host, or have longer lives signed";
 
 /// Why a certificate was not renewed. The old one stays in use, the new key waits.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,14 @@ pub enum RenewError {
     /// The command ended well, without a certificate. Fault: whoever wrote it.
     #[error("the renewal command printed no PEM certificate on its standard output")]
     NoCertificate,
+    /// The certificate is for somebody else. Fault: whoever wrote the command.
+    #[error("the renewal command's certificate is for {offered}, not for node {node}")]
+    OtherHolder {
+        /// The name in the node's file.
+        node: NodeName,
+        /// Whom the certificate is for, or why that can't be told.
+        offered: String,
+    },
     /// The certificate is not one that this node can use.
     #[error("certificate not installed")]
     Install(#[source] InstallError),
@@ -97,9 +108,28 @@ async fn sign_and_install(
     let request = request.await?.map_err(RenewError::Request)?;
     let printed = signer::run(config, node, request.as_bytes()).await?;
     let answer = Answer::parse(&printed).ok_or(RenewError::NoCertificate)?;
+    require_holder(node, &answer)?;
     let dir = dir.to_owned();
     let installed = spawn_blocking(move || install(&dir, &answer.installation(), now));
     installed.await?.map_err(RenewError::Install)
+}
+
+/// The installed certificate, which an installation compares with, may be unreadable; the node's
+/// name is not.
+fn require_holder(node: &NodeName, answer: &Answer) -> Result<(), RenewError> {
+    let leaves = certificates(answer.cert.as_bytes()).map_err(InstallError::from);
+    let leaves = leaves.map_err(RenewError::Install)?;
+    for leaf in &leaves {
+        let identity = describe(leaf).map(|described| described.identity);
+        let offered = match identity {
+            Ok(Ok(holder)) if holder.kind == Kind::Node && holder.name == *node => continue,
+            Ok(Ok(other)) => other.to_string(),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        return Err(RenewError::OtherHolder { node: node.clone(), offered });
+    }
+    Ok(())
 }
 
 /// What a status tells of renewal.
@@ -159,9 +189,11 @@ impl Renewer {
     pub(crate) async fn run(mut self) {
         loop {
             self.look(UnixTime::now()).await;
-            let look = Instant::now() + LOOK;
+            let now = Instant::now();
+            let look = now + LOOK;
             // Before a retry no longer than the wait that was announced.
-            let next = if self.failures > 0 { look.min(self.hold) } else { look };
+            let waits = self.failures > 0 && self.hold > now;
+            let next = if waits { look.min(self.hold) } else { look };
             sleep_until(next).await;
         }
     }
@@ -170,9 +202,11 @@ impl Renewer {
         let credentials = self.endpoint.credentials();
         let in_use = credentials.serial().to_string();
         if now < schedule(&credentials).renew_at() {
-            // Renewed, be it by hand.
+            // Renewed, be it by hand; but not settled by a certificate that is due in a moment.
             self.installed = None;
-            self.settle();
+            if !self.is_due_at_once(&credentials, now) {
+                self.settle();
+            }
             return;
         }
         if Instant::now() < self.hold {
@@ -185,7 +219,7 @@ impl Renewer {
         // The command took its time.
         let now = UnixTime::now();
         match result {
-            Ok(installed) => self.succeeded(&installed),
+            Ok(installed) => self.succeeded(&installed, now),
             Err(error) => self.failed(error, &credentials, now),
         }
     }
@@ -209,32 +243,54 @@ impl Renewer {
         }
     }
 
-    fn succeeded(&mut self, installed: &Installed) {
+    /// The least time between two renewals.
+    fn pause(&self) -> Duration {
+        IN_USE_MAX.max(self.config.retry.min)
+    }
+
+    /// Whether a certificate is due before the next renewal may be.
+    fn is_due_at_once(&self, credentials: &Credentials, now: UnixTime) -> bool {
+        schedule(credentials).renew_at() <= after(now, self.pause())
+    }
+
+    fn succeeded(&mut self, installed: &Installed, now: UnixTime) {
         let fresh = &installed.credentials;
+        let (serial, not_after) = (fresh.serial().to_string(), text(fresh.not_after()));
         tracing::info!(
             serial.from = installed.replaced.map(|serial| serial.to_string()),
-            serial.to = %fresh.serial(),
-            not_after = text(fresh.not_after()),
+            serial.to = serial,
+            not_after,
             "certificate renewed"
         );
-        self.settle();
         if let Some(state) = &mut locked(&self.trust).renewal {
             state.renewed += 1;
         }
-        self.installed = Some(fresh.serial().to_string());
-        // Also the least time between two renewals, should each be due as soon as it is signed.
-        self.hold = Instant::now() + IN_USE_MAX.max(self.config.retry.min);
+        if self.is_due_at_once(fresh, now) {
+            // It would be signed again and again, for nothing.
+            let error = format!("certificate {serial} is due again at once; {DUE_AT_ONCE_MEND}");
+            let wait = self.back_off(error, fresh, now, self.pause());
+            let (failures, retry_ms) = (self.failures, wait.as_millis());
+            let mend = DUE_AT_ONCE_MEND;
+            tracing::warn!(
+                serial,
+                not_after,
+                failures,
+                retry_ms,
+                mend,
+                "certificate renewed, but due again at once"
+            );
+        } else {
+            self.settle();
+            self.hold = Instant::now() + self.pause();
+        }
+        self.installed = Some(serial);
     }
 
     fn failed(&mut self, error: RenewError, credentials: &Credentials, now: UnixTime) {
-        self.failures = self.failures.saturating_add(1);
-        let failures = self.failures;
-        let left = between(now, credentials.not_after());
-        let seed = credentials.serial().seed();
-        let wait = retry_wait(self.config.retry, failures, left, seed);
-        self.hold = Instant::now() + wait;
         let error = format!("{:#}", anyhow::Error::new(error));
-        let (retry_ms, left_s) = (wait.as_millis(), left.as_secs());
+        let wait = self.back_off(error.clone(), credentials, now, Duration::ZERO);
+        let (failures, retry_ms) = (self.failures, wait.as_millis());
+        let left_s = between(now, credentials.not_after()).as_secs();
         tracing::warn!(
             error,
             failures,
@@ -242,10 +298,26 @@ impl Renewer {
             left_s,
             "certificate not renewed, the old one stays in use"
         );
+    }
+
+    /// Counts a failure, and returns how long nothing is tried, at least `pause`.
+    fn back_off(
+        &mut self,
+        error: String,
+        credentials: &Credentials,
+        now: UnixTime,
+        pause: Duration,
+    ) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let left = between(now, credentials.not_after());
+        let seed = credentials.serial().seed();
+        let wait = retry_wait(self.config.retry, self.failures, left, seed).max(pause);
+        self.hold = Instant::now() + wait;
         if let Some(state) = &mut locked(&self.trust).renewal {
-            (state.failures, state.error) = (failures, Some(error));
+            (state.failures, state.error) = (self.failures, Some(error));
             state.retry_at = Some(after(now, wait));
         }
+        wait
     }
 }
 

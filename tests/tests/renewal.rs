@@ -316,3 +316,38 @@ async fn a_ca_is_replaced_in_three_phases_under_a_link_that_stays_up() {
     assert!(pings.stop().await > 100);
     assert_no_link_was_down(&cluster);
 }
+
+#[tokio::test]
+async fn a_change_of_trust_that_was_cut_off_is_told_by_a_check_and_finished_by_the_start() {
+    let vioduct = built_vioduct().expect("vioduct is built");
+    let mut cluster = Cluster::create(vioduct, &["n1"]).await.unwrap();
+    cluster.run(&["ca", "create", "--cluster", "demo", "--dir", "ca-new"]).await.unwrap();
+    let both = ["ca", "trust", "--from", "ca", "--from", "ca-new", "--out", "both"];
+    cluster.run(&both).await.unwrap();
+    let (from, to) = (cluster.dir().join("both"), cluster.dir().join("n1"));
+    // Cut off between the two files.
+    fs::copy(from.join("ca.crt"), to.join("ca.crt")).unwrap();
+    fs::copy(from.join("ca.crl"), to.join("ca.crl.new")).unwrap();
+    fs::copy(to.join("node.crt"), to.join("node.crt.new")).unwrap();
+    cluster.run(&["cert", "verify", "--dir", "n1"]).await.unwrap_err();
+    let check = ["node", "start", "--config", "n1/vioduct.toml", "--check"];
+    let told = cluster.run(&check).await.unwrap();
+    assert!(told.contains("good, for spiffe://demo/node/n1/db.vios; installation of"), "{told}");
+    assert!(told.contains("was cut off, the start will finish it"), "{told}");
+    assert!(to.join("ca.crl.new").exists(), "a check writes nothing");
+
+    cluster.start("n1").await.unwrap();
+    let (status, _is_healthy) = cluster.status(None).await.unwrap();
+    assert_eq!(trust(&status, "n1", "/authorities").as_array().map(Vec::len), Some(2));
+    assert!(log(&cluster, "n1").contains("was cut off, now it is done"));
+    let left = ["ca.crl.new", "node.crt.new"].map(|file| to.join(file).exists());
+    assert_eq!(left, [false, false]);
+    let told = cluster.run(&check).await.unwrap();
+    assert_eq!(told, "n1/vioduct.toml: good, for spiffe://demo/node/n1/db.vios\n");
+
+    // Not the business of a process that may not start.
+    fs::copy(to.join("ca.crl"), to.join("ca.crl.new")).unwrap();
+    let again = cluster.output(&["node", "start", "--config", "n1/vioduct.toml"]).await.unwrap();
+    assert_eq!(again.status.code(), Some(1));
+    assert!(to.join("ca.crl.new").exists());
+}

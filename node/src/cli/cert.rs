@@ -15,7 +15,9 @@ use vioduct_certs::credentials::{
 use vioduct_certs::files::read_public;
 use vioduct_certs::identity::NodeName;
 use vioduct_certs::inspect::{Description, certificates, describe, revocation_lists};
-use vioduct_certs::install::{Installation, Installed, REQUEST_FILE, install, make_request};
+use vioduct_certs::install::{
+    InstallError, Installation, Installed, REQUEST_FILE, install, make_request,
+};
 use vioduct_certs::moment::text;
 use vioduct_certs::rotation::Schedule;
 use vioduct_node::config::NodeConfig;
@@ -187,8 +189,11 @@ impl InstallArgs {
             crls: crls.as_deref(),
             change_holder: self.force,
         };
-        let installed = install(&self.dir, &new, now)
-            .with_context(|| format!("nothing installed in {}", self.dir.display()))?;
+        let installed = install(&self.dir, &new, now).map_err(|error| {
+            let is_begun = matches!(error, InstallError::CutOff(_));
+            let what = if is_begun { "not all installed" } else { "nothing installed" };
+            anyhow::Error::new(error).context(format!("{what} in {}", self.dir.display()))
+        })?;
         out.print(&InstalledAnswer::new(installed))?;
         Ok(())
     }

@@ -6,8 +6,13 @@
 //! | the node's name | its environment, `VIODUCT_NODE` |
 //! | the certificate, and revocation lists if it likes, PEM | its standard output |
 //! | why not | its standard error, and an exit code that is not 0 |
+//!
+//! It has answered when it has ended and closed both outputs. A process that it leaves behind may
+//! hold them open, as the master of a shared `ssh` connection does: [`GRACE`] after the command's
+//! end they are read no further, and what came until then counts.
 
 use std::io;
+use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -22,6 +27,9 @@ use crate::config::RenewalConfig;
 const ANSWER_MAX: usize = 12 << 20;
 /// Bytes of the command's last words that are kept.
 const SAID_MAX: usize = 1024;
+/// How long outputs that stay open are read after the command has ended. What it wrote itself lies
+/// in the pipes by then.
+const GRACE: Duration = Duration::from_millis(500);
 const NODE_VARIABLE: &str = "VIODUCT_NODE";
 
 /// Why the renewal command gave no answer. Fault: the command's, or that of the CA it asks.
@@ -90,7 +98,7 @@ pub(super) async fn run(
         .map_err(start)?;
     let stdin = child.stdin.take();
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let mut said = Vec::new();
+    let (mut answer, mut said) = (Vec::new(), Vec::new());
     let talk = async {
         let give = async {
             if let Some(mut stdin) = stdin {
@@ -98,25 +106,34 @@ pub(super) async fn run(
                 stdin.write_all(request).await.ok();
             }
         };
-        let ((), answer, ()) = tokio::join!(give, all(stdout), last_words(stderr, &mut said));
-        Ok::<_, SignError>((answer?, child.wait().await.map_err(SignError::Pipe)?))
+        let pipes = async {
+            let outputs = (all(stdout, &mut answer), last_words(stderr, &mut said));
+            let ((), read, ()) = tokio::join!(give, outputs.0, outputs.1);
+            read
+        };
+        let mut pipes = pin!(pipes);
+        let (status, read) = tokio::select! {
+            read = &mut pipes => (child.wait().await, read),
+            status = child.wait() => (status, timeout(GRACE, &mut pipes).await.unwrap_or(Ok(()))),
+        };
+        read?;
+        status.map_err(SignError::Pipe)
     };
     let talked = timeout(config.timeout, talk).await;
     let said = printable(&said);
     let Ok(talked) = talked else {
         return Err(SignError::Late { after: config.timeout, said });
     };
-    let (answer, status) = talked?;
+    let status = talked?;
     if status.success() { Ok(answer) } else { Err(SignError::Failed { status, said }) }
 }
 
 /// All that comes, but no more than an answer may hold: then the pipe is closed.
-async fn all(from: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, SignError> {
-    let mut read = Vec::new();
-    let Some(from) = from else { return Ok(read) };
+async fn all(from: Option<impl AsyncRead + Unpin>, read: &mut Vec<u8>) -> Result<(), SignError> {
+    let Some(from) = from else { return Ok(()) };
     let bound = ANSWER_MAX as u64 + 1;
-    from.take(bound).read_to_end(&mut read).await.map_err(SignError::Pipe)?;
-    if read.len() > ANSWER_MAX { Err(SignError::TooLarge) } else { Ok(read) }
+    from.take(bound).read_to_end(read).await.map_err(SignError::Pipe)?;
+    if read.len() > ANSWER_MAX { Err(SignError::TooLarge) } else { Ok(()) }
 }
 
 async fn last_words(from: Option<impl AsyncRead + Unpin>, said: &mut Vec<u8>) {

@@ -45,12 +45,12 @@ impl Host {
         let endpoint = endpoint.expect("an endpoint");
 
         let script = "cd \"$0\" && echo run >> runs && cat answer";
-        let wait = Duration::from_secs(5);
+        let (min, max) = (Duration::from_secs(5), Duration::from_secs(60));
         let config = RenewalConfig {
             program: "sh".to_owned(),
             args: ["-c", script, dir.to_str().expect("UTF-8")].map(str::to_owned).to_vec(),
             timeout: Duration::from_secs(10),
-            retry: RetryBounds { min: wait, max: wait },
+            retry: RetryBounds { min, max },
         };
         let renewer = Renewer::new(config, name, dir.clone(), endpoint, trust);
         Self { dir, ca, identity, renewer, _service: service }
@@ -58,9 +58,14 @@ impl Host {
 
     /// Has the CA sign the request that waits, or would be made next.
     fn sign(&mut self) {
+        let holder = self.identity.clone();
+        self.sign_for(&holder, UnixTime::now());
+    }
+
+    /// The same for `holder`, at a time of the CA's own.
+    fn sign_for(&mut self, holder: &Identity, now: UnixTime) {
         let request = pending_request(&self.dir, &self.identity.name).expect("a request");
-        let now = UnixTime::now();
-        let bundle = self.ca.sign_csr(&request, &self.identity, LEAF_VALIDITY, now);
+        let bundle = self.ca.sign_csr(&request, holder, LEAF_VALIDITY, now);
         fs::write(self.dir.join("answer"), bundle.expect("signed").cert_pem).expect("written");
     }
 
@@ -136,4 +141,55 @@ async fn an_answer_that_can_not_be_used_leaves_everything_as_it_was_until_the_ne
     assert!(error.contains("no key in the directory belongs to the certificate"), "{error}");
     assert_eq!((host.runs(), state.failures, state.renewed), (2, 2, 0));
     assert_eq!(fs::read(host.dir.join("node.crt")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_holder_is_not_installed() {
+    let mut host = Host::new("holder", DAY * 6);
+    // The installed certificate can't be compared with.
+    fs::write(host.dir.join("node.crt"), "damaged").unwrap();
+    let other = Identity { name: "n2".parse().unwrap(), ..host.identity.clone() };
+    let tool = Identity::tool(host.identity.cluster.clone(), host.identity.name.clone());
+    for holder in [other, tool] {
+        host.sign_for(&holder, UnixTime::now());
+        host.renewer.hold = Instant::now();
+        let error = host.look().await.error.expect("an error");
+        let expected = format!("certificate is for {holder}, not for node n1");
+        assert!(error.contains(&expected), "{error}");
+    }
+    assert_eq!(fs::read(host.dir.join("node.crt")).unwrap(), b"damaged");
+    host.sign();
+    host.renewer.hold = Instant::now();
+    assert_eq!(host.look().await.renewed, 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_due_again_at_once_is_renewed_ever_more_rarely() {
+    let mut host = Host::new("at-once", DAY * 6);
+    // To the CA it is six days ago: what it signs has a day to live.
+    let behind = before(UnixTime::now(), DAY * 6);
+    let mut waits = Vec::new();
+    for round in 1..=4_u32 {
+        let holder = host.identity.clone();
+        host.sign_for(&holder, behind);
+        host.renewer.hold = Instant::now();
+        let state = host.look().await;
+        assert_eq!(
+            (host.runs(), state.renewed, state.failures),
+            (round as usize, round.into(), round,)
+        );
+        let error = state.error.expect("an error");
+        assert!(error.contains("is due again at once; set this host's clock"), "{error}");
+        assert!(state.retry_at.is_some_and(|retry| retry > UnixTime::now()));
+        waits.push(host.renewer.hold - Instant::now());
+        host.adopt();
+        host.look().await;
+        assert_eq!(host.runs(), round as usize, "it waits before it asks again");
+    }
+    assert!(waits[3] > Duration::from_secs(15), "20 s to 40 s: {waits:?}");
+
+    host.sign();
+    host.renewer.hold = Instant::now();
+    let state = host.look().await;
+    assert_eq!((state.failures, state.error), (0, None));
 }

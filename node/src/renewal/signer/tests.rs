@@ -39,6 +39,35 @@ async fn a_failure_is_told_with_the_last_words_only() {
     assert_eq!(error.to_string(), "can't run the renewal command \"no-such-program\"");
 }
 
+/// Ends a process that a command left behind and printed the number of.
+async fn end(process: &[u8]) {
+    let process = std::str::from_utf8(process).unwrap().trim();
+    let status = Command::new("kill").arg(process).status().await.unwrap();
+    assert!(status.success(), "it lived: the outputs were open all the time");
+}
+
+#[tokio::test]
+async fn a_process_that_holds_an_output_after_the_end_of_the_command_does_not_hold_up_the_answer() {
+    let left = ask("sleep 60 >&2 & echo $!").await.unwrap();
+    end(&left).await;
+    let left = ask("sleep 60 & echo $!").await.unwrap();
+    end(&left).await;
+}
+
+#[tokio::test]
+async fn a_command_that_fails_and_leaves_a_process_behind_is_told_with_its_words() {
+    let error = ask("sleep 60 >&2 & echo $! >&2; exit 4").await.unwrap_err();
+    let SignError::Failed { status, said } = &error else { panic!("{error}") };
+    assert_eq!(status.code(), Some(4));
+    end(said.as_bytes()).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_on_after_its_sender_closed_an_output_is_waited_for() {
+    let answer = ask("exec 2>&-; cat; echo more").await.unwrap();
+    assert_eq!(answer, b"request\nmore\n");
+}
+
 #[tokio::test]
 async fn an_endless_answer_is_cut_off() {
     let message = refused("exec cat /dev/zero").await;
