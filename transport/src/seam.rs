@@ -2,8 +2,10 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use quinn::TokioRuntime;
 pub use quinn::udp::{RecvMeta, Transmit};
@@ -11,6 +13,7 @@ pub use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, UdpPoller};
 pub use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::runtime::Handle;
 
 /// Socket, clocks, spawning and randomness of one endpoint. The only quinn types that leave this
 /// crate are the traits named here.
@@ -36,8 +39,33 @@ impl TimeProvider for SystemClock {
     }
 }
 
+/// The tokio runtime that an endpoint was made on.
+#[derive(Debug)]
+struct Home(Handle);
+
+impl Runtime for Home {
+    fn new_timer(&self, due: Instant) -> Pin<Box<dyn AsyncTimer>> {
+        let _home = self.0.enter();
+        TokioRuntime.new_timer(due)
+    }
+
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.0.spawn(task);
+    }
+
+    fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        let _home = self.0.enter();
+        TokioRuntime.wrap_udp_socket(socket)
+    }
+
+    fn now(&self) -> Instant {
+        TokioRuntime.now()
+    }
+}
+
 impl Surroundings {
     /// The real ones: a UDP socket, the current tokio runtime, the machine's clocks, random seed.
+    /// Whoever calls the endpoint later, and wherever, its tasks run on that runtime.
     ///
     /// `buffer_bytes` is asked for both kernel buffers; the kernel may grant less.
     ///
@@ -52,7 +80,7 @@ impl Surroundings {
         socket.set_recv_buffer_size(buffer_bytes)?;
         socket.set_send_buffer_size(buffer_bytes)?;
         socket.bind(&addr.into())?;
-        let runtime = Arc::new(TokioRuntime);
+        let runtime = Arc::new(Home(Handle::current()));
         Ok(Self {
             socket: runtime.wrap_udp_socket(socket.into())?,
             runtime,
