@@ -26,7 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::oneshot;
 
 use measure::Job;
-use peers::{Peer, PeerKind, QuinnBatched, QuinnTasks, Vioduct};
+use peers::{Peer, PeerKind, QuinnBatched, QuinnTasks, Runtime, Vioduct};
 use rows::Row;
 use sample::{Plan, Sample};
 
@@ -80,11 +80,13 @@ struct ClientOptions {
 fn main() -> Result<()> {
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    // The actor runtime runs on a local set; the other peers do not touch it.
+    tokio::task::LocalSet::new().block_on(&runtime, async {
         match cli.command {
             Command::Transport(options) => transport::run(options).await,
             Command::PeerServer(options) => match options.peer {
                 PeerKind::Vioduct => serve::<Vioduct>(options).await,
+                PeerKind::Runtime => serve::<Runtime>(options).await,
                 PeerKind::Quinn => serve::<QuinnTasks>(options).await,
                 PeerKind::QuinnBatched => serve::<QuinnBatched>(options).await,
             },
@@ -133,6 +135,9 @@ async fn measure(options: ClientOptions) -> Result<Sample> {
     match options.peer {
         PeerKind::Vioduct => {
             measure::any_row::<Vioduct>(job, &Vioduct::prepare(credentials)?).await
+        }
+        PeerKind::Runtime => {
+            measure::any_row::<Runtime>(job, &Runtime::prepare(credentials)?).await
         }
         PeerKind::Quinn => {
             measure::any_row::<QuinnTasks>(job, &QuinnTasks::prepare(credentials)?).await

@@ -158,6 +158,9 @@ impl Row {
     pub(crate) fn includes(self, peer: PeerKind) -> bool {
         match peer {
             PeerKind::Vioduct | PeerKind::Quinn => true,
+            PeerKind::Runtime => {
+                matches!(self.load(), Load::RoundTrips { .. } | Load::OneWay { .. })
+            }
             PeerKind::QuinnBatched => self == Self::OneWay,
         }
     }

@@ -58,19 +58,28 @@ fn build() -> Result<PathBuf> {
 
 /// A directory of its own, removed at the end unless kept.
 #[derive(Debug)]
-struct Scratch {
+pub struct Scratch {
     path: PathBuf,
     is_kept: bool,
 }
 
 impl Scratch {
-    fn new() -> Result<Self> {
+    /// Makes it, among the system's temporary files.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn create() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("vioduct-cluster-{}-{number}", std::process::id());
         let path = env::temp_dir().join(name);
         fs::create_dir(&path).with_context(|| format!("can't make {}", path.display()))?;
         Ok(Self { path, is_kept: false })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -99,7 +108,7 @@ impl Cluster {
     /// # Errors
     /// A command fails, or a file can't be written.
     pub async fn create(vioduct: PathBuf, names: &[&str]) -> Result<Self> {
-        let scratch = Scratch::new()?;
+        let scratch = Scratch::create()?;
         let mut inventory = "cluster = \"demo\"\n".to_owned();
         let mut addrs = BTreeMap::new();
         for (name, host) in names.iter().zip(1..) {

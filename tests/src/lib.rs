@@ -5,3 +5,4 @@ pub mod demo;
 pub mod fault;
 pub mod oracle;
 pub mod sim;
+pub mod sleeper;

@@ -5,6 +5,7 @@ mod frame;
 mod quinn_batched;
 mod quinn_link;
 mod quinn_tasks;
+mod runtime;
 mod vioduct;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use quinn_batched::QuinnBatched;
 pub(crate) use quinn_tasks::QuinnTasks;
+pub(crate) use runtime::Runtime;
 pub(crate) use vioduct::Vioduct;
 
 /// Bulk data is written from a buffer of this many bytes: more than a core keeps in its cache.
@@ -28,8 +30,10 @@ const BULK_MESSAGE_BYTES: usize = 4 << 20;
 )]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PeerKind {
-    /// Our transport: the one that is judged.
+    /// Our transport.
     Vioduct,
+    /// Our actor runtime.
+    Runtime,
     /// Bare quinn with a writer task, a correlation table and a server actor.
     Quinn,
     /// Bare quinn, one task writing batches: the ceiling of the one-way row.
@@ -40,6 +44,7 @@ impl fmt::Display for PeerKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(match self {
             Self::Vioduct => "vioduct",
+            Self::Runtime => "runtime",
             Self::Quinn => "quinn",
             Self::QuinnBatched => "quinn-batched",
         })

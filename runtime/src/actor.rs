@@ -1,0 +1,375 @@
+//! Starting an actor, and starting it again.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler};
+use futures_util::FutureExt;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::access::Access;
+use crate::current::Life;
+use crate::error::{EndReason, StartError};
+use crate::exports::Exports;
+use crate::id::{ActorId, ActorName};
+use crate::inbox::{Hosted, Inbox, Order, Pump, Seat};
+use crate::message::RemoteMessage;
+use crate::node::{Node, NodeShared};
+use crate::reference::LocalRef;
+use crate::supervision::policy::{Intensity, RestartPolicy, Verdict};
+
+/// Places for senders of the actor's own node, by default.
+const CAPACITY: usize = 1024;
+/// Most places.
+const CAPACITY_MAX: usize = 1 << 20;
+/// Credit for each other node, bytes, by default.
+const WINDOW: u32 = 4 << 20;
+/// Least and most credit for each other node, bytes.
+const WINDOW_MIN: u32 = 4 << 10;
+const WINDOW_MAX: u32 = 1 << 30;
+
+/// Where an actor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seating {
+    Next,
+    On(usize),
+}
+
+/// An actor that is about to start.
+pub struct ActorBuilder<A: Actor> {
+    node: Node,
+    factory: Box<dyn FnMut() -> A + Send>,
+    name: Option<ActorName>,
+    exports: Exports<A>,
+    policy: RestartPolicy,
+    seating: Seating,
+    capacity: usize,
+    window: u32,
+}
+
+impl<A: Actor> fmt::Debug for ActorBuilder<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActorBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
+    pub(crate) fn new(node: Node, factory: impl FnMut() -> A + Send + 'static) -> Self {
+        Self {
+            node,
+            factory: Box::new(factory),
+            name: None,
+            exports: Exports::default(),
+            policy: RestartPolicy::default(),
+            seating: Seating::Next,
+            capacity: CAPACITY,
+            window: WINDOW,
+        }
+    }
+
+    /// The name under which the actor is found, the same over its lives.
+    #[must_use]
+    pub fn named(mut self, name: ActorName) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Takes this message from those that `access` allows, and from references on this node that do
+    /// not know the actor's type. What is not exported is taken from nobody else. At most 64
+    /// messages.
+    #[must_use]
+    pub fn accept<M>(mut self, access: Access) -> Self
+    where
+        A: Handler<M>,
+        M: RemoteMessage,
+        M::Result: Send,
+    {
+        self.exports.add::<M>(access);
+        self
+    }
+
+    /// When it is started again after a failure.
+    #[must_use]
+    pub fn restart(mut self, policy: RestartPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Runs it on this worker, from 0; on the first one modulo their number when there are fewer.
+    #[must_use]
+    pub fn on_worker(mut self, worker: usize) -> Self {
+        self.seating = Seating::On(worker);
+        self
+    }
+
+    /// Runs it on the worker of another actor: asks between the two cross no threads.
+    #[must_use]
+    pub fn beside<B: Actor<Context = Context<B>>>(self, other: &LocalRef<B>) -> Self {
+        let worker = other.worker();
+        self.on_worker(worker)
+    }
+
+    /// Messages of its own node that may wait, 1 to 1,048,576. Default 1024.
+    #[must_use]
+    pub fn capacity(mut self, messages: usize) -> Self {
+        self.capacity = messages;
+        self
+    }
+
+    /// Bytes of messages that each other node may have under way to it, 4 KiB to 1 GiB. Default
+    /// 4 MiB. Each message counts for its length and 64 bytes more, until it is handled, an ask
+    /// until it is answered; a longer one than all of it goes alone.
+    #[must_use]
+    pub fn window(mut self, bytes: u32) -> Self {
+        self.window = bytes;
+        self
+    }
+
+    /// Starts the actor: when this returns, its first life has begun.
+    ///
+    /// Not cancel-safe: an actor whose start is dropped may run all the same.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing was started.
+    pub async fn start(self) -> Result<ActorHandle<A>, StartError> {
+        self.exports.check()?;
+        self.policy.validate()?;
+        let (capacity, window) = (self.capacity, self.window);
+        in_range("capacity", capacity as u64, 1, CAPACITY_MAX as u64, "1 to 1048576")?;
+        let (least, most) = (u64::from(WINDOW_MIN), u64::from(WINDOW_MAX));
+        in_range("window", window.into(), least, most, "4 KiB to 1 GiB")?;
+        let workers = self.node.workers().ok_or(StartError::Closing)?;
+        let worker = match self.seating {
+            Seating::Next => workers.next(),
+            Seating::On(worker) => worker % workers.count(),
+        };
+        let node = Arc::clone(self.node.shared());
+        node.actors.reserve(self.name.as_ref())?;
+        let (lives, current) = watch::channel(None);
+        let (begun, outcome) = oneshot::channel();
+        let (halt, halted) = watch::channel(false);
+        let child = Child {
+            node,
+            factory: self.factory,
+            name: self.name,
+            exports: Arc::new(self.exports),
+            worker,
+            capacity,
+            window,
+            lives,
+            halted,
+        };
+        let intensity = Intensity::new(self.policy);
+        let live = move || drop(tokio::task::spawn_local(child.run(intensity, begun)));
+        if !workers.place(worker, Box::new(live)).await {
+            return Err(StartError::Closing);
+        }
+        outcome.await.map_err(|_gone| StartError::Closing)??;
+        Ok(ActorHandle { current, halt: Arc::new(halt) })
+    }
+}
+
+fn in_range(
+    setting: &'static str,
+    value: u64,
+    least: u64,
+    most: u64,
+    bound: &'static str,
+) -> Result<(), StartError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(StartError::OutOfRange { setting, value, bound })
+}
+
+/// A started actor over all its lives. Dropping it stops nothing.
+pub struct ActorHandle<A: Actor> {
+    current: watch::Receiver<Option<LocalRef<A>>>,
+    halt: Arc<watch::Sender<bool>>,
+}
+
+impl<A: Actor> Clone for ActorHandle<A> {
+    fn clone(&self) -> Self {
+        Self { current: self.current.clone(), halt: Arc::clone(&self.halt) }
+    }
+}
+
+impl<A: Actor> fmt::Debug for ActorHandle<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActorHandle").field("current", &self.current.borrow()).finish()
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> ActorHandle<A> {
+    /// Its present life; none between two lives, and after the last.
+    #[must_use]
+    pub fn now(&self) -> Option<LocalRef<A>> {
+        self.current.borrow().clone()
+    }
+
+    /// Waits for a life after this one, or for its present one without any. Cancel-safe.
+    ///
+    /// # Errors
+    /// When there will be none.
+    pub async fn life_after(&self, last: Option<&LocalRef<A>>) -> Result<LocalRef<A>, EndReason> {
+        let mut current = self.current.clone();
+        let is_next = |life: &Option<LocalRef<A>>| match (life, last) {
+            (Some(life), Some(last)) => life.id() != last.id(),
+            (life, _none) => life.is_some(),
+        };
+        let life = current.wait_for(is_next).await.map_err(|_over| EndReason::Stopped)?;
+        life.clone().ok_or(EndReason::Stopped)
+    }
+
+    /// Handles what waits, ends the actor for good, and waits for that.
+    pub async fn stop(&self) {
+        self.halt.send_replace(true);
+        let mut current = self.current.clone();
+        // Ends when the last life and its supervision do.
+        while current.changed().await.is_ok() {}
+    }
+}
+
+/// One supervised actor, on its worker.
+struct Child<A: Actor> {
+    node: Arc<NodeShared>,
+    factory: Box<dyn FnMut() -> A + Send>,
+    name: Option<ActorName>,
+    exports: Arc<Exports<A>>,
+    worker: usize,
+    capacity: usize,
+    window: u32,
+    lives: watch::Sender<Option<LocalRef<A>>>,
+    halted: watch::Receiver<bool>,
+}
+
+impl<A: Actor<Context = Context<A>>> Child<A> {
+    async fn run(
+        mut self,
+        mut intensity: Intensity,
+        begun: oneshot::Sender<Result<(), StartError>>,
+    ) {
+        let started = Instant::now();
+        let mut begun = Some(begun);
+        let last = loop {
+            let reason = self.live(&mut begun).await;
+            let verdict = match &reason {
+                reason if !reason.is_failure() => Verdict::GiveUp,
+                _failure if begun.is_some() => Verdict::GiveUp,
+                _failure => intensity.failed(started.elapsed(), rand::random()),
+            };
+            let name = self.name.as_ref().map_or("(unnamed)", ActorName::as_str);
+            match verdict {
+                Verdict::Restart { after } => {
+                    tracing::warn!(name, %reason, ?after, "actor failed, it is started again");
+                    if self.pause(after).await {
+                        break reason;
+                    }
+                }
+                Verdict::GiveUp => {
+                    if reason.is_failure() {
+                        tracing::error!(name, %reason, "actor failed too often, it is given up");
+                    }
+                    break reason;
+                }
+            }
+        };
+        self.node.actors.release(self.name.as_ref());
+        if let Some(begun) = begun {
+            // Fails only when the starter is gone.
+            drop(begun.send(Err(StartError::Ended(last))));
+        }
+    }
+
+    /// Waits before the next life; true when there is to be none.
+    async fn pause(&mut self, after: Duration) -> bool {
+        let until = Instant::now() + after;
+        tokio::select! {
+            biased;
+            Ok(_halted) = self.halted.wait_for(|halted| *halted) => true,
+            () = sleep_until(until) => false,
+        }
+    }
+
+    /// One life, from factory to end.
+    async fn live(
+        &mut self,
+        begun: &mut Option<oneshot::Sender<Result<(), StartError>>>,
+    ) -> EndReason {
+        let actor = match catch_unwind(AssertUnwindSafe(|| (self.factory)())) {
+            Ok(actor) => actor,
+            Err(panic) => return EndReason::Panicked(text_of(&*panic)),
+        };
+        let mut ctx = Context::new();
+        let inbox = Arc::new(self.inbox(&ctx));
+        let pump = Pump::new(Arc::clone(&inbox));
+        ctx.spawn(pump);
+        let hosted: Arc<dyn Hosted> = Arc::<Inbox<A>>::clone(&inbox);
+        if !self.node.actors.begin(hosted) {
+            return EndReason::Stopped;
+        }
+        self.lives.send_replace(Some(LocalRef::new(Arc::clone(&inbox))));
+        if let Some(begun) = begun.take() {
+            // Fails only when the starter is gone.
+            drop(begun.send(Ok(())));
+        }
+        let end = self.until_end(ctx, actor, &inbox).await;
+        let reason = match (end, inbox.failure()) {
+            (Err(panic), _) => EndReason::Panicked(panic),
+            (Ok(()), Some(failure)) => EndReason::Failed(failure),
+            (Ok(()), None) => EndReason::Stopped,
+        };
+        self.node.actors.end(inbox.id.serial);
+        self.lives.send_replace(None);
+        inbox.ended.send_replace(Some(reason.clone()));
+        reason
+    }
+
+    fn inbox(&self, ctx: &Context<A>) -> Inbox<A> {
+        let id = ActorId {
+            node: self.node.name.clone(),
+            incarnation: self.node.incarnation,
+            serial: self.node.actors.next_serial(),
+        };
+        let (capacity, window) = (self.capacity, self.window);
+        let seat = Seat { id, name: self.name.clone(), worker: self.worker, capacity, window };
+        Inbox::new(seat, ctx.address(), Arc::clone(&self.exports))
+    }
+
+    /// Runs the actor; gives the text of its panic.
+    async fn until_end(
+        &mut self,
+        ctx: Context<A>,
+        actor: A,
+        inbox: &Arc<Inbox<A>>,
+    ) -> Result<(), String> {
+        let mut life = Life::new(ctx.into_future(actor), &self.node, inbox);
+        let mut is_told = false;
+        let end = loop {
+            tokio::select! {
+                biased;
+                Ok(_halted) = self.halted.wait_for(|halted| *halted), if !is_told => {
+                    is_told = true;
+                    inbox.order(Order::Drain);
+                }
+                end = AssertUnwindSafe(&mut life).catch_unwind() => break end,
+            }
+        };
+        // actix polls a life once more when it is dropped, and that may panic again.
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(life)));
+        end.and(dropped).map_err(|panic| text_of(&*panic))
+    }
+}
+
+/// Longest text of a panic that is kept, characters.
+const PANIC_CHARS_MAX: usize = 256;
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a text").chars().take(PANIC_CHARS_MAX).collect()
+}

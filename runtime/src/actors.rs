@@ -1,0 +1,96 @@
+//! The actors that live on this node.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::StartError;
+use crate::id::ActorName;
+use crate::inbox::Hosted;
+
+#[derive(Default)]
+struct Table {
+    alive: HashMap<u64, Arc<dyn Hosted>>,
+    /// The present life of each named actor; none between two lives.
+    names: HashMap<ActorName, Option<u64>>,
+    last_serial: u64,
+    is_closed: bool,
+}
+
+/// Every actor of the node, by number and by name.
+#[derive(Default)]
+pub(crate) struct Actors {
+    table: Mutex<Table>,
+}
+
+impl Actors {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a name for an actor that is about to start.
+    pub(crate) fn reserve(&self, name: Option<&ActorName>) -> Result<(), StartError> {
+        let mut table = self.table();
+        if table.is_closed {
+            return Err(StartError::Closing);
+        }
+        let Some(name) = name else { return Ok(()) };
+        if table.names.contains_key(name) {
+            return Err(StartError::NameTaken(name.clone()));
+        }
+        table.names.insert(name.clone(), None);
+        Ok(())
+    }
+
+    pub(crate) fn release(&self, name: Option<&ActorName>) {
+        if let Some(name) = name {
+            self.table().names.remove(name);
+        }
+    }
+
+    pub(crate) fn next_serial(&self) -> u64 {
+        let mut table = self.table();
+        table.last_serial += 1;
+        table.last_serial
+    }
+
+    /// A life begins. False when the node is shutting down.
+    pub(crate) fn begin(&self, actor: Arc<dyn Hosted>) -> bool {
+        let mut table = self.table();
+        if table.is_closed {
+            return false;
+        }
+        let serial = actor.id().serial;
+        if let Some(name) = actor.name() {
+            table.names.insert(name.clone(), Some(serial));
+        }
+        table.alive.insert(serial, actor);
+        true
+    }
+
+    /// A life is over; its name stays reserved.
+    pub(crate) fn end(&self, serial: u64) {
+        let mut table = self.table();
+        let gone = table.alive.remove(&serial);
+        if let Some(life) = gone.as_ref().and_then(|gone| table.names.get_mut(gone.name()?)) {
+            *life = None;
+        }
+        drop(table);
+    }
+
+    pub(crate) fn get(&self, serial: u64) -> Option<Arc<dyn Hosted>> {
+        self.table().alive.get(&serial).cloned()
+    }
+
+    pub(crate) fn find(&self, name: &ActorName) -> Option<Arc<dyn Hosted>> {
+        let table = self.table();
+        let serial = table.names.get(name).copied().flatten()?;
+        table.alive.get(&serial).cloned()
+    }
+
+    /// Starts no more actors, and gives those that live.
+    pub(crate) fn close(&self) -> Vec<Arc<dyn Hosted>> {
+        let mut table = self.table();
+        table.is_closed = true;
+        table.alive.values().cloned().collect()
+    }
+}

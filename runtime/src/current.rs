@@ -1,0 +1,110 @@
+//! What an actor can know while it runs.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use actix::Actor;
+use vioduct_certs::identity::Identity;
+
+use crate::inbox::Inbox;
+use crate::node::NodeShared;
+use crate::peer::inlet::Inlet;
+use crate::reference::LocalRef;
+
+thread_local! {
+    static PLACES: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+    static CALLER: RefCell<Caller> = const { RefCell::new(Caller::Nobody) };
+}
+
+/// What a thread works for.
+#[derive(Clone)]
+struct Place {
+    node: Arc<NodeShared>,
+    /// The inbox of the actor that runs, if one does.
+    inbox: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Who sent the message that is being handled.
+#[derive(Debug, Clone)]
+pub(crate) enum Caller {
+    Nobody,
+    Local,
+    Remote(Arc<Inlet>),
+}
+
+/// Until it is dropped, this thread works for a node.
+struct Scope(());
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        set_caller(Caller::Nobody);
+        PLACES.with_borrow_mut(|places| drop(places.pop()));
+    }
+}
+
+fn enter(place: Place) -> Scope {
+    PLACES.with_borrow_mut(|places| places.push(place));
+    Scope(())
+}
+
+/// Runs something for a node.
+pub(crate) fn with_node<T>(node: &Arc<NodeShared>, act: impl FnOnce() -> T) -> T {
+    let _scope = enter(Place { node: Arc::clone(node), inbox: None });
+    act()
+}
+
+/// A life of an actor, which knows its node and itself.
+pub(crate) struct Life<F> {
+    life: Pin<Box<F>>,
+    place: Place,
+}
+
+impl<F: Future> Life<F> {
+    pub(crate) fn new<A: Actor>(life: F, node: &Arc<NodeShared>, inbox: &Arc<Inbox<A>>) -> Self {
+        let inbox: Arc<dyn Any + Send + Sync> = Arc::<Inbox<A>>::clone(inbox);
+        let place = Place { node: Arc::clone(node), inbox: Some(inbox) };
+        Self { life: Box::pin(life), place }
+    }
+}
+
+impl<F: Future> Future for Life<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _scope = enter(self.place.clone());
+        self.life.as_mut().poll(cx)
+    }
+}
+
+pub(crate) fn set_caller(caller: Caller) {
+    drop(CALLER.replace(caller));
+}
+
+/// The node that this thread works for.
+pub(crate) fn node() -> Option<Arc<NodeShared>> {
+    PLACES.with_borrow(|places| places.last().map(|place| Arc::clone(&place.node)))
+}
+
+/// The actor that runs: to be asked from its handlers, `started` and futures. None elsewhere, or
+/// when its type is another.
+#[must_use]
+pub fn myself<A: Actor>() -> Option<LocalRef<A>> {
+    let inbox = PLACES.with_borrow(|places| places.last()?.inbox.clone())?;
+    inbox.downcast::<Inbox<A>>().ok().map(LocalRef::new)
+}
+
+/// Whose certificate the message that is being handled came under; none when it came from this
+/// node, or outside a handler.
+///
+/// To be asked in the handler itself: in a future that it returns, another message may be handled.
+#[must_use]
+pub fn caller() -> Option<Identity> {
+    CALLER.with_borrow(|caller| match caller {
+        Caller::Nobody | Caller::Local => None,
+        Caller::Remote(inlet) => inlet.peer.identity(),
+    })
+}

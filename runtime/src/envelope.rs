@@ -1,0 +1,260 @@
+//! What stands before a message on the wire.
+//!
+//! A head of the link below carries one envelope. Integers are LEB128, least significant group
+//! first, in their shortest form or not: both are read.
+//!
+//! | kind | byte 0 | then |
+//! |---|---|---|
+//! | tell | 1 | codec, target, message, epoch, payload |
+//! | ask | 2 | codec, target, message, epoch, id, deadline in ms, payload |
+//! | answer | 3 | codec, id, status, payload |
+//! | cancel | 4 | target, id |
+//! | control | 5 | a [`Control`](crate::peer::control::Control) in postcard |
+//! | notice | 6 | a [`Notice`](crate::peer::control::Notice) in postcard |
+//!
+//! `target` is the serial of an actor, `message` its index in what that actor exports, `epoch` the
+//! credit that pays for it, `id` the asker's number of the ask.
+
+use bytes::{Buf, Bytes};
+
+use crate::codec::Codec;
+
+const TELL: u8 = 1;
+const ASK: u8 = 2;
+const ANSWER: u8 = 3;
+const CANCEL: u8 = 4;
+const CONTROL: u8 = 5;
+const NOTICE: u8 = 6;
+
+/// How an ask ended, in an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// The payload is the result.
+    Done = 0,
+    /// Dropped by the actor: it may have been acted on.
+    Dropped = 1,
+    /// The actor ended before it saw the message.
+    Gone = 2,
+    /// The deadline passed before the actor saw it.
+    Late = 3,
+    /// The payload of the ask could not be read.
+    Unreadable = 4,
+    /// The peer may not send this message.
+    Refused = 5,
+    /// Past the credit.
+    Overrun = 6,
+    /// The result could not be sent.
+    AnswerLost = 7,
+}
+
+impl Status {
+    fn of(byte: u8) -> Option<Self> {
+        let all = [
+            Self::Done,
+            Self::Dropped,
+            Self::Gone,
+            Self::Late,
+            Self::Unreadable,
+            Self::Refused,
+            Self::Overrun,
+            Self::AnswerLost,
+        ];
+        all.into_iter().find(|status| *status as u8 == byte)
+    }
+}
+
+/// An envelope that was read. What is left of the head is the payload.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Envelope {
+    Message {
+        codec: Codec,
+        target: u64,
+        message: u8,
+        epoch: u32,
+        /// Number and remaining milliseconds of an ask; none for a tell.
+        ask: Option<(u64, u64)>,
+        payload: Bytes,
+    },
+    Answer {
+        codec: Codec,
+        id: u64,
+        status: Status,
+        payload: Bytes,
+    },
+    Cancel {
+        target: u64,
+        id: u64,
+    },
+    Control {
+        payload: Bytes,
+    },
+    Notice {
+        payload: Bytes,
+    },
+}
+
+/// Bytes that are no envelope. Fault: the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an envelope of this version")]
+pub(crate) struct EnvelopeError;
+
+impl Envelope {
+    pub(crate) fn decode(mut head: Bytes) -> Result<Self, EnvelopeError> {
+        match byte(&mut head)? {
+            kind @ (TELL | ASK) => {
+                let codec = codec(&mut head)?;
+                let target = varint(&mut head)?;
+                let message = u8::try_from(varint(&mut head)?).map_err(|_large| EnvelopeError)?;
+                let epoch = u32::try_from(varint(&mut head)?).map_err(|_large| EnvelopeError)?;
+                let ask = match kind {
+                    ASK => Some((varint(&mut head)?, varint(&mut head)?)),
+                    _tell => None,
+                };
+                Ok(Self::Message { codec, target, message, epoch, ask, payload: head })
+            }
+            ANSWER => {
+                let (codec, id) = (codec(&mut head)?, varint(&mut head)?);
+                let status = Status::of(byte(&mut head)?).ok_or(EnvelopeError)?;
+                Ok(Self::Answer { codec, id, status, payload: head })
+            }
+            CANCEL => {
+                let (target, id) = (varint(&mut head)?, varint(&mut head)?);
+                if head.is_empty() { Ok(Self::Cancel { target, id }) } else { Err(EnvelopeError) }
+            }
+            CONTROL => Ok(Self::Control { payload: head }),
+            NOTICE => Ok(Self::Notice { payload: head }),
+            _unknown => Err(EnvelopeError),
+        }
+    }
+}
+
+/// Where a message goes, and what pays for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address {
+    pub(crate) codec: Codec,
+    pub(crate) target: u64,
+    pub(crate) message: u8,
+    pub(crate) epoch: u32,
+}
+
+pub(crate) fn put_message(out: &mut Vec<u8>, to: Address, ask: Option<(u64, u64)>) {
+    let Address { codec, target, message, epoch } = to;
+    out.extend_from_slice(&[if ask.is_some() { ASK } else { TELL }, codec as u8]);
+    put_varint(out, target);
+    put_varint(out, message.into());
+    put_varint(out, epoch.into());
+    if let Some((id, deadline_ms)) = ask {
+        put_varint(out, id);
+        put_varint(out, deadline_ms);
+    }
+}
+
+pub(crate) fn put_answer(out: &mut Vec<u8>, codec: Codec, id: u64, status: Status) {
+    out.extend_from_slice(&[ANSWER, codec as u8]);
+    put_varint(out, id);
+    out.push(status as u8);
+}
+
+pub(crate) fn put_cancel(out: &mut Vec<u8>, target: u64, id: u64) {
+    out.push(CANCEL);
+    put_varint(out, target);
+    put_varint(out, id);
+}
+
+pub(crate) fn put_control(out: &mut Vec<u8>) {
+    out.push(CONTROL);
+}
+
+pub(crate) fn put_notice(out: &mut Vec<u8>) {
+    out.push(NOTICE);
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push((value & 0x7f) as u8);
+}
+
+fn byte(head: &mut Bytes) -> Result<u8, EnvelopeError> {
+    if head.has_remaining() { Ok(head.get_u8()) } else { Err(EnvelopeError) }
+}
+
+fn codec(head: &mut Bytes) -> Result<Codec, EnvelopeError> {
+    Codec::try_from(byte(head)?).map_err(|_unknown| EnvelopeError)
+}
+
+fn varint(head: &mut Bytes) -> Result<u64, EnvelopeError> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let group = byte(head)?;
+        let bits = u64::from(group & 0x7f);
+        if shift == 63 && bits > 1 {
+            return Err(EnvelopeError);
+        }
+        value |= bits << shift;
+        if group < 0x80 {
+            return Ok(value);
+        }
+    }
+    Err(EnvelopeError)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read_back(codec: Codec, at: (u64, u8, u32), ask: Option<(u64, u64)>) -> Envelope {
+        let (target, message, epoch) = at;
+        let mut out = Vec::new();
+        put_message(&mut out, Address { codec, target, message, epoch }, ask);
+        out.extend_from_slice(b"payload");
+        Envelope::decode(out.into()).unwrap()
+    }
+
+    #[test]
+    fn an_ask_is_these_bytes() {
+        let mut out = Vec::new();
+        let to = Address { codec: Codec::Bincode, target: 300, message: 2, epoch: 1 };
+        put_message(&mut out, to, Some((128, 1000)));
+        assert_eq!(out, [2, 1, 0xac, 2, 2, 1, 0x80, 1, 0xe8, 7]);
+    }
+
+    #[test]
+    fn what_is_cut_short_or_unknown_is_refused() {
+        let whole = [2, 1, 0xac, 2, 2, 1, 0x80, 1, 0xe8, 7];
+        for end in 0..whole.len() {
+            let cut = Envelope::decode(Bytes::copy_from_slice(&whole[..end]));
+            assert_eq!(cut, Err(EnvelopeError), "{end} bytes");
+        }
+        for bad in
+            [&[9][..], &[1, 77, 1, 1, 1], &[3, 1, 5, 99], &[4, 1, 1, 0], &[1, 1, 1, 0x80, 4, 1]]
+        {
+            assert_eq!(
+                Envelope::decode(Bytes::copy_from_slice(bad)),
+                Err(EnvelopeError),
+                "{bad:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn messages_survive(target: u64, index: u8, epoch: u32, ask: Option<(u64, u64)>) {
+            for codec in [Codec::Bincode, Codec::Postcard] {
+                let payload = Bytes::from_static(b"payload");
+                let message = index;
+                let expected = Envelope::Message { codec, target, message, epoch, ask, payload };
+                prop_assert_eq!(read_back(codec, (target, index, epoch), ask), expected);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            drop(Envelope::decode(bytes.into()));
+        }
+    }
+}

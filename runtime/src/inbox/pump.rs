@@ -1,0 +1,154 @@
+//! Takes messages out of an inbox and calls the actor's handlers, in the actor's own context.
+
+use std::collections::{HashSet, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{self, Poll};
+
+use actix::fut::ActorFuture;
+use actix::{Actor, ActorContext, AsyncContext, Context};
+use tokio::time::Instant;
+
+use super::{AskKey, Inbox, Item, Order, RemoteItem, Running};
+use crate::current::{self, Caller};
+use crate::envelope::Status;
+
+/// Messages handled before others on the worker get their turn.
+const BUDGET: usize = 128;
+
+/// Lives as long as the actor; its end closes the inbox.
+pub(crate) struct Pump<A: Actor> {
+    inbox: Arc<Inbox<A>>,
+    batch: VecDeque<Item<A>>,
+    running: Running,
+    cancelled: HashSet<AskKey>,
+    order: Option<Order>,
+    /// When the batch was taken, if a message in it has a deadline: read once for all of them.
+    now: Option<Instant>,
+}
+
+impl<A: Actor> Pump<A> {
+    pub(crate) fn new(inbox: Arc<Inbox<A>>) -> Self {
+        Self {
+            inbox,
+            batch: VecDeque::new(),
+            running: Running::default(),
+            cancelled: HashSet::new(),
+            order: None,
+            now: None,
+        }
+    }
+
+    /// Takes over what came in; when nothing did, the waker is kept.
+    fn refill(&mut self, cx: &task::Context<'_>) {
+        let mut state = self.inbox.state();
+        let cancels = std::mem::take(&mut state.cancels);
+        self.order.clone_from(&state.order);
+        std::mem::swap(&mut state.items, &mut self.batch);
+        if self.batch.is_empty() {
+            match &mut state.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
+        drop(state);
+        self.now = None;
+        self.cancelled.clear();
+        for key in cancels {
+            if !self.running.cancel(key) {
+                // It waits in this batch, or is answered already.
+                self.cancelled.insert(key);
+            }
+        }
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Pump<A> {
+    fn run(&mut self, item: Item<A>, actor: &mut A, ctx: &mut Context<A>) {
+        self.inbox.begun.fetch_add(1, Ordering::AcqRel);
+        match item {
+            Item::Local(call) => {
+                self.inbox.room.add_permits(1);
+                current::set_caller(Caller::Local);
+                call.run(actor, ctx);
+            }
+            Item::Notice(notice) => {
+                current::set_caller(Caller::Local);
+                notice.run(actor, ctx);
+            }
+            Item::Remote(item) => self.run_remote(item, actor, ctx),
+        }
+    }
+
+    fn run_remote(&mut self, item: RemoteItem, actor: &mut A, ctx: &mut Context<A>) {
+        let is_cancelled = !self.cancelled.is_empty()
+            && item.key().is_some_and(|key| self.cancelled.contains(&key));
+        let now = &mut self.now;
+        let is_late = |deadline| deadline <= *now.get_or_insert_with(Instant::now);
+        if is_cancelled || item.deadline.is_some_and(is_late) {
+            return item.refuse(Status::Late);
+        }
+        let exports = Arc::clone(&self.inbox.exports);
+        let Some(run) = exports.runner(item.message) else {
+            return item.refuse(Status::Refused);
+        };
+        current::set_caller(Caller::Remote(Arc::clone(item.inlet())));
+        run(actor, ctx, item, &mut self.running);
+    }
+
+    /// What was ordered, once it is time.
+    fn obey(&mut self, ctx: &mut Context<A>) {
+        match &self.order {
+            None => {}
+            Some(Order::Drain) if !self.batch.is_empty() || !self.running.is_empty() => {}
+            Some(Order::Drain | Order::Stop) => ctx.stop(),
+            Some(Order::Fail(_reason)) => ctx.terminate(),
+        }
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut A,
+        ctx: &mut Context<A>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        let this = self.get_mut();
+        for _message in 0..BUDGET {
+            if this.batch.is_empty() {
+                this.refill(cx);
+            }
+            this.obey(ctx);
+            if ctx.waiting() {
+                return Poll::Pending;
+            }
+            let Some(item) = this.batch.pop_front() else {
+                this.running.poll(cx);
+                this.obey(ctx);
+                return Poll::Pending;
+            };
+            this.run(item, actor, ctx);
+        }
+        this.running.poll(cx);
+        // There may be more, after a turn for others.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<A: Actor> Drop for Pump<A> {
+    fn drop(&mut self) {
+        let later = self.inbox.close();
+        for item in self.batch.drain(..).chain(later) {
+            if let Item::Remote(item) = item {
+                item.refuse(Status::Gone);
+            }
+        }
+    }
+}
+
+impl<A: Actor> Unpin for Pump<A> {}

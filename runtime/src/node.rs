@@ -1,0 +1,423 @@
+//! A node: its actors, its links, and the handle that an embedding program holds.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, Context};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use vioduct_certs::credentials::Credentials;
+use vioduct_certs::identity::{Kind, NodeName};
+use vioduct_transport::seam::Surroundings;
+use vioduct_transport::{Endpoint, EndpointError, Link, TransportConfig};
+
+use crate::actor::ActorBuilder;
+use crate::actors::Actors;
+use crate::codec::Codec;
+use crate::error::NotDelivered;
+use crate::id::{ActorId, ActorName};
+use crate::inbox::Order;
+use crate::peer::Peer;
+use crate::peer::asks::{Alarm, Asks};
+use crate::reference::ActorRef;
+use crate::remote::Remote;
+use crate::router::Router;
+use crate::worker::{Hosting, WORKERS_MAX, Workers};
+
+/// How exactly deadlines of asks to other nodes are kept.
+const TICK: Duration = Duration::from_millis(10);
+/// How long a look-up waits for the other node.
+const LOOKUP_MAX: Duration = Duration::from_secs(10);
+
+/// What all of a node's parts can reach.
+pub(crate) struct NodeShared {
+    pub(crate) name: NodeName,
+    pub(crate) incarnation: u64,
+    pub(crate) actors: Actors,
+    pub(crate) peers: Peers,
+    pub(crate) codec: Codec,
+}
+
+impl NodeShared {
+    /// A reference to that life of an actor; none without a link to its node.
+    pub(crate) fn reference<P>(self: &Arc<Self>, id: &ActorId) -> Option<ActorRef<P>> {
+        if id.node == self.name {
+            let is_here = id.incarnation == self.incarnation;
+            return self.actors.get(id.serial).filter(|_| is_here).map(ActorRef::here);
+        }
+        let peer = self.peers.named(&id.node)?;
+        Some(ActorRef::there(Remote::new(self, &peer, id)))
+    }
+}
+
+/// The nodes and tools that this node has links to.
+pub(crate) struct Peers {
+    table: Mutex<HashMap<Link, Arc<Peer>>>,
+    last_number: AtomicU64,
+    alarm: Arc<Alarm>,
+    /// Where links run.
+    handle: Handle,
+}
+
+impl Peers {
+    fn table(&self) -> MutexGuard<'_, HashMap<Link, Arc<Peer>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn of(&self, link: &Link) -> Arc<Peer> {
+        match self.table().entry(link.clone()) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(vacant) => {
+                let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+                let asks = Asks::new(Arc::clone(&self.alarm));
+                let peer = Peer::new(number, link.clone(), asks, self.handle.clone());
+                Arc::clone(vacant.insert(Arc::new(peer)))
+            }
+        }
+    }
+
+    pub(crate) fn forget(&self, link: &Link) {
+        let peer = self.table().remove(link);
+        if let Some(peer) = peer {
+            peer.close();
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Peer>> {
+        self.table().values().cloned().collect()
+    }
+
+    /// The peer of this name that is a node.
+    pub(crate) fn named(&self, name: &NodeName) -> Option<Arc<Peer>> {
+        let table = self.table();
+        let is_it = |link: &Link| link.peer() == name && link.peer_kind() == Kind::Node;
+        table.iter().find(|(link, _peer)| is_it(link)).map(|(_link, peer)| Arc::clone(peer))
+    }
+
+    fn close(&self) {
+        for peer in self.all() {
+            peer.close();
+        }
+        self.table().clear();
+    }
+}
+
+/// Ends asks whose deadline has passed. Runs as long as the node.
+async fn keep_deadlines(node: Arc<NodeShared>) {
+    loop {
+        node.peers.alarm.rung().await;
+        let mut is_any_left = true;
+        while is_any_left {
+            sleep_until(Instant::now() + TICK).await;
+            node.peers.alarm.clear();
+            let now = Instant::now();
+            is_any_left = false;
+            for peer in node.peers.all() {
+                is_any_left |= peer.asks.expire(now);
+            }
+        }
+    }
+}
+
+/// Settings of a node that is about to start.
+#[derive(Debug)]
+pub struct NodeBuilder {
+    credentials: Arc<Credentials>,
+    listen: SocketAddr,
+    incarnation: Option<u64>,
+    transport: TransportConfig,
+    surroundings: Option<Surroundings>,
+    hosting: Hosting,
+    codec: Codec,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The links.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The socket, or a thread.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// More or fewer workers than there can be. Fault: the caller.
+    #[error("{0} workers; it must be 1 to {WORKERS_MAX}")]
+    Workers(usize),
+    /// A worker ended while the node was starting.
+    #[error("a worker ended while the node was starting")]
+    WorkerEnded,
+}
+
+impl NodeBuilder {
+    /// Where it listens for links. Default: any port of 127.0.0.1.
+    #[must_use]
+    pub fn listen(mut self, addr: SocketAddr) -> Self {
+        self.listen = addr;
+        self
+    }
+
+    /// Number of this run. It must rise with each start of the node. Default: microseconds of the
+    /// machine's clock, which is enough where that is never set back.
+    #[must_use]
+    pub fn incarnation(mut self, incarnation: u64) -> Self {
+        self.incarnation = Some(incarnation);
+        self
+    }
+
+    /// Threads that actors run on, 1 to 256. Default: one for each core. The first one carries the
+    /// links as well.
+    #[must_use]
+    pub fn workers(mut self, count: usize) -> Self {
+        self.hosting = Hosting::Threads(count);
+        self
+    }
+
+    /// Runs links and actors on the local set of the task that calls [`start`](Self::start),
+    /// without threads of its own.
+    #[must_use]
+    pub fn on_this_local_set(mut self) -> Self {
+        self.hosting = Hosting::Here;
+        self
+    }
+
+    /// Settings of the links.
+    #[must_use]
+    pub fn transport(mut self, config: TransportConfig) -> Self {
+        self.transport = config;
+        self
+    }
+
+    /// Socket, clocks and randomness other than the machine's own: a simulation's.
+    #[must_use]
+    pub fn surroundings(mut self, surroundings: Surroundings) -> Self {
+        self.surroundings = Some(surroundings);
+        self
+    }
+
+    /// How this node encodes what it sends. It reads both. Default: bincode.
+    #[must_use]
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// Starts the node: when this returns, it listens.
+    ///
+    /// Not cancel-safe: a start that is dropped may leave a node that listens until its workers are
+    /// gone, which is soon after.
+    ///
+    /// # Errors
+    /// [`NodeError`]
+    pub async fn start(self) -> Result<Node, NodeError> {
+        if let Hosting::Threads(count) = self.hosting
+            && !(1..=WORKERS_MAX).contains(&count)
+        {
+            return Err(NodeError::Workers(count));
+        }
+        let name = self.credentials.identity().name.clone();
+        let workers = Workers::start(self.hosting, name.as_str())?;
+        let (started, outcome) = oneshot::channel();
+        // Fails only when the starter is gone, and the workers with it.
+        let job = Box::new(move || drop(started.send(self.start_links(name))));
+        if !workers.place(0, job).await {
+            return Err(NodeError::WorkerEnded);
+        }
+        let (shared, endpoint, sweeper) =
+            outcome.await.map_err(|_gone| NodeError::WorkerEnded)??;
+        let workers = Some(Arc::new(workers));
+        let owner = Owner { shared, endpoint, sweeper, workers: Mutex::new(workers) };
+        Ok(Node { owner: Arc::new(owner) })
+    }
+
+    /// Runs on the first worker: what is spawned here stays there.
+    fn start_links(
+        self,
+        name: NodeName,
+    ) -> Result<(Arc<NodeShared>, Endpoint, AbortHandle), NodeError> {
+        let incarnation = self.incarnation.unwrap_or_else(incarnation_now);
+        let surroundings = match self.surroundings {
+            Some(surroundings) => surroundings,
+            None => Surroundings::bind(self.listen, self.transport.socket_buffer_bytes)?,
+        };
+        let peers = Peers {
+            table: Mutex::default(),
+            last_number: AtomicU64::new(0),
+            alarm: Arc::default(),
+            handle: Handle::current(),
+        };
+        let actors = Actors::default();
+        let shared = Arc::new(NodeShared { name, incarnation, actors, peers, codec: self.codec });
+        let router = Arc::new(Router { node: Arc::clone(&shared) });
+        let endpoint =
+            Endpoint::new(self.transport, incarnation, self.credentials, surroundings, router)?;
+        let sweeper = tokio::spawn(keep_deadlines(Arc::clone(&shared))).abort_handle();
+        Ok((shared, endpoint, sweeper))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that needs a number which rises")]
+fn incarnation_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(1, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// What ends when the last [`Node`] handle does.
+struct Owner {
+    shared: Arc<NodeShared>,
+    endpoint: Endpoint,
+    sweeper: AbortHandle,
+    workers: Mutex<Option<Arc<Workers>>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+        drop(self.shared.actors.close());
+        self.shared.peers.close();
+    }
+}
+
+/// A running node. Cheap to clone.
+///
+/// When the last clone is dropped, its actors and links end where they stand;
+/// [`shutdown`](Self::shutdown) does it in order.
+#[derive(Clone)]
+pub struct Node {
+    owner: Arc<Owner>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let NodeShared { name, incarnation, .. } = &*self.owner.shared;
+        f.debug_struct("Node").field("name", name).field("incarnation", incarnation).finish()
+    }
+}
+
+impl Node {
+    /// A node that presents these credentials to its peers.
+    #[must_use]
+    pub fn builder(credentials: Arc<Credentials>) -> NodeBuilder {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        NodeBuilder {
+            credentials,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            incarnation: None,
+            transport: TransportConfig::default(),
+            surroundings: None,
+            hosting: Hosting::Threads(cores.min(WORKERS_MAX)),
+            codec: Codec::default(),
+        }
+    }
+
+    /// Its name, as its certificate has it.
+    #[must_use]
+    pub fn name(&self) -> &NodeName {
+        &self.owner.shared.name
+    }
+
+    /// Number of this run.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.owner.shared.incarnation
+    }
+
+    /// Its links, for certificates and figures.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.owner.endpoint
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the socket cannot say.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.owner.endpoint.local_addr()
+    }
+
+    /// Keeps a link to this node from now on. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`EndpointError`] when there are too many, or this node is shutting down.
+    pub async fn connect(&self, node: NodeName, addr: SocketAddr) -> Result<(), EndpointError> {
+        let link = self.owner.endpoint.connect(node, addr).await?;
+        self.owner.shared.peers.of(&link);
+        Ok(())
+    }
+
+    /// An actor that is made by `factory`, and made again when it fails.
+    pub fn actor<A>(&self, factory: impl FnMut() -> A + Send + 'static) -> ActorBuilder<A>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        ActorBuilder::new(self.clone(), factory)
+    }
+
+    /// The actor that has this name on that node now, on this one too. Waits for a link at most as
+    /// long as links do, and then ten seconds at most for the answer. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`NotDelivered::NoSuchActor`], and why the other node could not be asked.
+    pub async fn lookup<P: 'static>(
+        &self,
+        node: &NodeName,
+        name: &ActorName,
+    ) -> Result<ActorRef<P>, NotDelivered> {
+        let shared = &self.owner.shared;
+        let no_such = || NotDelivered::NoSuchActor { node: node.clone(), name: name.clone() };
+        if *node == shared.name {
+            return shared.actors.find(name).map(ActorRef::here).ok_or_else(no_such);
+        }
+        let not_connected = || NotDelivered::NotConnected { node: node.clone() };
+        let peer = shared.peers.named(node).ok_or_else(not_connected)?;
+        let asked = async {
+            loop {
+                // Lost with a connection: it is asked again.
+                let Ok(found) = peer.find(name.clone())?.await else { continue };
+                let id = found.ok_or_else(no_such)?;
+                return Ok(ActorRef::there(Remote::new(shared, &peer, &id)));
+            }
+        };
+        let late = || NotDelivered::Unreachable { node: node.clone() };
+        timeout(LOOKUP_MAX, asked).await.unwrap_or_else(|_late| Err(late()))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<NodeShared> {
+        &self.owner.shared
+    }
+
+    /// The workers; none once the node is shutting down.
+    pub(crate) fn workers(&self) -> Option<Arc<Workers>> {
+        self.owner.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the node in order: actors take no more and finish what they have, for `drain` at most;
+    /// then links are closed, after what was sent is acknowledged; then threads end. Nothing is
+    /// left running afterwards, and the socket goes with the last handle. A second call waits for
+    /// nothing. Not cancel-safe.
+    pub async fn shutdown(&self, drain: Duration) {
+        let deadline = Instant::now() + drain;
+        for actor in self.owner.shared.actors.close() {
+            actor.order(Order::Drain);
+            let mut ended = actor.ended();
+            let late = timeout_at(deadline, ended.wait_for(Option::is_some)).await;
+            if late.is_err() {
+                tracing::warn!(actor = %actor.id(), "not drained in time: stopped");
+                actor.order(Order::Stop);
+            }
+        }
+        self.owner.endpoint.close().await;
+        self.owner.sweeper.abort();
+        self.owner.shared.peers.close();
+        let workers = self.owner.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(workers) = workers.and_then(Arc::into_inner) {
+            workers.stop().await;
+        }
+    }
+}

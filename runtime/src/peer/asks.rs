@@ -1,0 +1,226 @@
+//! Asks that wait for a peer's answers.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use slab::Slab;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+use vioduct_transport::{Fate, Link, SendError, Ticket};
+
+use crate::codec::Codec;
+use crate::envelope::Status;
+
+/// Asks to one peer that wait at once.
+const ASKS_MAX: usize = 1 << 20;
+
+/// A peer's answer, still encoded.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) codec: Codec,
+    pub(crate) payload: Bytes,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The peer says so.
+    Told(Status),
+    /// It never left.
+    NotSent,
+    /// It left, and the link was lost.
+    LinkLost,
+    /// The deadline passed; whether it had left by then.
+    Late { was_sent: bool },
+    /// This node is shutting down; whether it had left by then.
+    Closing { was_sent: bool },
+}
+
+pub(crate) type Outcome = Result<Answer, Fault>;
+
+struct Pending {
+    nonce: u32,
+    ticket: Option<Ticket>,
+    deadline: Instant,
+    answer: oneshot::Sender<Outcome>,
+}
+
+#[derive(Default)]
+struct Table {
+    pending: Slab<Pending>,
+    last_nonce: u32,
+    is_closed: bool,
+}
+
+/// Says that some ask has a deadline to be kept.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
+    is_set: AtomicBool,
+    rung: Notify,
+}
+
+impl Alarm {
+    fn set(&self) {
+        if !self.is_set.swap(true, Ordering::AcqRel) {
+            self.rung.notify_one();
+        }
+    }
+
+    pub(crate) async fn rung(&self) {
+        self.rung.notified().await;
+    }
+
+    /// To be called before looking whether asks are left.
+    pub(crate) fn clear(&self) {
+        self.is_set.store(false, Ordering::Release);
+    }
+}
+
+/// The asks to one peer.
+pub(crate) struct Asks {
+    table: Mutex<Table>,
+    alarm: Arc<Alarm>,
+}
+
+/// No more asks are taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AskRefused {
+    Closed,
+    TooMany,
+}
+
+impl Asks {
+    pub(crate) fn new(alarm: Arc<Alarm>) -> Self {
+        Self { table: Mutex::default(), alarm }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a place for an answer, and gives the number of the ask.
+    pub(crate) fn enter(
+        &self,
+        deadline: Instant,
+    ) -> Result<(u64, oneshot::Receiver<Outcome>), AskRefused> {
+        let (answer, outcome) = oneshot::channel();
+        let mut table = self.table();
+        if table.is_closed {
+            return Err(AskRefused::Closed);
+        }
+        if table.pending.len() >= ASKS_MAX {
+            return Err(AskRefused::TooMany);
+        }
+        table.last_nonce = table.last_nonce.wrapping_add(1);
+        let nonce = table.last_nonce;
+        let key = table.pending.insert(Pending { nonce, ticket: None, deadline, answer });
+        drop(table);
+        self.alarm.set();
+        Ok((number(key, nonce), outcome))
+    }
+
+    /// Sends an ask while no loss can be told, so that its ticket is known when one is.
+    pub(crate) fn send(
+        &self,
+        id: u64,
+        send: impl FnOnce() -> Result<Ticket, SendError>,
+    ) -> Result<(), SendError> {
+        let mut table = self.table();
+        let ticket = send()?;
+        if let Some(pending) = table.find(id) {
+            pending.ticket = Some(ticket);
+        }
+        Ok(())
+    }
+
+    /// An answer came. One that nobody waits for is dropped.
+    pub(crate) fn finish(&self, id: u64, outcome: Outcome) {
+        let pending = self.table().remove(id);
+        if let Some(pending) = pending {
+            // Fails only when nobody waits any more.
+            drop(pending.answer.send(outcome));
+        }
+    }
+
+    /// Nobody waits for this answer any more. Gives whether the ask has left.
+    pub(crate) fn forget(&self, id: u64) -> bool {
+        self.table().remove(id).is_some_and(|pending| pending.ticket.is_some())
+    }
+
+    /// These messages have this fate.
+    pub(crate) fn undelivered(&self, lane: u8, numbers: &Range<u64>, fate: Fate) {
+        let fault = match fate {
+            Fate::NotDelivered => Fault::NotSent,
+            Fate::MaybeDelivered => Fault::LinkLost,
+        };
+        self.fail(|pending| {
+            let ticket = pending.ticket?;
+            (ticket.lane == lane && numbers.contains(&ticket.number)).then_some(fault)
+        });
+    }
+
+    /// The connection is lost: answers to what the peer has taken may be lost as well.
+    pub(crate) fn lost(&self, link: &Link) {
+        self.fail(|pending| {
+            pending.ticket.is_some_and(|ticket| link.is_settled(ticket)).then_some(Fault::LinkLost)
+        });
+    }
+
+    /// Ends what is past its deadline. Gives whether any ask is left.
+    pub(crate) fn expire(&self, now: Instant) -> bool {
+        self.fail(|pending| {
+            let was_sent = pending.ticket.is_some();
+            (pending.deadline <= now).then_some(Fault::Late { was_sent })
+        });
+        !self.table().pending.is_empty()
+    }
+
+    pub(crate) fn close(&self) {
+        self.table().is_closed = true;
+        self.fail(|pending| Some(Fault::Closing { was_sent: pending.ticket.is_some() }));
+    }
+
+    fn fail(&self, judge: impl Fn(&Pending) -> Option<Fault>) {
+        let mut failed = Vec::new();
+        let mut table = self.table();
+        let judged = table.pending.iter().filter_map(|(key, pending)| Some((key, judge(pending)?)));
+        for (key, fault) in judged.collect::<Vec<_>>() {
+            failed.push((table.pending.remove(key), fault));
+        }
+        drop(table);
+        for (pending, fault) in failed {
+            // Fails only when nobody waits any more.
+            drop(pending.answer.send(Err(fault)));
+        }
+    }
+}
+
+impl Table {
+    fn key(&self, id: u64) -> Option<usize> {
+        let key = usize::try_from(id & u64::from(u32::MAX)).ok()?;
+        let pending = self.pending.get(key)?;
+        (u64::from(pending.nonce) == id >> 32).then_some(key)
+    }
+
+    fn find(&mut self, id: u64) -> Option<&mut Pending> {
+        let key = self.key(id)?;
+        self.pending.get_mut(key)
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Pending> {
+        let key = self.key(id)?;
+        self.pending.try_remove(key)
+    }
+}
+
+/// A place in the table, and which of its users: an answer that comes too late meets another.
+fn number(key: usize, nonce: u32) -> u64 {
+    u64::from(nonce) << 32 | key as u64
+}
+
+#[cfg(test)]
+#[path = "asks_tests.rs"]
+mod tests;

@@ -1,0 +1,406 @@
+//! Another node, or a tool: what this node has under way with it.
+//!
+//! Towards it: [`Outlet`]s, one for each of its actors that is referred to here, and the asks that
+//! wait for its answers. From it: [`Inlet`]s, one for each actor here that it sends to.
+
+pub(crate) mod asks;
+pub(crate) mod control;
+pub(crate) mod credit;
+pub(crate) mod inlet;
+mod outbox;
+pub(crate) mod outlet;
+pub(crate) mod watches;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio::task::AbortHandle;
+use vioduct_certs::identity::{Identity, NodeName};
+use vioduct_transport::{ConnectionInfo, Flow, Link, LinkState, SendError};
+
+use self::asks::Asks;
+use self::control::{Bind, BindRefusal, Bound, Control, Life, Notice};
+use self::inlet::Inlet;
+use self::outbox::Outbox;
+use self::outlet::{Outlet, Want};
+use self::watches::{NoRoom, Tell, WATCHES_MAX, Watches};
+use crate::codec::Codec;
+use crate::envelope::{self, Status};
+use crate::error::{EndReason, NotDelivered};
+use crate::id::{ActorId, ActorName};
+use crate::message::Wire;
+
+/// Questions that wait for the peer at once.
+const QUESTIONS_MAX: usize = 4096;
+
+/// What an answer to a question is for.
+enum Question {
+    Find(oneshot::Sender<Option<ActorId>>),
+    Bind { outlet: Weak<Outlet>, want: Want },
+}
+
+/// One peer.
+pub(crate) struct Peer {
+    /// Its number on this node.
+    pub(crate) number: u64,
+    pub(crate) link: Link,
+    pub(crate) asks: Asks,
+    outlets: Mutex<HashMap<(u64, u64), Weak<Outlet>>>,
+    epochs: Arc<AtomicU32>,
+    inlets: Mutex<HashMap<u64, Arc<Inlet>>>,
+    questions: Mutex<HashMap<u64, Question>>,
+    last_question: AtomicU64,
+    /// The connection that carried the link last.
+    connection: Mutex<Option<Arc<ConnectionInfo>>>,
+    pub(crate) watches: Watches,
+    /// The peer's own watches on actors of this node.
+    watchers: Mutex<HashMap<u64, AbortHandle>>,
+    control: Outbox,
+    answers: Outbox,
+    handle: Handle,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+/// All that is sent to one actor from one node keeps its order.
+#[expect(clippy::cast_possible_truncation, reason = "a hash of the target; any bits will do")]
+pub(crate) fn flow_of(serial: u64) -> Flow {
+    Flow::Pair(serial as u32)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that holds one of these locks can panic half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Peer {
+    pub(crate) fn new(number: u64, link: Link, asks: Asks, handle: Handle) -> Self {
+        let connection = match link.state() {
+            LinkState::Up(info) => Some(info),
+            LinkState::Connecting | LinkState::Unreachable | LinkState::Closed => None,
+        };
+        Self {
+            number,
+            link,
+            asks,
+            outlets: Mutex::default(),
+            epochs: Arc::default(),
+            inlets: Mutex::default(),
+            questions: Mutex::default(),
+            last_question: AtomicU64::new(0),
+            connection: Mutex::new(connection),
+            watches: Watches::default(),
+            watchers: Mutex::default(),
+            control: Outbox::default(),
+            answers: Outbox::default(),
+            handle,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &NodeName {
+        self.link.peer()
+    }
+
+    /// Who its certificate says it is; none before the first connection.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        lock(&self.connection).as_ref().map(|info| info.peer.identity.clone())
+    }
+
+    /// Its run, as of the last connection.
+    pub(crate) fn incarnation(&self) -> Option<u64> {
+        lock(&self.connection).as_ref().map(|info| info.incarnation)
+    }
+
+    /// A connection carries the link. What the peer's certificate does not allow any more is taken
+    /// back; references to an earlier run are told.
+    pub(crate) fn connected(&self, info: Arc<ConnectionInfo>) {
+        let incarnation = info.incarnation;
+        let before = lock(&self.connection).replace(Arc::clone(&info));
+        let is_same_run = before.as_ref().is_some_and(|before| before.incarnation == incarnation);
+        let is_same = before.is_some_and(|before| before.peer.identity == info.peer.identity);
+        if !is_same_run {
+            // A new run counts its epochs anew.
+            lock(&self.inlets).clear();
+        } else if !is_same {
+            for inlet in lock(&self.inlets).values() {
+                inlet.judge_again(&info.peer.identity);
+            }
+        }
+        self.each_outlet(|outlet| outlet.runs_now(incarnation));
+        self.watches.only_run(Some(incarnation));
+    }
+
+    /// Credit, binds and their answers may have been lost: every outlet starts anew.
+    pub(crate) fn reset(&self) {
+        lock(&self.questions).clear();
+        self.each_outlet(Outlet::reset);
+    }
+
+    /// Nothing is sent or taken any more.
+    pub(crate) fn close(&self) {
+        self.asks.close();
+        lock(&self.questions).clear();
+        self.each_outlet(Outlet::close);
+        self.watches.close();
+        lock(&self.watchers).drain().for_each(|(_watch, task)| task.abort());
+        lock(&self.inlets).clear();
+    }
+
+    fn each_outlet(&self, act: impl Fn(&Outlet)) {
+        let mut outlets = lock(&self.outlets);
+        outlets.retain(|_id, outlet| outlet.strong_count() > 0);
+        let alive: Vec<_> = outlets.values().filter_map(Weak::upgrade).collect();
+        drop(outlets);
+        alive.iter().for_each(|outlet| act(outlet));
+    }
+
+    /// The way to one of its actors.
+    pub(crate) fn outlet(&self, id: &ActorId) -> Arc<Outlet> {
+        let mut outlets = lock(&self.outlets);
+        let key = (id.incarnation, id.serial);
+        if let Some(known) = outlets.get(&key).and_then(Weak::upgrade) {
+            return known;
+        }
+        if outlets.len().is_power_of_two() {
+            outlets.retain(|_id, outlet| outlet.strong_count() > 0);
+        }
+        let outlet = Arc::new(Outlet::new(id.clone(), Arc::clone(&self.epochs)));
+        outlets.insert(key, Arc::downgrade(&outlet));
+        drop(outlets);
+        if let Some(incarnation) = self.incarnation() {
+            outlet.runs_now(incarnation);
+        }
+        outlet
+    }
+
+    /// More room for what is sent to an actor of its present run.
+    pub(crate) fn credited(&self, serial: u64, epoch: u32, bytes: u32) {
+        let Some(incarnation) = self.incarnation() else { return };
+        let outlet = lock(&self.outlets).get(&(incarnation, serial)).and_then(Weak::upgrade);
+        if let Some(outlet) = outlet {
+            outlet.credited(epoch, bytes);
+        }
+    }
+
+    /// What comes in for this actor, if the peer has bound to it.
+    pub(crate) fn inlet(&self, serial: u64) -> Option<Arc<Inlet>> {
+        lock(&self.inlets).get(&serial).cloned()
+    }
+
+    /// The inlet to an actor, made if it is new.
+    pub(crate) fn inlet_or(&self, serial: u64, make: impl FnOnce() -> Inlet) -> Arc<Inlet> {
+        let mut inlets = lock(&self.inlets);
+        if inlets.len().is_power_of_two() {
+            inlets.retain(|_serial, inlet| inlet.is_alive());
+        }
+        Arc::clone(inlets.entry(serial).or_insert_with(|| Arc::new(make())))
+    }
+
+    /// Asks which actor has this name. Gives up when the question is lost.
+    ///
+    /// # Errors
+    /// When the question cannot be sent.
+    pub(crate) fn find(
+        self: &Arc<Self>,
+        name: ActorName,
+    ) -> Result<oneshot::Receiver<Option<ActorId>>, NotDelivered> {
+        let (found, answer) = oneshot::channel();
+        self.question(Question::Find(found), |question| Control::Find { question, name })?;
+        Ok(answer)
+    }
+
+    /// Asks for leave to send a message. The outlet is told.
+    ///
+    /// # Errors
+    /// When the question cannot be sent.
+    pub(crate) fn bind(
+        self: &Arc<Self>,
+        outlet: &Arc<Outlet>,
+        want: Want,
+    ) -> Result<(), NotDelivered> {
+        let ActorId { incarnation, serial, .. } = outlet.id;
+        let (key, fingerprint) = (want.message.key.0, want.message.fingerprint.0);
+        let epoch = want.epoch;
+        let asked = Question::Bind { outlet: Arc::downgrade(outlet), want };
+        self.question(asked, |question| {
+            Control::Bind(Bind { question, serial, incarnation, key, fingerprint, epoch })
+        })
+    }
+
+    fn question(
+        self: &Arc<Self>,
+        question: Question,
+        control: impl FnOnce(u64) -> Control,
+    ) -> Result<(), NotDelivered> {
+        let number = self.last_question.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut questions = lock(&self.questions);
+        if questions.len() >= QUESTIONS_MAX {
+            return Err(NotDelivered::Overrun { node: self.name().clone() });
+        }
+        questions.insert(number, question);
+        drop(questions);
+        let sent = self.tell_control(&control(number));
+        if sent.is_err() {
+            lock(&self.questions).remove(&number);
+        }
+        sent.map_err(NotDelivered::of_link)
+    }
+
+    /// The answer to [`find`](Self::find).
+    pub(crate) fn found(&self, question: u64, serial: Option<u64>) {
+        let Some(Question::Find(found)) = lock(&self.questions).remove(&question) else { return };
+        let incarnation = self.incarnation().unwrap_or_default();
+        let node = self.name().clone();
+        // Fails only when nobody waits any more.
+        drop(found.send(serial.map(|serial| ActorId { node, incarnation, serial })));
+    }
+
+    /// The answer to [`bind`](Self::bind).
+    pub(crate) fn bound(&self, question: u64, answer: Result<Bound, BindRefusal>) {
+        let Some(Question::Bind { outlet, want }) = lock(&self.questions).remove(&question) else {
+            return;
+        };
+        if let Some(outlet) = outlet.upgrade() {
+            outlet.answered(&want, answer);
+        }
+    }
+
+    /// Has the peer told when one of its actors ends; the answer is kept until then.
+    pub(crate) fn watch(
+        self: &Arc<Self>,
+        id: &ActorId,
+        watcher: u64,
+        tell: Tell,
+    ) -> Result<u64, NoRoom> {
+        let watch = self.last_question.fetch_add(1, Ordering::Relaxed) + 1;
+        self.watches.add(id, watch, watcher, tell)?;
+        if self.incarnation().is_some_and(|incarnation| incarnation != id.incarnation) {
+            self.watches.only_run(self.incarnation());
+        }
+        self.ask_watch(id.incarnation, id.serial, watch, watcher);
+        Ok(watch)
+    }
+
+    /// Asks again for every watch: the peer may have lost them, or its notices.
+    pub(crate) fn watch_again(self: &Arc<Self>) {
+        let Some(incarnation) = self.incarnation() else { return };
+        for (serial, watch, watcher) in self.watches.of_run(incarnation) {
+            self.ask_watch(incarnation, serial, watch, watcher);
+        }
+    }
+
+    fn ask_watch(self: &Arc<Self>, incarnation: u64, serial: u64, watch: u64, watcher: u64) {
+        let actor = Life { incarnation, serial };
+        // Without a link, it is asked for with the next one.
+        self.tell_control(&Control::Watch { watch, actor, watcher }).ok();
+    }
+
+    pub(crate) fn unwatch(self: &Arc<Self>, id: &ActorId, watch: u64) {
+        if self.watches.remove(id, watch).is_some() {
+            // Without a link, the peer has forgotten it.
+            self.tell_control(&Control::Unwatch { watch }).ok();
+        }
+    }
+
+    /// The peer watches an actor of this node.
+    pub(crate) fn watched(
+        self: &Arc<Self>,
+        watch: u64,
+        watcher: u64,
+        actor: Life,
+        ended: Option<watch::Receiver<Option<EndReason>>>,
+    ) {
+        let flow = if watcher == 0 { Flow::Control } else { flow_of(watcher) };
+        let peer = Arc::clone(self);
+        let mut watchers = lock(&self.watchers);
+        if watchers.len() >= WATCHES_MAX && !watchers.contains_key(&watch) {
+            tracing::warn!(peer = %self.name(), "too many watches: one is not kept");
+            return;
+        }
+        let task = self.handle.spawn(async move {
+            let reason = match ended {
+                Some(mut ended) => match ended.wait_for(Option::is_some).await {
+                    Ok(reason) => reason.clone().unwrap_or(EndReason::Gone),
+                    Err(_gone) => EndReason::Gone,
+                },
+                None => EndReason::Gone,
+            };
+            peer.give_notice(flow, &Notice { watch, actor, reason });
+            lock(&peer.watchers).remove(&watch);
+        });
+        if let Some(earlier) = watchers.insert(watch, task.abort_handle()) {
+            earlier.abort();
+        }
+    }
+
+    pub(crate) fn unwatched(&self, watch: u64) {
+        if let Some(task) = lock(&self.watchers).remove(&watch) {
+            task.abort();
+        }
+    }
+
+    fn give_notice(self: &Arc<Self>, flow: Flow, notice: &Notice) {
+        let mut head = Vec::new();
+        envelope::put_notice(&mut head);
+        if let Err(error) = Codec::Postcard.encode(notice, &mut head) {
+            // Names and numbers always encode.
+            tracing::error!(peer = %self.name(), %error, "death notice does not encode");
+            return;
+        }
+        // Without a link, the watch is asked for again with the next one.
+        self.answers.post(self, |peer| &peer.answers, flow, &head, &Bytes::new()).ok();
+    }
+
+    pub(crate) fn tell_control(self: &Arc<Self>, control: &Control) -> Result<(), SendError> {
+        let mut head = Vec::new();
+        envelope::put_control(&mut head);
+        if let Err(error) = Codec::Postcard.encode(control, &mut head) {
+            // Names and numbers always encode.
+            tracing::error!(peer = %self.name(), %error, "control message does not encode");
+            return Ok(());
+        }
+        self.control.post(self, |peer| &peer.control, Flow::Control, &head, &Bytes::new())
+    }
+
+    /// Answers an ask of the peer.
+    pub(crate) fn answer<R: Wire>(self: &Arc<Self>, flow: u32, id: u64, codec: Codec, result: &R) {
+        let mut head = Vec::with_capacity(64);
+        envelope::put_answer(&mut head, codec, id, Status::Done);
+        if let Err(error) = codec.encode(result, &mut head) {
+            tracing::warn!(peer = %self.name(), %error, "answer does not encode");
+            return self.answer_without_result(flow, id, codec, Status::AnswerLost);
+        }
+        let (flow_there, body) = (Flow::Pair(flow), result.body());
+        let posted = self.answers.post(self, |peer| &peer.answers, flow_there, &head, &body);
+        // Without a link, the asker has been told by its own.
+        if let Err(error @ (SendError::HeadTooLong { .. } | SendError::BodyTooLong { .. })) = posted
+        {
+            tracing::warn!(peer = %self.name(), %error, "answer is past a limit");
+            self.answer_without_result(flow, id, codec, Status::AnswerLost);
+        }
+    }
+
+    /// Says to an asker why it gets no result.
+    pub(crate) fn answer_without_result(
+        self: &Arc<Self>,
+        flow: u32,
+        id: u64,
+        codec: Codec,
+        status: Status,
+    ) {
+        let mut head = Vec::with_capacity(16);
+        envelope::put_answer(&mut head, codec, id, status);
+        let (flow, none) = (Flow::Pair(flow), Bytes::new());
+        // Without a link, the asker has been told by its own.
+        self.answers.post(self, |peer| &peer.answers, flow, &head, &none).ok();
+    }
+}

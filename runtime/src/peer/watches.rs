@@ -1,0 +1,104 @@
+//! Who is to be told when an actor of the peer ends.
+//!
+//! A watch outlives connections: it is asked for again on each. A notice to an actor takes the same
+//! flow as the messages to it, so it comes after those that the ended actor had sent.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use super::lock;
+use crate::error::EndReason;
+use crate::id::ActorId;
+
+/// Watches on actors of one peer.
+pub(super) const WATCHES_MAX: usize = 1 << 16;
+
+/// Told once.
+pub(crate) type Tell = Box<dyn FnOnce(EndReason) + Send>;
+
+struct Watch {
+    /// The actor that watches; 0 when it is none.
+    watcher: u64,
+    tell: Tell,
+}
+
+#[derive(Default)]
+struct Table {
+    /// By the actor's run and number.
+    watches: HashMap<(u64, u64), HashMap<u64, Watch>>,
+    count: usize,
+    is_closed: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct Watches {
+    table: Mutex<Table>,
+}
+
+/// There is no room for another watch, or the node is shutting down. Gives back who is to be told.
+pub(crate) struct NoRoom(pub(crate) Tell);
+
+impl Watches {
+    pub(crate) fn add(
+        &self,
+        id: &ActorId,
+        watch: u64,
+        watcher: u64,
+        tell: Tell,
+    ) -> Result<(), NoRoom> {
+        let mut table = lock(&self.table);
+        if table.is_closed || table.count >= WATCHES_MAX {
+            return Err(NoRoom(tell));
+        }
+        let watches = table.watches.entry((id.incarnation, id.serial)).or_default();
+        watches.insert(watch, Watch { watcher, tell });
+        table.count += 1;
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, id: &ActorId, watch: u64) -> Option<Tell> {
+        let mut table = lock(&self.table);
+        let key = (id.incarnation, id.serial);
+        let watches = table.watches.get_mut(&key)?;
+        let Watch { tell, .. } = watches.remove(&watch)?;
+        if watches.is_empty() {
+            table.watches.remove(&key);
+        }
+        table.count -= 1;
+        Some(tell)
+    }
+
+    /// Every watch on this run of the peer: actor, watch and watcher.
+    pub(crate) fn of_run(&self, incarnation: u64) -> Vec<(u64, u64, u64)> {
+        let table = lock(&self.table);
+        let of_run = table.watches.iter().filter(|((run, _serial), _)| *run == incarnation);
+        let mut all: Vec<_> = of_run
+            .flat_map(|((_run, serial), watches)| {
+                watches.iter().map(|(watch, it)| (*serial, *watch, it.watcher))
+            })
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Tells every watch on another run than this; on any when there is none.
+    pub(crate) fn only_run(&self, incarnation: Option<u64>) {
+        let mut table = lock(&self.table);
+        let is_over = |(run, _serial): &(u64, u64)| Some(*run) != incarnation;
+        let over: Vec<_> = table.watches.keys().copied().filter(is_over).collect();
+        let tells: Vec<Tell> = over
+            .iter()
+            .filter_map(|key| table.watches.remove(key))
+            .flat_map(HashMap::into_values)
+            .map(|watch| watch.tell)
+            .collect();
+        table.count -= tells.len();
+        drop(table);
+        tells.into_iter().for_each(|tell| tell(EndReason::NodeDown));
+    }
+
+    pub(crate) fn close(&self) {
+        lock(&self.table).is_closed = true;
+        self.only_run(None);
+    }
+}

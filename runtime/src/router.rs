@@ -1,0 +1,232 @@
+//! Takes what peers send, and brings it to actors, asks and outlets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use vioduct_certs::identity::Kind;
+use vioduct_transport::{BoxFuture, DialError, Inbound, Link, LinkEvent, Message};
+
+use crate::codec::Codec;
+use crate::envelope::{Envelope, Status};
+use crate::error::DEADLINE_MAX;
+use crate::id::ActorId;
+use crate::inbox::{RemoteItem, Reply};
+use crate::node::NodeShared;
+use crate::peer::Peer;
+use crate::peer::asks::{Answer, Fault};
+use crate::peer::control::{Bind, BindRefusal, Bound, Control, Life, Notice};
+use crate::peer::inlet::Inlet;
+
+/// A node's end of all its links.
+pub(crate) struct Router {
+    pub(crate) node: Arc<NodeShared>,
+}
+
+/// One delivery: what does not change from message to message.
+struct Delivery<'a> {
+    router: &'a Router,
+    peer: Arc<Peer>,
+    /// Read once, if a message has a deadline.
+    now: Option<Instant>,
+    /// The last one that was looked up: most deliveries are for one actor.
+    inlet: Option<(u64, Arc<Inlet>)>,
+}
+
+impl Router {
+    fn take(&self, from: &Link, batch: &mut Vec<Message>) {
+        let peer = self.node.peers.of(from);
+        let mut delivery = Delivery { router: self, peer, now: None, inlet: None };
+        for message in batch.drain(..) {
+            delivery.take(message);
+        }
+    }
+}
+
+impl Delivery<'_> {
+    fn take(&mut self, Message { flow, head, body }: Message) {
+        let head_bytes = head.len();
+        match Envelope::decode(head) {
+            Ok(Envelope::Message { codec, target, message, epoch, ask, payload }) => {
+                let Some(inlet) = self.inlet(target) else {
+                    return self.refuse(flow, codec, ask, Status::Gone);
+                };
+                if !inlet.allows(message) {
+                    return self.refuse(flow, codec, ask, Status::Refused);
+                }
+                let Ok(debit) = inlet.take_in(epoch, head_bytes, body.len()) else {
+                    return self.refuse(flow, codec, ask, Status::Overrun);
+                };
+                let deadline = ask.map(|(_id, ms)| self.deadline(ms));
+                let reply = ask.map(|(id, _ms)| Reply::new(Arc::clone(&inlet), flow, id, codec));
+                let item = RemoteItem { message, codec, payload, body, reply, deadline, debit };
+                let left = match inlet.actor() {
+                    Some(actor) => actor.push_remote(item),
+                    None => Some(item),
+                };
+                if let Some(item) = left {
+                    item.refuse(Status::Gone);
+                }
+            }
+            Ok(Envelope::Answer { codec, id, status, payload }) => {
+                let outcome = match status {
+                    Status::Done => Ok(Answer { codec, payload, body }),
+                    status => Err(Fault::Told(status)),
+                };
+                self.peer.asks.finish(id, outcome);
+            }
+            Ok(Envelope::Cancel { target, id }) => {
+                if let Some(actor) = self.inlet(target).and_then(|inlet| inlet.actor()) {
+                    actor.cancel((self.peer.number, id));
+                }
+            }
+            Ok(Envelope::Control { payload }) => self.control(&payload),
+            Ok(Envelope::Notice { payload }) => self.notice(&payload),
+            Err(error) => {
+                tracing::warn!(peer = %self.peer.name(), %error, "message dropped");
+            }
+        }
+    }
+
+    fn inlet(&mut self, serial: u64) -> Option<Arc<Inlet>> {
+        if let Some((of, inlet)) = &self.inlet
+            && *of == serial
+        {
+            return Some(Arc::clone(inlet));
+        }
+        let inlet = self.peer.inlet(serial)?;
+        self.inlet = Some((serial, Arc::clone(&inlet)));
+        Some(inlet)
+    }
+
+    fn deadline(&mut self, ms: u64) -> Instant {
+        let now = *self.now.get_or_insert_with(Instant::now);
+        now + Duration::from_millis(ms).min(DEADLINE_MAX)
+    }
+
+    fn refuse(&self, flow: u32, codec: Codec, ask: Option<(u64, u64)>, status: Status) {
+        let peer = self.peer.name();
+        tracing::debug!(%peer, ?status, "a message was refused");
+        if let Some((id, _ms)) = ask {
+            self.peer.answer_without_result(flow, id, codec, status);
+        }
+    }
+
+    fn control(&mut self, payload: &[u8]) {
+        let control = match Codec::Postcard.decode::<Control>(payload) {
+            Ok(control) => control,
+            Err(error) => {
+                let peer = self.peer.name();
+                return tracing::warn!(%peer, %error, "control message dropped");
+            }
+        };
+        match control {
+            Control::Find { question, name } => {
+                let found = self.router.node.actors.find(&name);
+                let serial = found.map(|actor| actor.id().serial);
+                self.answer(&Control::Found { question, serial });
+            }
+            Control::Found { question, serial } => self.peer.found(question, serial),
+            Control::Bind(bind) => {
+                let answer = self.bind(&bind);
+                self.answer(&Control::Bound { question: bind.question, answer });
+            }
+            Control::Bound { question, answer } => self.peer.bound(question, answer),
+            Control::Credit { serial, epoch, bytes } => self.peer.credited(serial, epoch, bytes),
+            Control::Watch { watch, actor, watcher } => {
+                let node = &self.router.node;
+                let is_this_run = actor.incarnation == node.incarnation;
+                let alive = node.actors.get(actor.serial).filter(|_| is_this_run);
+                self.peer.watched(watch, watcher, actor, alive.map(|actor| actor.ended()));
+            }
+            Control::Unwatch { watch } => self.peer.unwatched(watch),
+            Control::Reset => {
+                self.peer.reset();
+                self.peer.watch_again();
+            }
+        }
+    }
+
+    fn notice(&self, payload: &[u8]) {
+        match Codec::Postcard.decode(payload) {
+            Ok(Notice { watch, actor: Life { incarnation, serial }, reason }) => {
+                let id = ActorId { node: self.peer.name().clone(), incarnation, serial };
+                if let Some(tell) = self.peer.watches.remove(&id, watch) {
+                    tell(reason);
+                }
+            }
+            Err(error) => tracing::warn!(peer = %self.peer.name(), %error, "notice dropped"),
+        }
+    }
+
+    fn answer(&self, control: &Control) {
+        // Without a link, the peer asks again.
+        self.peer.tell_control(control).ok();
+    }
+
+    fn bind(&self, bind: &Bind) -> Result<Bound, BindRefusal> {
+        let node = &self.router.node;
+        if bind.incarnation != node.incarnation {
+            return Err(BindRefusal::Restarted);
+        }
+        let identity = self.peer.identity().ok_or(BindRefusal::AccessDenied)?;
+        let actor = node.actors.get(bind.serial).ok_or(BindRefusal::Gone)?;
+        let inlet = self.peer.inlet_or(bind.serial, || Inlet::new(Arc::clone(&self.peer), &actor));
+        let answer = inlet.bind(bind, &identity);
+        if let Err(refusal) = &answer {
+            let actor = actor.id();
+            tracing::warn!(peer = %identity.name, %actor, ?refusal, "a message was not allowed");
+        }
+        answer
+    }
+}
+
+impl Inbound for Router {
+    fn deliver<'a>(
+        &'a self,
+        from: &'a Link,
+        _lane: u8,
+        batch: &'a mut Vec<Message>,
+    ) -> BoxFuture<'a> {
+        // Nothing here waits: an answer must not stand behind a question on its lane.
+        self.take(from, batch);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn datagram(&self, _from: &Link, _datagram: Bytes) {}
+
+    fn event(&self, link: &Link, event: LinkEvent) {
+        let peer = self.node.peers.of(link);
+        match event {
+            LinkEvent::Up { info, replaced } => {
+                peer.connected(info);
+                if !replaced {
+                    peer.watch_again();
+                }
+            }
+            LinkEvent::Down { reason } => {
+                tracing::info!(peer = %peer.name(), %reason, "link down");
+                peer.asks.lost(link);
+                peer.reset();
+                if link.peer_kind() == Kind::Tool {
+                    self.node.peers.forget(link);
+                }
+            }
+            LinkEvent::Undelivered { lane, numbers, fate } => {
+                peer.asks.undelivered(lane, &numbers, fate);
+                peer.reset();
+                // Credit or answers of ours may be among them.
+                peer.tell_control(&Control::Reset).ok();
+                peer.watch_again();
+            }
+            LinkEvent::Unreachable => peer.watches.only_run(None),
+            LinkEvent::DialFailed { .. } | LinkEvent::PeerRestarted => {}
+        }
+    }
+
+    fn refused(&self, addr: SocketAddr, error: DialError) {
+        tracing::debug!(%addr, reason = error.label(), "connection refused");
+    }
+}

@@ -1,0 +1,3 @@
+//! When a failed actor is started again.
+
+pub(crate) mod policy;

@@ -1,0 +1,145 @@
+//! Restarts, stops, and what old references say.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+use vioduct_certs::dev::DevCa;
+use vioduct_certs::identity::Roles;
+use vioduct_runtime::{
+    Access, ActorRef, AskError, EndReason, Node, NotDelivered, RestartPolicy, StartError,
+};
+
+use crate::support::{Add, Block, Counter, Gate, Panic, SOON, find, name, pair};
+
+#[tokio::test]
+async fn a_panicked_actor_starts_again_from_its_factory_and_old_references_say_so() {
+    let (a, b) = pair().await;
+    let (gate, made) = (Gate::new(), Arc::new(AtomicU64::new(0)));
+    let lives = Arc::clone(&made);
+    let builder = b.actor(move || {
+        lives.fetch_add(1, Ordering::SeqCst);
+        Counter::new(&gate)
+    });
+    let builder = builder.named(name("counter")).accept::<Add>(Access::nodes());
+    let handle = builder.accept::<Panic>(Access::nodes()).start().await.unwrap();
+    let first = handle.now().unwrap();
+    let old: ActorRef<Counter> = find(&a, &b, "counter").await;
+    assert_eq!(old.ask(Add(1), SOON).await, Ok(1));
+    old.tell(Panic).await.unwrap();
+    assert_eq!(first.ended().await, EndReason::Panicked("asked to".to_owned()));
+    let second = handle.life_after(Some(&first)).await.unwrap();
+    assert_eq!(made.load(Ordering::SeqCst), 2);
+    let gone = NotDelivered::Gone { actor: first.id().clone() };
+    assert_eq!(old.ask(Add(1), SOON).await, Err(AskError::NotDelivered(gone.clone())));
+    assert_eq!(first.ask(Add(1), SOON).await, Err(AskError::NotDelivered(gone)));
+    assert_eq!(second.ask(Add(7), SOON).await, Ok(7));
+    let new: ActorRef<Counter> = find(&a, &b, "counter").await;
+    assert_eq!(new.ask(Add(1), SOON).await, Ok(8));
+}
+
+#[tokio::test]
+async fn an_actor_that_fails_too_often_is_given_up_and_its_name_is_free() {
+    let (_a, b) = pair().await;
+    let gate = Gate::new();
+    let builder = b.actor(move || Counter::new(&gate)).named(name("counter"));
+    let handle = builder.restart(RestartPolicy::never()).start().await.unwrap();
+    let life = handle.now().unwrap();
+    life.fail("on purpose");
+    assert_eq!(life.ended().await, EndReason::Failed("on purpose".to_owned()));
+    handle.life_after(Some(&life)).await.unwrap_err();
+    let gate = Gate::new();
+    let again = b.actor(move || Counter::new(&gate)).named(name("counter"));
+    again.start().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_factory_that_panics_at_once_and_a_name_that_is_taken_are_errors_of_the_start() {
+    let (_a, b) = pair().await;
+    let gate = Gate::new();
+    b.actor(move || Counter::new(&gate)).named(name("counter")).start().await.unwrap();
+    let gate = Gate::new();
+    let taken = b.actor(move || Counter::new(&gate)).named(name("counter")).start().await;
+    assert_eq!(taken.unwrap_err(), StartError::NameTaken(name("counter")));
+    let broken = b.actor(|| -> Counter { panic!("no parts") }).named(name("other"));
+    let ended = EndReason::Panicked("no parts".to_owned());
+    assert_eq!(broken.start().await.unwrap_err(), StartError::Ended(ended));
+    let gate = Gate::new();
+    b.actor(move || Counter::new(&gate)).named(name("other")).start().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_lets_what_waits_be_handled_first() {
+    let (_a, b) = pair().await;
+    let gate = Gate::new();
+    let seen = gate.clone();
+    let handle = b.actor(move || Counter::new(&gate)).start().await.unwrap();
+    let counter = handle.now().unwrap();
+    counter.tell(Block).await.unwrap();
+    let waiting = counter.ask(Add(5), SOON);
+    let stop = async {
+        Gate::wait(&seen.begun, 1).await;
+        seen.passes.add_permits(1);
+        handle.stop().await;
+    };
+    let (answer, ()) = tokio::join!(biased; waiting, stop);
+    assert_eq!(answer, Ok(5));
+    assert_eq!(counter.ended().await, EndReason::Stopped);
+}
+
+/// Threads of this process that work for the node of this name.
+fn threads_of(node: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.filter(|name| name.trim_end().ends_with(node)).count()
+}
+
+#[tokio::test]
+async fn a_node_that_is_shut_down_or_dropped_leaves_no_thread_and_no_socket() {
+    let mut ca = DevCa::new("test", UnixTime::now()).unwrap();
+    let credentials = Arc::new(ca.node("leaver", Roles::none()).unwrap());
+    let mut addr = SocketAddr::from(([127, 0, 0, 1], 0));
+    for is_in_order in [true, false] {
+        let builder = Node::builder(Arc::clone(&credentials)).workers(3).listen(addr);
+        let node = builder.start().await.unwrap();
+        addr = node.local_addr().unwrap();
+        let gate = Gate::new();
+        node.actor(move || Counter::new(&gate)).start().await.unwrap();
+        assert_eq!(threads_of("-leaver"), 3);
+        if is_in_order {
+            node.shutdown(SOON).await;
+            assert_eq!(threads_of("-leaver"), 0);
+        }
+        drop(node);
+        while threads_of("-leaver") > 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(std::net::UdpSocket::bind(addr).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_killed_nodes_references_say_that_it_runs_anew() {
+    let (a, b) = pair().await;
+    let gate = Gate::new();
+    let builder = b.actor(move || Counter::new(&gate)).named(name("counter"));
+    builder.accept::<Add>(Access::nodes()).start().await.unwrap();
+    let old: ActorRef<Counter> = find(&a, &b, "counter").await;
+    assert_eq!(old.ask(Add(1), SOON).await, Ok(1));
+    let (addr, credentials, was) =
+        (b.local_addr().unwrap(), b.endpoint().credentials(), b.incarnation());
+    b.shutdown(Duration::ZERO).await;
+    drop(b);
+    let b = Node::builder(credentials).listen(addr).start().await.unwrap();
+    assert!(b.incarnation() > was);
+    let gate = Gate::new();
+    let builder = b.actor(move || Counter::new(&gate)).named(name("counter"));
+    builder.accept::<Add>(Access::nodes()).start().await.unwrap();
+    let new: ActorRef<Counter> = find(&a, &b, "counter").await;
+    assert_eq!(new.ask(Add(9), SOON).await, Ok(9));
+    let anew = NotDelivered::Restarted { node: b.name().clone(), was };
+    assert_eq!(old.ask(Add(1), SOON).await, Err(AskError::NotDelivered(anew)));
+}

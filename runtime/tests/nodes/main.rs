@@ -1,0 +1,10 @@
+//! Nodes over real sockets, in one process.
+#![expect(clippy::unwrap_used, reason = "its actors and nodes belong to the tests")]
+
+mod access;
+mod asks;
+mod credit;
+mod lives;
+mod skew;
+mod support;
+mod watch;

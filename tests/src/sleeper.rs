@@ -1,0 +1,44 @@
+//! An actor for processes that are to be killed.
+
+use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use serde::{Deserialize, Serialize};
+use vioduct_runtime::RemoteMessage;
+
+/// How many of these has this run answered?
+#[derive(Debug, Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "u64")]
+#[remote(name = "sleeper.Count")]
+pub struct Count;
+
+/// Is never answered.
+#[derive(Debug, Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[remote(name = "sleeper.Sleep")]
+pub struct Sleep;
+
+/// Counts, and sleeps.
+#[derive(Debug, Default)]
+pub struct Sleeper {
+    count: u64,
+}
+
+impl Actor for Sleeper {
+    type Context = Context<Self>;
+}
+
+impl Handler<Count> for Sleeper {
+    type Result = u64;
+
+    fn handle(&mut self, _count: Count, _ctx: &mut Self::Context) -> u64 {
+        self.count += 1;
+        self.count
+    }
+}
+
+impl Handler<Sleep> for Sleeper {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _sleep: Sleep, _ctx: &mut Self::Context) -> Self::Result {
+        Box::pin(std::future::pending())
+    }
+}
