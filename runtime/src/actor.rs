@@ -260,7 +260,7 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
             let verdict = match &reason {
                 reason if !reason.is_failure() => Verdict::GiveUp,
                 _failure if begun.is_some() => Verdict::GiveUp,
-                _failure => intensity.failed(started.elapsed(), rand::random()),
+                _failure => intensity.failed(started.elapsed(), self.node.jitter()),
             };
             let name = self.name.as_ref().map_or("(unnamed)", ActorName::as_str);
             match verdict {

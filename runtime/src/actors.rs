@@ -1,6 +1,6 @@
 //! The actors that live on this node.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::StartError;
@@ -9,9 +9,9 @@ use crate::inbox::Hosted;
 
 #[derive(Default)]
 struct Table {
-    alive: HashMap<u64, Arc<dyn Hosted>>,
+    alive: BTreeMap<u64, Arc<dyn Hosted>>,
     /// The present life of each named actor; none between two lives.
-    names: HashMap<ActorName, Option<u64>>,
+    names: BTreeMap<ActorName, Option<u64>>,
     last_serial: u64,
     is_closed: bool,
 }

@@ -84,6 +84,14 @@ pub(crate) fn set_caller(caller: Caller) {
     drop(CALLER.replace(caller));
 }
 
+/// Most messages come from where the one before came from.
+pub(crate) fn set_remote_caller(inlet: &Arc<Inlet>) {
+    CALLER.with_borrow_mut(|caller| match caller {
+        Caller::Remote(last) if Arc::ptr_eq(last, inlet) => {}
+        other => *other = Caller::Remote(Arc::clone(inlet)),
+    });
+}
+
 /// The node that this thread works for.
 pub(crate) fn node() -> Option<Arc<NodeShared>> {
     PLACES.with_borrow(|places| places.last().map(|place| Arc::clone(&place.node)))

@@ -31,6 +31,7 @@ mod reference;
 mod remote;
 mod router;
 pub mod schema;
+mod scratch;
 mod supervision;
 mod worker;
 

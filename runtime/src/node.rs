@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, Context};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -42,9 +44,15 @@ pub(crate) struct NodeShared {
     pub(crate) actors: Actors,
     pub(crate) peers: Peers,
     pub(crate) codec: Codec,
+    jitter: Mutex<StdRng>,
 }
 
 impl NodeShared {
+    /// Random bits for a back-off.
+    pub(crate) fn jitter(&self) -> u64 {
+        self.jitter.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
     /// A reference to that life of an actor; none without a link to its node.
     pub(crate) fn reference<P>(self: &Arc<Self>, id: &ActorId) -> Option<ActorRef<P>> {
         if id.node == self.name {
@@ -89,8 +97,11 @@ impl Peers {
         }
     }
 
+    /// Every peer, in the order in which they became known.
     fn all(&self) -> Vec<Arc<Peer>> {
-        self.table().values().cloned().collect()
+        let mut all: Vec<Arc<Peer>> = self.table().values().cloned().collect();
+        all.sort_unstable_by_key(|peer| peer.number);
+        all
     }
 
     /// The peer of this name that is a node.
@@ -251,8 +262,9 @@ impl NodeBuilder {
             alarm: Arc::default(),
             handle: Handle::current(),
         };
-        let actors = Actors::default();
-        let shared = Arc::new(NodeShared { name, incarnation, actors, peers, codec: self.codec });
+        let (actors, codec) = (Actors::default(), self.codec);
+        let jitter = Mutex::new(StdRng::from_seed(surroundings.seed));
+        let shared = Arc::new(NodeShared { name, incarnation, actors, peers, codec, jitter });
         let router = Arc::new(Router { node: Arc::clone(&shared) });
         let endpoint =
             Endpoint::new(self.transport, incarnation, self.credentials, surroundings, router)?;

@@ -22,9 +22,7 @@ use crate::peer::credit::cost;
 use crate::peer::outlet::{Lease, Next, Outlet};
 use crate::peer::watches::{NoRoom, Tell};
 use crate::peer::{Peer, flow_of};
-
-/// Room that a head is given at first.
-const HEAD_BYTES: usize = 128;
+use crate::scratch::Scratch;
 
 /// A reference to an actor of another node.
 #[derive(Clone)]
@@ -111,8 +109,8 @@ impl Remote {
         message: &M,
         lease: &Lease,
         ask: Option<(u64, u64)>,
-    ) -> Result<Vec<u8>, NotDelivered> {
-        let mut head = Vec::with_capacity(HEAD_BYTES);
+    ) -> Result<Scratch, NotDelivered> {
+        let mut head = Scratch::new();
         let to = Address {
             codec: self.codec,
             target: self.id().serial,
@@ -227,7 +225,7 @@ impl Remote {
     }
 
     fn cancel(&self, id: u64) {
-        let mut head = Vec::new();
+        let mut head = Scratch::new();
         envelope::put_cancel(&mut head, self.id().serial, id);
         // Without room or a link, the deadline ends the work over there.
         self.peer.link.try_send(self.flow(), &head, &Bytes::new()).ok();

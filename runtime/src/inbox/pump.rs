@@ -89,11 +89,10 @@ impl<A: Actor<Context = Context<A>>> Pump<A> {
         if is_cancelled || item.deadline.is_some_and(is_late) {
             return item.refuse(Status::Late);
         }
-        let exports = Arc::clone(&self.inbox.exports);
-        let Some(run) = exports.runner(item.message) else {
+        let Some(run) = self.inbox.exports.runner(item.message) else {
             return item.refuse(Status::Refused);
         };
-        current::set_caller(Caller::Remote(Arc::clone(item.inlet())));
+        current::set_remote_caller(item.inlet());
         run(actor, ctx, item, &mut self.running);
     }
 

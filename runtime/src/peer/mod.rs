@@ -11,7 +11,7 @@ mod outbox;
 pub(crate) mod outlet;
 pub(crate) mod watches;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -34,6 +34,7 @@ use crate::envelope::{self, Status};
 use crate::error::{EndReason, NotDelivered};
 use crate::id::{ActorId, ActorName};
 use crate::message::Wire;
+use crate::scratch::Scratch;
 
 /// Questions that wait for the peer at once.
 const QUESTIONS_MAX: usize = 4096;
@@ -50,16 +51,16 @@ pub(crate) struct Peer {
     pub(crate) number: u64,
     pub(crate) link: Link,
     pub(crate) asks: Asks,
-    outlets: Mutex<HashMap<(u64, u64), Weak<Outlet>>>,
+    outlets: Mutex<BTreeMap<(u64, u64), Weak<Outlet>>>,
     epochs: Arc<AtomicU32>,
-    inlets: Mutex<HashMap<u64, Arc<Inlet>>>,
-    questions: Mutex<HashMap<u64, Question>>,
+    inlets: Mutex<BTreeMap<u64, Arc<Inlet>>>,
+    questions: Mutex<BTreeMap<u64, Question>>,
     last_question: AtomicU64,
     /// The connection that carried the link last.
     connection: Mutex<Option<Arc<ConnectionInfo>>>,
     pub(crate) watches: Watches,
     /// The peer's own watches on actors of this node.
-    watchers: Mutex<HashMap<u64, AbortHandle>>,
+    watchers: Mutex<BTreeMap<u64, AbortHandle>>,
     control: Outbox,
     answers: Outbox,
     handle: Handle,
@@ -151,7 +152,9 @@ impl Peer {
         lock(&self.questions).clear();
         self.each_outlet(Outlet::close);
         self.watches.close();
-        lock(&self.watchers).drain().for_each(|(_watch, task)| task.abort());
+        for task in std::mem::take(&mut *lock(&self.watchers)).into_values() {
+            task.abort();
+        }
         lock(&self.inlets).clear();
     }
 
@@ -373,7 +376,7 @@ impl Peer {
 
     /// Answers an ask of the peer.
     pub(crate) fn answer<R: Wire>(self: &Arc<Self>, flow: u32, id: u64, codec: Codec, result: &R) {
-        let mut head = Vec::with_capacity(64);
+        let mut head = Scratch::new();
         envelope::put_answer(&mut head, codec, id, Status::Done);
         if let Err(error) = codec.encode(result, &mut head) {
             tracing::warn!(peer = %self.name(), %error, "answer does not encode");
@@ -397,7 +400,7 @@ impl Peer {
         codec: Codec,
         status: Status,
     ) {
-        let mut head = Vec::with_capacity(16);
+        let mut head = Scratch::new();
         envelope::put_answer(&mut head, codec, id, status);
         let (flow, none) = (Flow::Pair(flow), Bytes::new());
         // Without a link, the asker has been told by its own.

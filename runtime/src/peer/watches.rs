@@ -3,7 +3,7 @@
 //! A watch outlives connections: it is asked for again on each. A notice to an actor takes the same
 //! flow as the messages to it, so it comes after those that the ended actor had sent.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::lock;
@@ -25,7 +25,7 @@ struct Watch {
 #[derive(Default)]
 struct Table {
     /// By the actor's run and number.
-    watches: HashMap<(u64, u64), HashMap<u64, Watch>>,
+    watches: BTreeMap<(u64, u64), BTreeMap<u64, Watch>>,
     count: usize,
     is_closed: bool,
 }
@@ -72,13 +72,11 @@ impl Watches {
     pub(crate) fn of_run(&self, incarnation: u64) -> Vec<(u64, u64, u64)> {
         let table = lock(&self.table);
         let of_run = table.watches.iter().filter(|((run, _serial), _)| *run == incarnation);
-        let mut all: Vec<_> = of_run
+        of_run
             .flat_map(|((_run, serial), watches)| {
                 watches.iter().map(|(watch, it)| (*serial, *watch, it.watcher))
             })
-            .collect();
-        all.sort_unstable();
-        all
+            .collect()
     }
 
     /// Tells every watch on another run than this; on any when there is none.
@@ -89,7 +87,7 @@ impl Watches {
         let tells: Vec<Tell> = over
             .iter()
             .filter_map(|key| table.watches.remove(key))
-            .flat_map(HashMap::into_values)
+            .flat_map(BTreeMap::into_values)
             .map(|watch| watch.tell)
             .collect();
         table.count -= tells.len();

@@ -6,6 +6,7 @@
 //! is the same whenever the same seed runs. `docs/simulation.md` says what is simulated and what
 //! not.
 
+pub mod actors;
 mod clock;
 mod executor;
 mod history;

@@ -1,0 +1,34 @@
+//! Actors over a simulated network: the same seed gives the same history, and every history keeps
+//! what the runtime promises.
+
+use std::collections::BTreeSet;
+
+use vioduct_tests::sim::actors::{Fate, What, breach, run};
+
+const SEEDS: std::ops::Range<u64> = 1..21;
+
+#[test]
+fn actors_keep_their_promises_through_faults_the_same_way_for_the_same_seed() {
+    let (mut fates, mut runs, mut histories) = (BTreeSet::new(), 0, BTreeSet::new());
+    for seed in SEEDS {
+        let trace = run(seed).expect("the nodes run to the end");
+        let again = run(seed).expect("the nodes run to the end");
+        let different = trace.iter().zip(&again).find(|(one, other)| one != other);
+        assert_eq!(different, None, "seed {seed} gives two histories");
+        assert_eq!(trace.len(), again.len(), "seed {seed}");
+        assert_eq!(breach(&trace), None, "seed {seed}");
+        assert!(histories.insert(format!("{trace:?}")), "seed {seed} repeats another");
+        for entry in &trace {
+            match entry.what {
+                What::Told { fate: Fate::Answered, .. } => drop(fates.insert("answered")),
+                What::Told { fate: Fate::Not, .. } => drop(fates.insert("not")),
+                What::Told { fate: Fate::Maybe, .. } => drop(fates.insert("maybe")),
+                What::Handled { run, .. } => runs = runs.max(run),
+                What::NoReference => {}
+            }
+        }
+    }
+    // Faults that never bite would show nothing.
+    assert_eq!(fates.len(), 3, "{fates:?}");
+    assert!(runs > 1, "the answerer never crashed");
+}
