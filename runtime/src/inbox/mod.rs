@@ -41,7 +41,7 @@ pub(crate) enum Item<A: Actor> {
 /// What the actor is told to do besides its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Stop once what waits is handled.
+    /// Take no more, and stop once what waits is handled.
     Drain,
     /// Stop now; what waits is not handled.
     Stop,
@@ -268,11 +268,13 @@ impl<A: Actor> Hosted for Inbox<A> {
 
     fn order(&self, order: Order) {
         self.nudge(|state| {
+            state.is_closed = true;
             // A failure is not turned into a stop, nor a stop into a drain.
             if matches!(state.order, None | Some(Order::Drain)) {
                 state.order = Some(order);
             }
         });
+        self.room.close();
     }
 
     fn ended(&self) -> watch::Receiver<Option<EndReason>> {

@@ -12,7 +12,7 @@ use vioduct_runtime::{
     Access, ActorRef, AskError, EndReason, Node, NotDelivered, RestartPolicy, StartError,
 };
 
-use crate::support::{Add, Block, Counter, Gate, Panic, SOON, find, name, pair};
+use crate::support::{Add, Block, Counter, Gate, Panic, SOON, WhoAmI, find, name, pair};
 
 #[tokio::test]
 async fn a_panicked_actor_starts_again_from_its_factory_and_old_references_say_so() {
@@ -71,7 +71,7 @@ async fn a_factory_that_panics_at_once_and_a_name_that_is_taken_are_errors_of_th
 }
 
 #[tokio::test]
-async fn a_stop_lets_what_waits_be_handled_first() {
+async fn a_stop_takes_no_more_and_lets_what_waits_be_handled_first() {
     let (_a, b) = pair().await;
     let gate = Gate::new();
     let seen = gate.clone();
@@ -81,11 +81,19 @@ async fn a_stop_lets_what_waits_be_handled_first() {
     let waiting = counter.ask(Add(5), SOON);
     let stop = async {
         Gate::wait(&seen.begun, 1).await;
+        let stopping = {
+            let handle = handle.clone();
+            tokio::spawn(async move { handle.stop().await })
+        };
+        let gone = NotDelivered::Gone { actor: counter.id().clone() };
+        while counter.try_tell(WhoAmI).map_err(|not| not.reason) != Err(gone.clone()) {
+            tokio::task::yield_now().await;
+        }
         seen.passes.add_permits(1);
-        handle.stop().await;
+        stopping.await.unwrap();
     };
     let (answer, ()) = tokio::join!(biased; waiting, stop);
-    assert_eq!(answer, Ok(5));
+    assert_eq!(answer, Ok(5), "it waited when the stop came");
     assert_eq!(counter.ended().await, EndReason::Stopped);
 }
 
