@@ -121,8 +121,8 @@ impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
     }
 
     /// Bytes of messages that each other node may have under way to it, 4 KiB to 1 GiB. Default
-    /// 4 MiB. Each message counts for its length and 64 bytes more, until it is handled, an ask
-    /// until it is answered; a longer one than all of it goes alone.
+    /// 4 MiB. Each message counts for its length and 64 bytes more, but for half of this at most,
+    /// until it is handled, an ask until it is answered.
     #[must_use]
     pub fn window(mut self, bytes: u32) -> Self {
         self.window = bytes;
@@ -317,6 +317,7 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
             // Fails only when the starter is gone.
             drop(begun.send(Ok(())));
         }
+        let _life = Over { node: Arc::clone(&self.node), inbox: Arc::clone(&inbox) };
         let end = self.until_end(ctx, actor, &inbox).await;
         let reason = match (end, inbox.failure()) {
             (Err(panic), _) => EndReason::Panicked(panic),
@@ -362,6 +363,23 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
         // actix polls a life once more when it is dropped, and that may panic again.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(life)));
         end.and(dropped).map_err(|panic| text_of(&*panic))
+    }
+}
+
+/// Ends a life whose worker is dropped with all that runs on it.
+struct Over<A: Actor> {
+    node: Arc<NodeShared>,
+    inbox: Arc<Inbox<A>>,
+}
+
+impl<A: Actor> Drop for Over<A> {
+    fn drop(&mut self) {
+        self.node.actors.end(self.inbox.id.serial);
+        self.inbox.ended.send_if_modified(|ended| {
+            let is_first = ended.is_none();
+            ended.get_or_insert(EndReason::NodeDown);
+            is_first
+        });
     }
 }
 

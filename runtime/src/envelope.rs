@@ -25,6 +25,8 @@ const ANSWER: u8 = 3;
 const CANCEL: u8 = 4;
 const CONTROL: u8 = 5;
 const NOTICE: u8 = 6;
+/// Groups of seven bits that a deadline takes: more than a day in milliseconds.
+const DEADLINE_GROUPS: u32 = 5;
 
 /// How an ask ended, in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,8 +147,17 @@ pub(crate) fn put_message(out: &mut Vec<u8>, to: Address, ask: Option<(u64, u64)
     put_varint(out, epoch.into());
     if let Some((id, deadline_ms)) = ask {
         put_varint(out, id);
-        put_varint(out, deadline_ms);
+        put_deadline(out, deadline_ms);
     }
+}
+
+/// Always as many bytes: a head that is made again with less time left costs the same credit.
+fn put_deadline(out: &mut Vec<u8>, ms: u64) {
+    let ms = ms.min((1 << (7 * DEADLINE_GROUPS)) - 1);
+    for group in 0..DEADLINE_GROUPS - 1 {
+        out.push((ms >> (7 * group) & 0x7f) as u8 | 0x80);
+    }
+    out.push((ms >> (7 * (DEADLINE_GROUPS - 1)) & 0x7f) as u8);
 }
 
 pub(crate) fn put_answer(out: &mut Vec<u8>, codec: Codec, id: u64, status: Status) {
@@ -220,7 +231,7 @@ mod tests {
         let mut out = Vec::new();
         let to = Address { codec: Codec::Bincode, target: 300, message: 2, epoch: 1 };
         put_message(&mut out, to, Some((128, 1000)));
-        assert_eq!(out, [2, 1, 0xac, 2, 2, 1, 0x80, 1, 0xe8, 7]);
+        assert_eq!(out, [2, 1, 0xac, 2, 2, 1, 0x80, 1, 0xe8, 0x87, 0x80, 0x80, 0]);
     }
 
     #[test]
@@ -243,7 +254,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_survive(target: u64, index: u8, epoch: u32, ask: Option<(u64, u64)>) {
+        fn messages_survive(target: u64, index: u8, epoch: u32, ask: Option<(u64, u32)>) {
+            let ask = ask.map(|(id, ms)| (id, u64::from(ms)));
             for codec in [Codec::Bincode, Codec::Postcard] {
                 let payload = Bytes::from_static(b"payload");
                 let message = index;

@@ -69,6 +69,8 @@ pub(crate) struct Peers {
     table: Mutex<HashMap<Link, Arc<Peer>>>,
     last_number: AtomicU64,
     alarm: Arc<Alarm>,
+    /// Where the numbers of asks begin: elsewhere in each run.
+    first_ask: u32,
     /// Where links run.
     handle: Handle,
 }
@@ -83,11 +85,16 @@ impl Peers {
             Entry::Occupied(known) => Arc::clone(known.get()),
             Entry::Vacant(vacant) => {
                 let number = self.last_number.fetch_add(1, Ordering::Relaxed) + 1;
-                let asks = Asks::new(Arc::clone(&self.alarm));
+                let asks = Asks::new(Arc::clone(&self.alarm), self.first_ask);
                 let peer = Peer::new(number, link.clone(), asks, self.handle.clone());
                 Arc::clone(vacant.insert(Arc::new(peer)))
             }
         }
+    }
+
+    /// The peer of this link; none before its first connection, and after a tool's last.
+    pub(crate) fn known(&self, link: &Link) -> Option<Arc<Peer>> {
+        self.table().get(link).cloned()
     }
 
     pub(crate) fn forget(&self, link: &Link) {
@@ -260,6 +267,7 @@ impl NodeBuilder {
             table: Mutex::default(),
             last_number: AtomicU64::new(0),
             alarm: Arc::default(),
+            first_ask: spread(incarnation),
             handle: Handle::current(),
         };
         let (actors, codec) = (Actors::default(), self.codec);
@@ -271,6 +279,11 @@ impl NodeBuilder {
         let sweeper = tokio::spawn(keep_deadlines(Arc::clone(&shared))).abort_handle();
         Ok((shared, endpoint, sweeper))
     }
+}
+
+/// Far apart for runs that follow each other.
+fn spread(incarnation: u64) -> u32 {
+    (incarnation.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that needs a number which rises")]
@@ -415,8 +428,9 @@ impl Node {
     /// nothing. Not cancel-safe.
     pub async fn shutdown(&self, drain: Duration) {
         let deadline = Instant::now() + drain;
-        for actor in self.owner.shared.actors.close() {
-            actor.order(Order::Drain);
+        let actors = self.owner.shared.actors.close();
+        actors.iter().for_each(|actor| actor.order(Order::Drain));
+        for actor in actors {
             let mut ended = actor.ended();
             let late = timeout_at(deadline, ended.wait_for(Option::is_some)).await;
             if late.is_err() {

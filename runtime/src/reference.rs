@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::current;
-use crate::error::{AskError, Doubt, EndReason, NotDelivered, NotTaken};
+use crate::error::{AskError, DEADLINE_MAX, Doubt, EndReason, NotDelivered, NotTaken};
 use crate::exports::Entry;
 use crate::id::ActorId;
 use crate::inbox::{Closed, Hosted, Inbox, LocalCall, Order};
@@ -295,7 +295,7 @@ impl<'a> Place<'a> {
         deadline: Duration,
         put: impl FnOnce(LocalCall<M>) -> Result<u64, Closed<LocalCall<M>>>,
     ) -> Result<M::Result, AskError> {
-        let deadline = Instant::now() + deadline;
+        let deadline = Instant::now() + deadline.min(DEADLINE_MAX);
         let place = timeout_at(deadline, self.actor.places().acquire()).await;
         let place = place.map_err(|_late| NotDelivered::Late)?.map_err(|_closed| self.gone())?;
         place.forget();

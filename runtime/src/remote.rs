@@ -13,7 +13,7 @@ use vioduct_transport::{Flow, SendError};
 use crate::codec::Codec;
 use crate::current;
 use crate::envelope::{self, Address, Status};
-use crate::error::{AskError, Doubt, NotDelivered};
+use crate::error::{AskError, DEADLINE_MAX, Doubt, NotDelivered};
 use crate::id::ActorId;
 use crate::message::{MessageType, RemoteMessage, Wire};
 use crate::node::NodeShared;
@@ -162,7 +162,7 @@ impl Remote {
         message: &M,
         deadline: Duration,
     ) -> Result<M::Result, AskError> {
-        let within = deadline;
+        let within = deadline.min(DEADLINE_MAX);
         let deadline = Instant::now() + within;
         let (id, outcome) = self.peer.asks.enter(deadline).map_err(|refused| match refused {
             AskRefused::Closed => NotDelivered::Closing,
@@ -203,21 +203,37 @@ impl Remote {
     ) -> Result<(), NotDelivered> {
         let body = message.body();
         let flow = self.flow();
+        let mut has_waited = false;
         loop {
-            let lease = self.lease::<M>().await?;
-            let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            let head = self.head(message, &lease, Some((id, left_ms)))?;
-            let Some(paid) = Self::pay(&lease, &head, &body).await else {
-                left = deadline.saturating_duration_since(Instant::now());
-                continue;
+            let lease = match self.next::<M>()? {
+                Some(lease) => lease,
+                None => {
+                    has_waited = true;
+                    self.lease::<M>().await?
+                }
+            };
+            let mut head = self.head(message, &lease, Some((id, millis(left))))?;
+            let cost = cost(head.len(), body.len(), lease.window);
+            let paid = match lease.credit.try_acquire_many(cost) {
+                Ok(paid) => paid,
+                Err(_none) => {
+                    has_waited = true;
+                    let Ok(paid) = lease.credit.acquire_many(cost).await else { continue };
+                    paid
+                }
             };
             loop {
+                if has_waited {
+                    left = deadline.saturating_duration_since(Instant::now());
+                    head = self.head(message, &lease, Some((id, millis(left))))?;
+                }
                 let room = self.peer.link.room(flow);
                 match self.peer.asks.send(id, || self.peer.link.try_send(flow, &head, &body)) {
                     Ok(()) => break,
                     Err(SendError::Full { .. }) => room.await,
                     Err(error) => return Err(NotDelivered::of_link(error)),
                 }
+                has_waited = true;
             }
             paid.forget();
             return Ok(());
@@ -251,4 +267,8 @@ impl Remote {
             Fault::Told(Status::Dropped | Status::Done) => Doubt::Dropped.into(),
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

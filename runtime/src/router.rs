@@ -37,7 +37,8 @@ struct Delivery<'a> {
 
 impl Router {
     fn take(&self, from: &Link, batch: &mut Vec<Message>) {
-        let peer = self.node.peers.of(from);
+        // None after the last connection of a tool.
+        let Some(peer) = self.node.peers.known(from) else { return };
         let mut delivery = Delivery { router: self, peer, now: None, inlet: None };
         for message in batch.drain(..) {
             delivery.take(message);
@@ -51,14 +52,16 @@ impl Delivery<'_> {
         match Envelope::decode(head) {
             Ok(Envelope::Message { codec, target, message, epoch, ask, payload }) => {
                 let Some(inlet) = self.inlet(target) else {
+                    self.say_if_over(target);
                     return self.refuse(flow, codec, ask, Status::Gone);
                 };
-                if !inlet.allows(message) {
-                    return self.refuse(flow, codec, ask, Status::Refused);
-                }
                 let Ok(debit) = inlet.take_in(epoch, head_bytes, body.len()) else {
                     return self.refuse(flow, codec, ask, Status::Overrun);
                 };
+                // Its credit goes back at once.
+                if !inlet.allows(message) {
+                    return self.refuse(flow, codec, ask, Status::Refused);
+                }
                 let deadline = ask.map(|(_id, ms)| self.deadline(ms));
                 let reply = ask.map(|(id, _ms)| Reply::new(Arc::clone(&inlet), flow, id, codec));
                 let item = RemoteItem { message, codec, payload, body, reply, deadline, debit };
@@ -67,6 +70,7 @@ impl Delivery<'_> {
                     None => Some(item),
                 };
                 if let Some(item) = left {
+                    self.say_if_over(target);
                     item.refuse(Status::Gone);
                 }
             }
@@ -99,6 +103,13 @@ impl Delivery<'_> {
         let inlet = self.peer.inlet(serial)?;
         self.inlet = Some((serial, Arc::clone(&inlet)));
         Some(inlet)
+    }
+
+    /// Who sends to an actor that is gone must not go on.
+    fn say_if_over(&self, serial: u64) {
+        if self.router.node.actors.get(serial).is_none() {
+            self.answer(&Control::Over { serial });
+        }
     }
 
     fn deadline(&mut self, ms: u64) -> Instant {
@@ -142,7 +153,9 @@ impl Delivery<'_> {
                 self.peer.watched(watch, watcher, actor, alive.map(|actor| actor.ended()));
             }
             Control::Unwatch { watch } => self.peer.unwatched(watch),
+            Control::Over { serial } => self.peer.actor_over(serial),
             Control::Reset => {
+                self.peer.asks.lost(&self.peer.link);
                 self.peer.reset();
                 self.peer.watch_again();
             }
@@ -198,18 +211,23 @@ impl Inbound for Router {
     fn datagram(&self, _from: &Link, _datagram: Bytes) {}
 
     fn event(&self, link: &Link, event: LinkEvent) {
-        let peer = self.node.peers.of(link);
+        let peer = match &event {
+            LinkEvent::Up { .. } => Some(self.node.peers.of(link)),
+            _other => self.node.peers.known(link),
+        };
+        let Some(peer) = peer else { return };
         match event {
             LinkEvent::Up { info, replaced } => {
                 peer.connected(info);
                 if !replaced {
+                    // A bind may have been dropped while there was no link.
+                    peer.reset();
                     peer.watch_again();
                 }
             }
             LinkEvent::Down { reason } => {
                 tracing::info!(peer = %peer.name(), %reason, "link down");
-                peer.asks.lost(link);
-                peer.reset();
+                peer.disconnected();
                 if link.peer_kind() == Kind::Tool {
                     self.node.peers.forget(link);
                 }
@@ -221,7 +239,7 @@ impl Inbound for Router {
                 peer.tell_control(&Control::Reset).ok();
                 peer.watch_again();
             }
-            LinkEvent::Unreachable => peer.watches.only_run(None),
+            LinkEvent::Unreachable => peer.watches.earlier_than(None),
             LinkEvent::DialFailed { .. } | LinkEvent::PeerRestarted => {}
         }
     }

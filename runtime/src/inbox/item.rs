@@ -90,7 +90,9 @@ impl Reply {
     pub(crate) fn done<R: Wire>(mut self, result: &R) {
         self.is_sent = true;
         let Self { inlet, flow, id, codec, .. } = &self;
-        inlet.peer.answer(*flow, *id, *codec, result);
+        if !inlet.is_over() {
+            inlet.peer.answer(*flow, *id, *codec, result);
+        }
     }
 
     pub(crate) fn refuse(mut self, status: Status) {
@@ -103,7 +105,7 @@ impl Reply {
     }
 
     fn send(&mut self, status: Status) {
-        if !std::mem::replace(&mut self.is_sent, true) {
+        if !std::mem::replace(&mut self.is_sent, true) && !self.inlet.is_over() {
             self.inlet.peer.answer_without_result(self.flow, self.id, self.codec, status);
         }
     }

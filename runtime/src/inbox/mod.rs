@@ -12,7 +12,7 @@ mod running;
 
 use std::any::{Any, TypeId};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -77,6 +77,8 @@ pub(crate) struct Inbox<A: Actor> {
     /// Items that a handler has seen, or that were dropped on purpose.
     begun: AtomicU64,
     state: Mutex<State<A>>,
+    /// An order is there; read for each message.
+    is_ordered: AtomicBool,
     pub(crate) ended: watch::Sender<Option<EndReason>>,
 }
 
@@ -115,6 +117,7 @@ impl<A: Actor> Inbox<A> {
             room: Semaphore::new(capacity),
             begun: AtomicU64::new(0),
             state: Mutex::new(state),
+            is_ordered: AtomicBool::new(false),
             ended: watch::Sender::new(None),
         }
     }
@@ -172,6 +175,11 @@ impl<A: Actor> Inbox<A> {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// What the actor is told to do, without a lock while that is nothing.
+    fn ordered(&self) -> Option<Order> {
+        if self.is_ordered.load(Ordering::Acquire) { self.state().order.clone() } else { None }
     }
 
     /// The failure that the actor was told, if it was.
@@ -274,6 +282,7 @@ impl<A: Actor> Hosted for Inbox<A> {
                 state.order = Some(order);
             }
         });
+        self.is_ordered.store(true, Ordering::Release);
         self.room.close();
     }
 

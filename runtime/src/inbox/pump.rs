@@ -96,6 +96,25 @@ impl<A: Actor<Context = Context<A>>> Pump<A> {
         run(actor, ctx, item, &mut self.running);
     }
 
+    /// Handles messages, one after another. True when there may be more, after a turn for others.
+    fn turn(&mut self, actor: &mut A, ctx: &mut Context<A>, cx: &task::Context<'_>) -> bool {
+        for _message in 0..BUDGET {
+            if self.batch.is_empty() {
+                self.refill(cx);
+            }
+            if self.order.is_none() {
+                self.order = self.inbox.ordered();
+            }
+            self.obey(ctx);
+            if ctx.waiting() {
+                return false;
+            }
+            let Some(item) = self.batch.pop_front() else { return false };
+            self.run(item, actor, ctx);
+        }
+        true
+    }
+
     /// What was ordered, once it is time.
     fn obey(&mut self, ctx: &mut Context<A>) {
         match &self.order {
@@ -117,24 +136,15 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
         cx: &mut task::Context<'_>,
     ) -> Poll<()> {
         let this = self.get_mut();
-        for _message in 0..BUDGET {
-            if this.batch.is_empty() {
-                this.refill(cx);
-            }
-            this.obey(ctx);
-            if ctx.waiting() {
-                return Poll::Pending;
-            }
-            let Some(item) = this.batch.pop_front() else {
-                this.running.poll(cx);
-                this.obey(ctx);
-                return Poll::Pending;
-            };
-            this.run(item, actor, ctx);
-        }
+        let is_more = this.turn(actor, ctx, cx);
+        // Not before what was begun is polled: its answers do not wait for messages behind them.
         this.running.poll(cx);
-        // There may be more, after a turn for others.
-        cx.waker().wake_by_ref();
+        this.obey(ctx);
+        // What runs next in this context may be no message of ours.
+        current::set_caller(Caller::Nobody);
+        if is_more {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 }

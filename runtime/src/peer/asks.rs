@@ -93,8 +93,9 @@ pub(crate) enum AskRefused {
 }
 
 impl Asks {
-    pub(crate) fn new(alarm: Arc<Alarm>) -> Self {
-        Self { table: Mutex::default(), alarm }
+    /// `first` differs from run to run: an answer to an earlier run's ask meets none of this one.
+    pub(crate) fn new(alarm: Arc<Alarm>, first: u32) -> Self {
+        Self { table: Mutex::new(Table { last_nonce: first, ..Table::default() }), alarm }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -122,16 +123,16 @@ impl Asks {
         Ok((number(key, nonce), outcome))
     }
 
-    /// Sends an ask while no loss can be told, so that its ticket is known when one is.
+    /// Sends an ask while no loss can be told, so that its ticket is known when one is. One that is
+    /// over by now does not leave: its outcome says so.
     pub(crate) fn send(
         &self,
         id: u64,
         send: impl FnOnce() -> Result<Ticket, SendError>,
     ) -> Result<(), SendError> {
         let mut table = self.table();
-        let ticket = send()?;
         if let Some(pending) = table.find(id) {
-            pending.ticket = Some(ticket);
+            pending.ticket = Some(send()?);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::*;
 type Waiting = oneshot::Receiver<Outcome>;
 
 fn asks() -> Asks {
-    Asks::new(Arc::default())
+    Asks::new(Arc::default(), 0)
 }
 
 fn in_seconds(seconds: u64) -> Instant {
@@ -55,6 +55,15 @@ fn deadlines_say_whether_the_ask_had_left() {
     assert!(!asks.expire(in_seconds(11)));
     assert_eq!(fault(queued), Some(Fault::Late { was_sent: false }));
     assert_eq!(fault(left), Some(Fault::Late { was_sent: true }));
+}
+
+#[test]
+fn an_ask_whose_deadline_has_passed_does_not_leave_any_more() {
+    let asks = asks();
+    let (id, waiting) = asks.enter(in_seconds(1)).unwrap();
+    asks.expire(in_seconds(2));
+    asks.send(id, || panic!("it was told as not delivered")).unwrap();
+    assert_eq!(fault(waiting), Some(Fault::Late { was_sent: false }));
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(crate) enum Control {
     Bound { question: u64, answer: Result<Bound, BindRefusal> },
     /// Room for more bytes of messages to this actor.
     Credit { serial: u64, epoch: u32, bytes: u32 },
+    /// That actor of mine is gone: messages to it were dropped.
+    Over { serial: u64 },
     /// Tell me when that actor ends, by a notice on the flow of the actor `watcher`; 0 stands for
     /// the control lane.
     Watch { watch: u64, actor: Life, watcher: u64 },

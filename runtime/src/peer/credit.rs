@@ -10,10 +10,11 @@
 /// Added to the length of each message: what keeping it costs.
 pub(crate) const OVERHEAD_BYTES: u32 = 64;
 
-/// Credit that a message takes. One past the window takes all of it.
+/// Credit that a message takes: half of the window at most, so that one never waits for all that is
+/// before it to be answered.
 pub(crate) fn cost(head: usize, body: usize, window: u32) -> u32 {
     let bytes = u32::try_from(head + body).unwrap_or(u32::MAX);
-    bytes.saturating_add(OVERHEAD_BYTES).min(window)
+    bytes.saturating_add(OVERHEAD_BYTES).min(window / 2)
 }
 
 /// The receiver's count for one peer and one actor.

@@ -1,7 +1,7 @@
 //! What one peer sends to one actor: what it may, and what it has credit for.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use vioduct_certs::identity::Identity;
@@ -20,6 +20,8 @@ pub(crate) struct Inlet {
     account: Mutex<Account>,
     /// A bit for each message that the peer has bound and may send.
     allowed: AtomicU64,
+    /// The peer's run is over: nobody waits for answers or credit.
+    is_over: AtomicBool,
 }
 
 impl fmt::Debug for Inlet {
@@ -37,11 +39,20 @@ impl Inlet {
             window: actor.window(),
             account: Mutex::new(Account::new(actor.window())),
             allowed: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn is_alive(&self) -> bool {
         self.actor.strong_count() > 0
+    }
+
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     pub(crate) fn actor(&self) -> Option<Arc<dyn Hosted>> {
@@ -98,7 +109,7 @@ impl Inlet {
         let mut account = lock(&self.account);
         let (granted, epoch) = (account.work_off(cost), account.epoch());
         drop(account);
-        let Some(bytes) = granted else { return };
+        let Some(bytes) = granted.filter(|_bytes| !self.is_over()) else { return };
         let credit = Control::Credit { serial: self.serial, epoch, bytes };
         // Without a link, the peer binds again.
         self.peer.tell_control(&credit).ok();

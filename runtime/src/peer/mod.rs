@@ -123,21 +123,47 @@ impl Peer {
 
     /// A connection carries the link. What the peer's certificate does not allow any more is taken
     /// back; references to an earlier run are told.
-    pub(crate) fn connected(&self, info: Arc<ConnectionInfo>) {
+    pub(crate) fn connected(self: &Arc<Self>, info: Arc<ConnectionInfo>) {
         let incarnation = info.incarnation;
         let before = lock(&self.connection).replace(Arc::clone(&info));
         let is_same_run = before.as_ref().is_some_and(|before| before.incarnation == incarnation);
         let is_same = before.is_some_and(|before| before.peer.identity == info.peer.identity);
         if !is_same_run {
             // A new run counts its epochs anew.
-            lock(&self.inlets).clear();
+            self.end_inlets();
         } else if !is_same {
             for inlet in lock(&self.inlets).values() {
                 inlet.judge_again(&info.peer.identity);
             }
+            // What it may do now, it asks for. Without a link, it asks with the next one.
+            self.tell_control(&Control::Reset).ok();
         }
         self.each_outlet(|outlet| outlet.runs_now(incarnation));
-        self.watches.only_run(Some(incarnation));
+        self.watches.earlier_than(Some(incarnation));
+    }
+
+    fn end_inlets(&self) {
+        for inlet in std::mem::take(&mut *lock(&self.inlets)).into_values() {
+            inlet.end();
+        }
+    }
+
+    /// The connection is lost. The peer asks for its watches again on the next one.
+    pub(crate) fn disconnected(&self) {
+        self.asks.lost(&self.link);
+        self.reset();
+        for task in std::mem::take(&mut *lock(&self.watchers)).into_values() {
+            task.abort();
+        }
+    }
+
+    /// An actor of the peer's present run is gone.
+    pub(crate) fn actor_over(&self, serial: u64) {
+        let Some(incarnation) = self.incarnation() else { return };
+        let outlet = lock(&self.outlets).get(&(incarnation, serial)).and_then(Weak::upgrade);
+        if let Some(outlet) = outlet {
+            outlet.gone();
+        }
     }
 
     /// Credit, binds and their answers may have been lost: every outlet starts anew.
@@ -155,7 +181,7 @@ impl Peer {
         for task in std::mem::take(&mut *lock(&self.watchers)).into_values() {
             task.abort();
         }
-        lock(&self.inlets).clear();
+        self.end_inlets();
     }
 
     fn each_outlet(&self, act: impl Fn(&Outlet)) {
@@ -286,8 +312,11 @@ impl Peer {
     ) -> Result<u64, NoRoom> {
         let watch = self.last_question.fetch_add(1, Ordering::Relaxed) + 1;
         self.watches.add(id, watch, watcher, tell)?;
-        if self.incarnation().is_some_and(|incarnation| incarnation != id.incarnation) {
-            self.watches.only_run(self.incarnation());
+        if let Some(incarnation) = self.incarnation() {
+            self.watches.earlier_than(Some(incarnation));
+        }
+        if let LinkState::Unreachable | LinkState::Closed = self.link.state() {
+            self.watches.earlier_than(None);
         }
         self.ask_watch(id.incarnation, id.serial, watch, watcher);
         Ok(watch)

@@ -16,6 +16,9 @@ use super::{Peer, lock};
 /// Bytes that wait for one peer.
 const BYTES_MAX: usize = 16 << 20;
 
+/// What keeping one costs besides.
+const OVERHEAD_BYTES: usize = 128;
+
 struct Parcel {
     flow: Flow,
     head: Vec<u8>,
@@ -51,7 +54,7 @@ impl Outbox {
                 other => return other.map(|_ticket| ()),
             }
         }
-        let bytes = head.len() + body.len();
+        let bytes = OVERHEAD_BYTES + head.len() + body.len();
         if spool.bytes + bytes > BYTES_MAX {
             tracing::warn!(peer = %peer.name(), bytes, "no room for an answer: it is dropped");
             return Ok(());
@@ -68,7 +71,7 @@ impl Outbox {
         let mut spool = lock(&self.spool);
         match spool.parcels.pop_front() {
             Some(parcel) => {
-                spool.bytes -= parcel.head.len() + parcel.body.len();
+                spool.bytes -= OVERHEAD_BYTES + parcel.head.len() + parcel.body.len();
                 Some(parcel)
             }
             None => {

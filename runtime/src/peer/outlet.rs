@@ -181,9 +181,14 @@ impl Outlet {
 
     /// The peer's node is in this run now.
     pub(crate) fn runs_now(&self, incarnation: u64) {
-        if incarnation != self.id.incarnation {
+        // A reference to a later run may come by another way before the link notices that run.
+        if incarnation > self.id.incarnation {
             self.end(self.restarted());
         }
+    }
+
+    pub(crate) fn gone(&self) {
+        self.end(NotDelivered::Gone { actor: self.id.clone() });
     }
 
     pub(crate) fn close(&self) {

@@ -79,10 +79,10 @@ impl Watches {
             .collect()
     }
 
-    /// Tells every watch on another run than this; on any when there is none.
-    pub(crate) fn only_run(&self, incarnation: Option<u64>) {
+    /// Tells every watch on an earlier run than this; on any when there is none.
+    pub(crate) fn earlier_than(&self, incarnation: Option<u64>) {
         let mut table = lock(&self.table);
-        let is_over = |(run, _serial): &(u64, u64)| Some(*run) != incarnation;
+        let is_over = |(run, _serial): &(u64, u64)| incarnation.is_none_or(|now| *run < now);
         let over: Vec<_> = table.watches.keys().copied().filter(is_over).collect();
         let tells: Vec<Tell> = over
             .iter()
@@ -97,6 +97,6 @@ impl Watches {
 
     pub(crate) fn close(&self) {
         lock(&self.table).is_closed = true;
-        self.only_run(None);
+        self.earlier_than(None);
     }
 }

@@ -97,6 +97,27 @@ async fn a_stop_takes_no_more_and_lets_what_waits_be_handled_first() {
     assert_eq!(counter.ended().await, EndReason::Stopped);
 }
 
+#[tokio::test]
+async fn who_goes_on_telling_an_actor_that_is_gone_is_told_so() {
+    let (a, b) = pair().await;
+    let gate = Gate::new();
+    let builder = b.actor(move || Counter::new(&gate)).named(name("counter"));
+    let handle = builder.accept::<Add>(Access::nodes()).start().await.unwrap();
+    let counter: ActorRef<Counter> = find(&a, &b, "counter").await;
+    counter.tell(Add(1)).await.unwrap();
+    handle.stop().await;
+    let told = async {
+        loop {
+            match counter.tell(Add(1)).await {
+                Ok(()) => tokio::task::yield_now().await,
+                Err(not) => break not.reason,
+            }
+        }
+    };
+    let gone = NotDelivered::Gone { actor: counter.id().clone() };
+    assert_eq!(tokio::time::timeout(SOON, told).await, Ok(gone));
+}
+
 /// Threads of this process that work for the node of this name.
 fn threads_of(node: &str) -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();

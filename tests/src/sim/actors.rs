@@ -1,6 +1,6 @@
 //! Actors of the real runtime on two simulated nodes, in virtual time, from a seed.
 //!
-//! One node asks and tells an actor on the other, while the way between is cut and the other node
+//! One node asks and tells an actor on the other, while the way between is cut, and either node
 //! crashes. [`run`] gives what each side saw; it is the same whenever the same seed runs.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,8 @@ const WORK: Duration = Duration::from_millis(30);
 const BURSTS: f64 = 0.05;
 /// How many.
 const BURST_MESSAGES: u32 = 100;
+/// Messages of one run of the asker have numbers below this, and those of the next above it.
+const RUN_NUMBERS: u64 = 1 << 32;
 /// Credit of the asker, bytes.
 const WINDOW: u32 = 4 << 10;
 const ACTOR: &str = "answerer";
@@ -89,6 +91,8 @@ pub enum Fate {
     Not,
     /// It may be.
     Maybe,
+    /// The answer is another message's.
+    Wrong,
 }
 
 #[derive(Debug, Message, RemoteMessage, Serialize, Deserialize)]
@@ -205,7 +209,7 @@ async fn ask(site: Arc<Site>) -> turmoil::Result {
     node.connect(other, site.other).await?;
     let mut rng = site.rng(2, run);
     let (mut actor, mut burst) = (None, 0);
-    for number in 0.. {
+    for number in run * RUN_NUMBERS.. {
         if burst == 0 {
             let pause = Duration::from_millis(rng.random_range(1..40));
             sleep_until(Instant::now() + pause).await;
@@ -244,7 +248,7 @@ async fn send(actor: &ActorRef<Answerer>, number: u64, is_ask: bool) -> (Fate, b
     if is_ask {
         return match actor.ask(Number(number), DEADLINE).await {
             Ok(answer) if answer == number => (Fate::Answered, true),
-            Ok(_other) => (Fate::Not, false),
+            Ok(_other) => (Fate::Wrong, false),
             Err(AskError::NotDelivered(reason)) => (Fate::Not, is_good(&reason)),
             Err(AskError::MaybeDelivered(_doubt)) => (Fate::Maybe, true),
         };
@@ -325,10 +329,11 @@ fn step_through(sim: &mut turmoil::Sim<'_>, seed: u64, clock: &SimClock) -> Resu
             if is_faulty {
                 sim.repair(&*asker, &*answerer);
             } else {
-                match rng.random_range(0..4) {
+                match rng.random_range(0..5) {
                     0 => sim.partition(&*asker, &*answerer),
                     1 => sim.partition_oneway(&*asker, &*answerer),
                     2 => sim.partition_oneway(&*answerer, &*asker),
+                    3 => sim.bounce(&*asker),
                     _crash => sim.bounce(&*answerer),
                 }
             }
@@ -352,7 +357,8 @@ pub fn breach(trace: &[Entry]) -> Option<String> {
             if !handled.insert(*number) {
                 return Some(format!("{at_ms} ms: {number} is handled twice"));
             }
-            if last.insert(*run, *number).is_some_and(|earlier| earlier >= *number) {
+            let sender = number / RUN_NUMBERS;
+            if last.insert((*run, sender), *number).is_some_and(|earlier| earlier >= *number) {
                 return Some(format!("{at_ms} ms: {number} is handled out of order"));
             }
         }
@@ -366,6 +372,9 @@ pub fn breach(trace: &[Entry]) -> Option<String> {
             }
             (Fate::Not, true) => {
                 return Some(format!("{at_ms} ms: {number} was not delivered, and handled"));
+            }
+            (Fate::Wrong, _) => {
+                return Some(format!("{at_ms} ms: {number} got the answer to another"));
             }
             (Fate::Answered, true) if *at_ms > RECOVERED_MS => answered_at_last += 1,
             (Fate::Answered | Fate::Not | Fate::Maybe, _) => {}
