@@ -24,6 +24,7 @@ mod error;
 mod exports;
 mod id;
 mod inbox;
+pub mod membership;
 pub mod message;
 mod node;
 mod peer;

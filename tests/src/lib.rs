@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod demo;
 pub mod fault;
+pub mod members;
 pub mod oracle;
 pub mod sim;
 pub mod sleeper;
