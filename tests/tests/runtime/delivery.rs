@@ -15,7 +15,7 @@ use vioduct_certs::dev::DevCa;
 use vioduct_certs::identity::Roles;
 use vioduct_runtime::{Access, ActorRef, AskError, Node, NotDelivered, RemoteMessage};
 use vioduct_tests::fault::{Direction, Faults, UdpProxy, UdpProxyConfig};
-use vioduct_transport::TransportConfig;
+use vioduct_transport::{Link, TransportConfig};
 
 use crate::support::{BOUND, attentive, name};
 
@@ -23,6 +23,8 @@ const SENDERS: u32 = 8;
 const MESSAGES: u64 = 125_000;
 /// Every so many messages one is an ask, whose answer is awaited.
 const ASK_EVERY: u64 = 250;
+/// A sender does not send more than this for each connection that there has been.
+const MESSAGES_PER_CONNECTION: u64 = 20_000;
 const SEED: u64 = 20_261_123;
 
 /// Writes down what arrives.
@@ -77,9 +79,14 @@ fn chaos(proxy: Arc<UdpProxy>, faults: Faults) -> JoinHandle<()> {
     })
 }
 
-async fn send(scribe: ActorRef<Scribe>, sender: u32) -> Vec<Told> {
+async fn send(scribe: ActorRef<Scribe>, sender: u32, link: Link) -> Vec<Told> {
     let mut told = Vec::new();
+    let mut looks = interval(Duration::from_millis(20));
     for number in 0..MESSAGES {
+        // A quick machine waits for the faults.
+        while link.stats().connections < number / MESSAGES_PER_CONNECTION {
+            looks.tick().await;
+        }
         let note = Note { sender, number };
         let fate = if number % ASK_EVERY == 0 {
             match scribe.ask(note, BOUND).await {
@@ -127,8 +134,10 @@ async fn a_million_messages_between_actors_keep_every_promise_over_loss_and_reco
 
     let faults = Faults::none().with_loss(0.05).unwrap();
     proxy.set_both(faults);
-    let senders: Vec<_> =
-        (0..SENDERS).map(|sender| tokio::spawn(send(scribe.clone(), sender))).collect();
+    let link = one.endpoint().link(two.name()).unwrap();
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|sender| tokio::spawn(send(scribe.clone(), sender, link.clone())))
+        .collect();
     let proxy = Arc::new(proxy);
     let chaos = chaos(Arc::clone(&proxy), faults);
     let mut told = Vec::new();
@@ -140,7 +149,7 @@ async fn a_million_messages_between_actors_keep_every_promise_over_loss_and_reco
     // Behind everything that is still on its way.
     let last = Note { sender: SENDERS, number: 0 };
     while scribe.ask(last.clone(), BOUND).await.is_err() {}
-    let connections = one.endpoint().link(two.name()).unwrap().stats().connections;
+    let connections = link.stats().connections;
     let notes = notes.lock().unwrap();
     let mut arrived = 0;
     for (sender, told) in (0..).zip(&told) {
