@@ -271,7 +271,8 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
                     }
                 }
                 Verdict::GiveUp => {
-                    if reason.is_failure() {
+                    // The starter is told of the first life's.
+                    if reason.is_failure() && begun.is_none() {
                         tracing::error!(name, %reason, "actor failed too often, it is given up");
                     }
                     break reason;
@@ -317,17 +318,19 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
             // Fails only when the starter is gone.
             drop(begun.send(Ok(())));
         }
-        let _life = Over { node: Arc::clone(&self.node), inbox: Arc::clone(&inbox) };
+        let mut over = Over {
+            node: Arc::clone(&self.node),
+            inbox: Arc::clone(&inbox),
+            reason: EndReason::NodeDown,
+        };
         let end = self.until_end(ctx, actor, &inbox).await;
-        let reason = match (end, inbox.failure()) {
+        over.reason = match (end, inbox.failure()) {
             (Err(panic), _) => EndReason::Panicked(panic),
             (Ok(()), Some(failure)) => EndReason::Failed(failure),
             (Ok(()), None) => EndReason::Stopped,
         };
-        self.node.actors.end(inbox.id.serial);
         self.lives.send_replace(None);
-        inbox.ended.send_replace(Some(reason.clone()));
-        reason
+        over.reason.clone()
     }
 
     fn inbox(&self, ctx: &Context<A>) -> Inbox<A> {
@@ -366,20 +369,17 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
     }
 }
 
-/// Ends a life whose worker is dropped with all that runs on it.
+/// Says that a life is over, also when its worker is dropped with all that runs on it.
 struct Over<A: Actor> {
     node: Arc<NodeShared>,
     inbox: Arc<Inbox<A>>,
+    reason: EndReason,
 }
 
 impl<A: Actor> Drop for Over<A> {
     fn drop(&mut self) {
         self.node.actors.end(self.inbox.id.serial);
-        self.inbox.ended.send_if_modified(|ended| {
-            let is_first = ended.is_none();
-            ended.get_or_insert(EndReason::NodeDown);
-            is_first
-        });
+        self.inbox.ended.send_replace(Some(self.reason.clone()));
     }
 }
 

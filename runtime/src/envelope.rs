@@ -6,7 +6,7 @@
 //! | kind | byte 0 | then |
 //! |---|---|---|
 //! | tell | 1 | codec, target, message, epoch, payload |
-//! | ask | 2 | codec, target, message, epoch, id, deadline in ms, payload |
+//! | ask | 2 | codec, target, message, epoch, id, time left in ms in five bytes, payload |
 //! | answer | 3 | codec, id, status, payload |
 //! | cancel | 4 | target, id |
 //! | control | 5 | a [`Control`](crate::peer::control::Control) in postcard |

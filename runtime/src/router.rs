@@ -145,7 +145,11 @@ impl Delivery<'_> {
                 self.answer(&Control::Bound { question: bind.question, answer });
             }
             Control::Bound { question, answer } => self.peer.bound(question, answer),
-            Control::Credit { serial, epoch, bytes } => self.peer.credited(serial, epoch, bytes),
+            Control::Credit { serial, epoch, bytes } => {
+                if let Some(outlet) = self.peer.known_outlet(serial) {
+                    outlet.credited(epoch, bytes);
+                }
+            }
             Control::Watch { watch, actor, watcher } => {
                 let node = &self.router.node;
                 let is_this_run = actor.incarnation == node.incarnation;
@@ -153,7 +157,11 @@ impl Delivery<'_> {
                 self.peer.watched(watch, watcher, actor, alive.map(|actor| actor.ended()));
             }
             Control::Unwatch { watch } => self.peer.unwatched(watch),
-            Control::Over { serial } => self.peer.actor_over(serial),
+            Control::Over { serial } => {
+                if let Some(outlet) = self.peer.known_outlet(serial) {
+                    outlet.gone();
+                }
+            }
             Control::Reset => {
                 self.peer.asks.lost(&self.peer.link);
                 self.peer.reset();

@@ -152,18 +152,19 @@ impl Peer {
     pub(crate) fn disconnected(&self) {
         self.asks.lost(&self.link);
         self.reset();
+        self.forget_watchers();
+    }
+
+    fn forget_watchers(&self) {
         for task in std::mem::take(&mut *lock(&self.watchers)).into_values() {
             task.abort();
         }
     }
 
-    /// An actor of the peer's present run is gone.
-    pub(crate) fn actor_over(&self, serial: u64) {
-        let Some(incarnation) = self.incarnation() else { return };
-        let outlet = lock(&self.outlets).get(&(incarnation, serial)).and_then(Weak::upgrade);
-        if let Some(outlet) = outlet {
-            outlet.gone();
-        }
+    /// The way to an actor of the peer's present run, if it is referred to here.
+    pub(crate) fn known_outlet(&self, serial: u64) -> Option<Arc<Outlet>> {
+        let incarnation = self.incarnation()?;
+        lock(&self.outlets).get(&(incarnation, serial)).and_then(Weak::upgrade)
     }
 
     /// Credit, binds and their answers may have been lost: every outlet starts anew.
@@ -178,9 +179,7 @@ impl Peer {
         lock(&self.questions).clear();
         self.each_outlet(Outlet::close);
         self.watches.close();
-        for task in std::mem::take(&mut *lock(&self.watchers)).into_values() {
-            task.abort();
-        }
+        self.forget_watchers();
         self.end_inlets();
     }
 
@@ -209,15 +208,6 @@ impl Peer {
             outlet.runs_now(incarnation);
         }
         outlet
-    }
-
-    /// More room for what is sent to an actor of its present run.
-    pub(crate) fn credited(&self, serial: u64, epoch: u32, bytes: u32) {
-        let Some(incarnation) = self.incarnation() else { return };
-        let outlet = lock(&self.outlets).get(&(incarnation, serial)).and_then(Weak::upgrade);
-        if let Some(outlet) = outlet {
-            outlet.credited(epoch, bytes);
-        }
     }
 
     /// What comes in for this actor, if the peer has bound to it.

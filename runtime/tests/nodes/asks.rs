@@ -68,19 +68,6 @@ async fn two_nodes_that_encode_differently_understand_each_other() {
 }
 
 #[tokio::test]
-async fn tells_of_one_sender_arrive_in_order() {
-    let (a, b) = pair().await;
-    counter(&b, &Gate::new()).await;
-    let counter: ActorRef<Counter> = find(&a, &b, "counter").await;
-    for number in 1..=1000_u64 {
-        counter.tell(Add(1)).await.unwrap();
-        if number % 100 == 0 {
-            assert_eq!(counter.ask(Add(0), SOON).await, Ok(number));
-        }
-    }
-}
-
-#[tokio::test]
 async fn a_name_that_nobody_has_is_said_to_be_unknown() {
     let (a, b) = pair().await;
     let found = a.lookup::<Counter>(b.name(), &name("nobody")).await.unwrap_err();
