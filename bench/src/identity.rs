@@ -1,7 +1,7 @@
 //! The credentials of a run: one CA, one server and one client certificate, in a private directory.
 //!
 //! Client and server are processes of their own and must trust the same CA, so the parent issues
-//! everything once with [`issue`], and each process reads it with [`pair`].
+//! everything once with [`issue`], and each process reads it with [`Pair::load`] or [`pair`].
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -82,10 +82,19 @@ pub(crate) fn issue(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Reads what [`issue`] wrote: the server's and the client's.
-pub(crate) fn credentials(dir: &Path) -> Result<(Credentials, Credentials)> {
-    let load = |name: &str| Credentials::load(&dir.join(name), UnixTime::now());
-    Ok((load(SERVER)?, load(CLIENT)?))
+/// What [`issue`] wrote.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) server: Arc<Credentials>,
+    pub(crate) client: Arc<Credentials>,
+}
+
+impl Pair {
+    /// Reads it.
+    pub(crate) fn load(dir: &Path) -> Result<Self> {
+        let load = |name: &str| Credentials::load(&dir.join(name), UnixTime::now()).map(Arc::new);
+        Ok(Self { server: load(SERVER)?, client: load(CLIENT)? })
+    }
 }
 
 /// The name that the bare peers dial.
@@ -95,7 +104,7 @@ fn server_name(server: &Credentials) -> String {
 
 /// TLS configurations of the bare peers, the same that our transport uses.
 pub(crate) fn pair(dir: &Path) -> Result<(ServerConfig, ClientConfig, String)> {
-    let (server, client) = credentials(dir)?;
+    let Pair { server, client } = Pair::load(dir)?;
     let clock = || Arc::new(SystemClock);
     let server_config = server.server_config(&[ALPN], clock(), RefusalSlot::default())?;
     let client_config = client.client_config(&[ALPN], clock(), RefusalSlot::default())?;

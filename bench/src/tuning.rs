@@ -26,6 +26,15 @@ pub(crate) fn transport() -> Arc<TransportConfig> {
     Arc::new(config)
 }
 
+/// The same of our own links.
+pub(crate) fn links() -> vioduct_transport::TransportConfig {
+    vioduct_transport::TransportConfig {
+        stream_window_bytes: WINDOW_BYTES,
+        send_window_bytes: WINDOW_BYTES,
+        ..vioduct_transport::TransportConfig::default()
+    }
+}
+
 /// Binds a loopback UDP socket on a free port, with [`SOCKET_BUFFER_BYTES`] in both directions.
 pub(crate) fn socket() -> Result<UdpSocket> {
     let socket =

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use vioduct_certs::credentials::Credentials;
 use vioduct_runtime::{Access, ActorName, ActorRef, Node, RemoteMessage, Wire};
-use vioduct_transport::TransportConfig;
 
 use super::{AskPeer, Peer};
-use crate::{identity, tuning};
+use crate::identity::Pair;
+use crate::tuning;
 
 const ACTOR: &str = "echo";
 /// Longer than any row takes.
@@ -87,21 +87,9 @@ impl Handler<Tally> for Echo {
     }
 }
 
-/// Credentials of one process.
-#[derive(Debug)]
-pub(crate) struct Setup {
-    server: Arc<Credentials>,
-    client: Arc<Credentials>,
-}
-
 async fn start(credentials: &Arc<Credentials>) -> Result<Node> {
-    let transport = TransportConfig {
-        stream_window_bytes: tuning::WINDOW_BYTES,
-        send_window_bytes: tuning::WINDOW_BYTES,
-        ..TransportConfig::default()
-    };
     let node = Node::builder(Arc::clone(credentials)).on_this_local_set();
-    Ok(node.incarnation(1).transport(transport).start().await?)
+    Ok(node.incarnation(1).transport(tuning::links()).start().await?)
 }
 
 /// The client's end.
@@ -112,14 +100,13 @@ pub(crate) struct Runtime {
 }
 
 impl Peer for Runtime {
-    type Setup = Setup;
+    type Setup = Pair;
 
-    fn prepare(credentials: &Path) -> Result<Setup> {
-        let (server, client) = identity::credentials(credentials)?;
-        Ok(Setup { server: Arc::new(server), client: Arc::new(client) })
+    fn prepare(credentials: &Path) -> Result<Pair> {
+        Pair::load(credentials)
     }
 
-    async fn serve(setup: Setup, bound: oneshot::Sender<SocketAddr>) -> Result<()> {
+    async fn serve(setup: Pair, bound: oneshot::Sender<SocketAddr>) -> Result<()> {
         let node = start(&setup.server).await?;
         let echo = node.actor(Echo::default).named(ActorName::new(ACTOR)?);
         let echo = echo.accept::<Ask>(Access::tools()).accept::<Tell>(Access::tools());
@@ -130,7 +117,7 @@ impl Peer for Runtime {
         Ok(())
     }
 
-    async fn connect(setup: &Setup, server: SocketAddr) -> Result<Self> {
+    async fn connect(setup: &Pair, server: SocketAddr) -> Result<Self> {
         let node = start(&setup.client).await?;
         let name = setup.server.identity().name.clone();
         node.connect(name.clone(), server).await?;

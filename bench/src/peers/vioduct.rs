@@ -11,13 +11,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use vioduct_certs::credentials::Credentials;
 use vioduct_transport::seam::Surroundings;
-use vioduct_transport::{
-    BoxFuture, DialError, Endpoint, Flow, Inbound, Link, LinkEvent, Message, TransportConfig,
-};
+use vioduct_transport::{BoxFuture, DialError, Endpoint, Flow, Inbound, Link, LinkEvent, Message};
 
 use super::correlation::Correlation;
 use super::{AskPeer, BULK_MESSAGE_BYTES, Peer};
-use crate::{identity, tuning};
+use crate::identity::Pair;
+use crate::tuning;
 
 const ASK: u8 = 1;
 const REPLY: u8 = 2;
@@ -39,19 +38,8 @@ fn parse(head: &[u8]) -> Option<(u8, u64)> {
     Some((kind, u64::from_le_bytes([a, b, c, d, e, f, g, h])))
 }
 
-/// Credentials of one process.
-#[derive(Debug)]
-pub(crate) struct Setup {
-    server: Arc<Credentials>,
-    client: Arc<Credentials>,
-}
-
 fn endpoint(credentials: &Arc<Credentials>, inbound: Arc<dyn Inbound>) -> Result<Endpoint> {
-    let config = TransportConfig {
-        stream_window_bytes: tuning::WINDOW_BYTES,
-        send_window_bytes: tuning::WINDOW_BYTES,
-        ..TransportConfig::default()
-    };
+    let config = tuning::links();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let surroundings = Surroundings::bind(any, config.socket_buffer_bytes)?;
     Ok(Endpoint::new(config, 1, Arc::clone(credentials), surroundings, inbound)?)
@@ -81,14 +69,13 @@ impl Vioduct {
 }
 
 impl Peer for Vioduct {
-    type Setup = Setup;
+    type Setup = Pair;
 
-    fn prepare(credentials: &Path) -> Result<Setup> {
-        let (server, client) = identity::credentials(credentials)?;
-        Ok(Setup { server: Arc::new(server), client: Arc::new(client) })
+    fn prepare(credentials: &Path) -> Result<Pair> {
+        Pair::load(credentials)
     }
 
-    async fn serve(setup: Setup, bound: oneshot::Sender<SocketAddr>) -> Result<()> {
+    async fn serve(setup: Pair, bound: oneshot::Sender<SocketAddr>) -> Result<()> {
         let endpoint = endpoint(&setup.server, Arc::new(Server::default()))?;
         if bound.send(endpoint.local_addr()?).is_ok() {
             std::future::pending::<()>().await;
@@ -96,7 +83,7 @@ impl Peer for Vioduct {
         Ok(())
     }
 
-    async fn connect(setup: &Setup, server: SocketAddr) -> Result<Self> {
+    async fn connect(setup: &Pair, server: SocketAddr) -> Result<Self> {
         let asks = Arc::new(Correlation::default());
         let endpoint = endpoint(&setup.client, Arc::new(Client { asks: Arc::clone(&asks) }))?;
         let name = setup.server.identity().name.clone();
