@@ -24,8 +24,6 @@ use crate::wire::{Answer, Call, Frame, Question, Status, answer_frame, decode, q
 
 /// Questions of one node that wait for answers from others.
 const WAITING_MAX: usize = 256;
-/// How long a delivery waits for its link to say who the peer is.
-const UP_MAX: Duration = Duration::from_secs(1);
 
 /// How an answer gets back. Dropped unused, it says so.
 #[derive(Debug)]
@@ -74,19 +72,13 @@ struct Waiting {
     answer: oneshot::Sender<Answer>,
 }
 
-/// What a peer's certificate lets it ask. A delivery may come before its link says that it is up,
-/// and does not say itself whose it is: then this waits. None of a link that stays down.
-async fn roles_of(from: &Link) -> Roles {
-    let up = match from.state() {
-        LinkState::Up(info) => Ok(Ok(info)),
-        LinkState::Connecting | LinkState::Unreachable | LinkState::Closed => {
-            timeout(UP_MAX, from.up()).await
-        }
-    };
-    up.map_or_else(
-        |_late| Roles::none(),
-        |up| up.map_or(Roles::none(), |up| up.peer.identity.roles),
-    )
+/// What a peer's certificate lets it ask.
+fn roles_of(from: &Link) -> Roles {
+    match from.state() {
+        LinkState::Up(info) => info.peer.identity.roles,
+        // A late delivery of a connection that is gone.
+        LinkState::Connecting | LinkState::Unreachable | LinkState::Closed => Roles::none(),
+    }
 }
 
 /// Answers that nothing was done.
@@ -214,8 +206,8 @@ impl Names {
         }
     }
 
-    async fn take(&self, from: &Link, batch: &mut Vec<Message>) {
-        let roles = roles_of(from).await;
+    fn take(&self, from: &Link, batch: &mut Vec<Message>) {
+        let roles = roles_of(from);
         for Message { flow, head, body } in batch.drain(..) {
             match decode(head, body) {
                 Some(Frame::Question { id, to, question }) => {
@@ -247,7 +239,8 @@ impl Inbound for Names {
         _lane: u8,
         batch: &'a mut Vec<Message>,
     ) -> BoxFuture<'a> {
-        Box::pin(self.take(from, batch))
+        self.take(from, batch);
+        Box::pin(std::future::ready(()))
     }
 
     fn datagram(&self, _from: &Link, _datagram: Bytes) {}
