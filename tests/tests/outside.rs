@@ -19,6 +19,8 @@ fn a_project_outside_the_workspace_embeds_the_runtime() {
         .output()
         .expect("cargo runs");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
+    let mend =
+        "if its lockfile is behind: `cargo metadata` in examples/outside brings it up to date";
+    assert!(output.status.success(), "{errors}{mend}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "twice 21 is 42\n", "{errors}");
 }
