@@ -19,6 +19,8 @@ const CHUNKS: usize = 32;
 /// The same after a silence. The messages of these leave before more is read, so that answers to
 /// them are on their way meanwhile: else both sides of a busy pair take turns at being idle.
 const FIRST_CHUNKS: usize = 2;
+/// Fewer messages are not worth it: large ones would only be answered in smaller packets.
+const GIVE_WAY_MESSAGES: usize = 8;
 /// Bodies announced and not yet read; beyond it the lane waits. Bytes bound them first.
 const BODIES_AWAITED_MAX: usize = 1024;
 
@@ -100,9 +102,10 @@ impl<'a> Lane<'a> {
                     match read {
                         Ok(Some(count)) => {
                             let is_full = count == room.len();
-                            gives_way = is_first && is_full;
-                            is_first = !is_full;
                             self.take(order, &mut decoder, &mut chunks, count).await?;
+                            let is_worth_it = self.batch.len() >= GIVE_WAY_MESSAGES;
+                            gives_way = is_first && is_full && is_worth_it;
+                            is_first = !is_full;
                         }
                         Ok(None) if decoder.is_mid_message() => return Err(Violation::Cut),
                         Ok(None) => is_open = false,
