@@ -204,6 +204,14 @@ impl Connection {
         known.map_or(0, |known| known.load(Ordering::Acquire))
     }
 
+    /// The peer has handed over everything that was written.
+    fn confirm(&self, link: &LinkShared) {
+        let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        for (lane, numbers) in &spans.written {
+            self.acknowledged(link, *lane, numbers.end.saturating_sub(1));
+        }
+    }
+
     /// Written messages that the peer has not acknowledged.
     fn doubtful(&self) -> Vec<(u8, Range<u64>)> {
         let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
@@ -329,7 +337,10 @@ async fn supervise(link: Link, connection: Arc<Connection>, mut ended: mpsc::Rec
     let reason = connection.cut.get().cloned().unwrap_or_else(|| down_reason(&error));
     // The peer says so only once it has read every lane to its end.
     let is_handed_over = is_closed_with(&error, CloseCode::Replaced);
-    let doubtful = if is_handed_over { Vec::new() } else { connection.doubtful() };
+    if is_handed_over {
+        connection.confirm(&link.shared);
+    }
+    let doubtful = connection.doubtful();
     let dropped = connection.take_dropped();
     link.shared.progress.notify_waiters();
     let lost = LinkInput::Lost { conn: connection.id, reason, doubtful, dropped };
