@@ -15,6 +15,23 @@ pub(crate) const SEND_WINDOW_MIN: u64 = 256 << 10;
 /// Bodies of one lane that are on their way at once.
 pub(crate) const BODIES_IN_FLIGHT: usize = 4;
 
+/// When a link is kept alive. Both sides of a link should choose the same.
+///
+/// QUIC takes the shorter idle time-out of both. So where the two differ, the side with
+/// [`Always`](Self::Always) keeps the connection alive and notices a silent peer, and the other
+/// side, which sends nothing by itself, answers, and notices as well: nothing is lost but the
+/// silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeptAlive {
+    /// As long as there is a connection: a silent peer is noticed whether somebody waits or not.
+    #[default]
+    Always,
+    /// While somebody waits: a message is taken and not acknowledged, or the embedder has a
+    /// [`Hold`](crate::Hold). Else nothing is sent, and a peer that dies silently goes unnoticed
+    /// for an hour: whether peers live is then the embedder's to find out.
+    WhenAwaited,
+}
+
 /// Settings of an endpoint. [`Default`] suits a local network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransportConfig {
@@ -51,9 +68,13 @@ pub struct TransportConfig {
     pub socket_buffer_bytes: u32,
     /// UDP segmentation offload. Default on; off only to let a packet filter see single packets.
     pub segmentation_offload: bool,
-    /// A probe is sent after this much silence. Default 2 s; below a third of `idle_timeout`.
+    /// When a link is kept alive. Default [`KeptAlive::Always`].
+    pub kept_alive: KeptAlive,
+    /// A link that is kept alive is probed after this much silence. Default 2 s; at most a third of
+    /// `idle_timeout`.
     pub keep_alive: Duration,
-    /// A connection silent for this long is lost. Default 6 s.
+    /// The connection of a link that is kept alive is lost when it is silent for this long. Default
+    /// 6 s.
     pub idle_timeout: Duration,
     /// From the first packet to the end of the handshake above TLS. Default 5 s.
     pub handshake_timeout: Duration,
@@ -89,6 +110,7 @@ impl Default for TransportConfig {
             mtu_max: 1452,
             socket_buffer_bytes: 4 << 20,
             segmentation_offload: true,
+            kept_alive: KeptAlive::Always,
             keep_alive: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(6),
             handshake_timeout: Duration::from_secs(5),

@@ -28,14 +28,22 @@ impl ControllerFactory for ShortQueueConfig {
             cubic: Arc::new(CubicConfig::default()).build(now, current_mtu),
             bound: Bound { target_bytes: self.target_bytes, window_bytes: u64::MAX },
             round_ends: now,
+            acknowledged: 0,
         })
     }
+}
+
+/// Packets of a connection that its peer has acknowledged, those left out that ask for none.
+pub(crate) fn acknowledged(connection: &quinn::Connection) -> u64 {
+    let own = connection.congestion_state().into_any().downcast::<ShortQueue>();
+    own.map_or(0, |own| own.acknowledged)
 }
 
 struct ShortQueue {
     cubic: Box<dyn Controller>,
     bound: Bound,
     round_ends: Instant,
+    acknowledged: u64,
 }
 
 /// The part of the window that delay decides.
@@ -76,6 +84,7 @@ impl Controller for ShortQueue {
         rtt: &RttEstimator,
     ) {
         self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
+        self.acknowledged += 1;
         if app_limited || now < self.round_ends {
             return;
         }
@@ -116,6 +125,7 @@ impl Controller for ShortQueue {
             cubic: self.cubic.clone_box(),
             bound: self.bound,
             round_ends: self.round_ends,
+            acknowledged: self.acknowledged,
         })
     }
 

@@ -21,9 +21,9 @@ mod quic;
 pub mod seam;
 pub mod wire;
 
-pub use config::{ConfigError, LANES_MAX, MTU_MAX, TransportConfig};
+pub use config::{ConfigError, KeptAlive, LANES_MAX, MTU_MAX, TransportConfig};
 pub use endpoint::Endpoint;
 pub use error::{DatagramError, DialError, EndpointError, SendError, Violation};
 pub use event::{BoxFuture, ConnectionInfo, DownReason, Fate, Inbound, LinkEvent};
 pub use lane::order::{Message, OrderError};
-pub use link::{Flow, Link, LinkState, LinkStats, Ticket};
+pub use link::{Flow, Hold, Link, LinkState, LinkStats, Ticket};

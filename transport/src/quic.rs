@@ -11,7 +11,7 @@ use rustls::time_provider::TimeProvider;
 use vioduct_certs::credentials::{Credentials, TlsError};
 use vioduct_certs::refusal::RefusalSlot;
 
-use crate::config::{BODIES_IN_FLIGHT, SEND_WINDOW_MIN, TransportConfig};
+use crate::config::{BODIES_IN_FLIGHT, KeptAlive, SEND_WINDOW_MIN, TransportConfig};
 use crate::congestion::ShortQueueConfig;
 use crate::wire::ALPN;
 
@@ -19,10 +19,17 @@ use crate::wire::ALPN;
 /// make one lost handshake packet cost a second.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
+/// QUIC's idle time-out of a link that is silent while nobody waits on it. It clears connections
+/// that nobody says are dead, and is longer than any pause between two probes of the membership.
+const SILENT_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// Packets that may wait for one acknowledgement. quinn sends up to 10 segments at once.
 const PACKETS_UNACKNOWLEDGED_MAX: u32 = 9;
 /// How long they may wait for it. A window of fewer packets than that costs this much per round.
 const ACK_DELAY_MAX: Duration = Duration::from_millis(2);
+
+/// Bytes of datagrams that may wait to be sent, and to be taken; beyond it the oldest are dropped.
+pub(crate) const DATAGRAM_BUFFER_BYTES: usize = 256 << 10;
 
 /// Unidirectional streams that a peer with this many ordered lanes may have open.
 pub(crate) fn streams_max(lanes: u8) -> u32 {
@@ -47,28 +54,37 @@ fn acknowledgements() -> AckFrequencyConfig {
     frequency
 }
 
+/// After which silence QUIC probes, and after which it gives a connection up.
+fn patience(config: &TransportConfig) -> (Option<Duration>, Duration) {
+    match config.kept_alive {
+        KeptAlive::Always => (Some(config.keep_alive), config.idle_timeout),
+        KeptAlive::WhenAwaited => (None, SILENT_IDLE_TIMEOUT),
+    }
+}
+
 /// Before the handshake above TLS a peer may open the control stream and nothing else.
 fn transport(config: &TransportConfig) -> QuicConfig {
     let mut quic = QuicConfig::default();
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(config.mtu_max);
+    let (keep_alive, idle_timeout) = patience(config);
     quic.max_concurrent_bidi_streams(VarInt::from_u32(1))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(config.stream_window_bytes))
         .receive_window(VarInt::from_u32(config.stream_window_bytes))
         .initial_rtt(INITIAL_RTT)
         .send_window(SEND_WINDOW_MIN)
-        .keep_alive_interval(Some(config.keep_alive))
+        .keep_alive_interval(keep_alive)
         .mtu_discovery_config(Some(mtu))
-        .datagram_receive_buffer_size(Some(256 << 10))
-        .datagram_send_buffer_size(256 << 10)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
         .congestion_controller_factory(Arc::new(ShortQueueConfig {
             target_bytes: config.queue_target_bytes.into(),
         }))
         .ack_frequency_config(Some(acknowledgements()))
         .enable_segmentation_offload(config.segmentation_offload);
-    // An hour in milliseconds, the largest that is configured, is far below QUIC's bound.
-    if let Ok(idle) = IdleTimeout::try_from(config.idle_timeout) {
+    // An hour in milliseconds, the longest that there is, is far below QUIC's bound.
+    if let Ok(idle) = IdleTimeout::try_from(idle_timeout) {
         quic.max_idle_timeout(Some(idle));
     }
     quic

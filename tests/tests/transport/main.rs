@@ -5,6 +5,7 @@
 mod allocation;
 mod delivery;
 mod hostile;
+mod idle;
 mod limits;
 mod link;
 mod refusals;

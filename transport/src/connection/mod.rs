@@ -15,10 +15,12 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use bytes::Bytes;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc, watch};
 use vioduct_certs::credentials::Credentials;
 
+use crate::congestion;
 use crate::endpoint::EndpointShared;
 use crate::error::Violation;
 use crate::event::{ConnectionInfo, DownReason};
@@ -40,6 +42,8 @@ pub(crate) enum CloseCode {
     Dropped = 6,
     /// Taken over by another connection, without having been read to its end.
     Undrained = 7,
+    /// Nothing was heard for the idle time-out, while somebody waited.
+    Silent = 8,
 }
 
 impl CloseCode {
@@ -127,6 +131,19 @@ impl Connection {
             code.close(&self.quinn, &text);
         }
         self.cut.get().cloned().unwrap_or(reason)
+    }
+
+    /// Asks the peer's QUIC for an acknowledgement. It takes no place on any stream.
+    pub(crate) fn ask_for_sign(&self) {
+        // A peer that takes no datagrams, as none of ours does, gives no sign: it is found silent.
+        self.quinn.send_datagram(Bytes::new()).ok();
+    }
+
+    /// Packets that the peer has acknowledged. What else arrives proves less: it may have been sent
+    /// while nothing of ours gets through, with acknowledgements of long ago, or by anybody who can
+    /// send a datagram.
+    pub(crate) fn signs(&self) -> u64 {
+        congestion::acknowledged(&self.quinn)
     }
 
     pub(crate) fn violated(&self, violation: Violation) {

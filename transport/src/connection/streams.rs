@@ -88,6 +88,9 @@ async fn serve(
 /// Hands datagrams over until the connection ends.
 pub(super) async fn datagrams(task: Task) {
     while let Ok(datagram) = task.connection.quinn.read_datagram().await {
-        task.endpoint.inbound.datagram(&task.link, datagram);
+        // An empty one only asks for the acknowledgement that QUIC has sent.
+        if !datagram.is_empty() {
+            task.endpoint.inbound.datagram(&task.link, datagram);
+        }
     }
 }

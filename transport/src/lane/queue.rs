@@ -318,6 +318,12 @@ impl LaneQueue {
         self.state().first
     }
 
+    /// Number of the last message that was pushed; 0 before the first.
+    pub(crate) fn last_number(&self) -> u64 {
+        let state = self.state();
+        state.first + state.count - 1
+    }
+
     /// Opens or closes the queue. Unless it opens, what is queued is dropped: the numbers of the
     /// dropped messages are the answer.
     pub(crate) fn set_gate(&self, gate: Gate) -> Range<u64> {

@@ -18,8 +18,10 @@ use vioduct_certs::serial::Serial;
 use vioduct_certs::{moment, rotation};
 
 use super::machine::{ConnId, Effect, Input, LinkMachine, PeerRun};
+use super::vigil::{self, Vigil};
 use super::{Link, LinkState};
 use crate::clock::{Instant, Timer};
+use crate::config::{KeptAlive, TransportConfig};
 use crate::connection::handshake::{self, Offer, OwnRun};
 use crate::connection::{self, CloseCode, Connection, Established, Phase, Spans};
 use crate::endpoint::EndpointShared;
@@ -80,6 +82,8 @@ pub(crate) struct Driver {
     endpoint: Arc<EndpointShared>,
     link: Link,
     machine: LinkMachine,
+    /// None where QUIC itself keeps every connection alive.
+    vigil: Option<Vigil>,
     instance: u64,
     addr: Option<SocketAddr>,
     slots: HashMap<ConnId, Slot>,
@@ -97,10 +101,16 @@ impl Driver {
         let seed = endpoint.next_random();
         let machine = LinkMachine::new(is_lower, endpoint.config.timing(), seed);
         let instance = endpoint.next_random();
+        let TransportConfig { kept_alive, keep_alive, idle_timeout, .. } = endpoint.config;
+        let vigil = match kept_alive {
+            KeptAlive::Always => None,
+            KeptAlive::WhenAwaited => Some(Vigil::new(keep_alive, idle_timeout)),
+        };
         Self {
             endpoint,
             link,
             machine,
+            vigil,
             instance,
             addr: None,
             slots: HashMap::new(),
@@ -116,6 +126,7 @@ impl Driver {
         mut credentials: watch::Receiver<Arc<Credentials>>,
     ) {
         let mut timer: Timer = self.endpoint.clock.timer();
+        let shared = Arc::clone(&self.link.shared);
         let mut serial = credentials.borrow_and_update().serial();
         loop {
             timer.arm(self.deadline());
@@ -131,6 +142,7 @@ impl Driver {
                     }
                 },
                 () = timer.expired() => self.tick(),
+                () = shared.awaited.woken() => self.watch(),
                 input = inputs.recv() => match input {
                     Some(input) => self.take(input),
                     None => break,
@@ -167,7 +179,8 @@ impl Driver {
 
     fn deadline(&self) -> Option<Instant> {
         let expiry = self.expiry.map(|(replace, cut)| replace.min(cut));
-        [self.machine.deadline(), expiry].into_iter().flatten().min()
+        let look = self.vigil.as_ref().and_then(Vigil::deadline);
+        [self.machine.deadline(), expiry, look].into_iter().flatten().min()
     }
 
     fn tick(&mut self) {
@@ -181,7 +194,38 @@ impl Driver {
                 self.replace();
             }
         }
+        self.look();
         self.step(Input::Tick);
+    }
+
+    /// Watches the connection that carries the link from now on; that there is none is for the
+    /// machine to mend.
+    fn watch(&mut self) {
+        let Some(vigil) = &mut self.vigil else { return };
+        self.link.shared.awaited.set_watched(true);
+        match self.link.shared.current() {
+            Some(connection) => vigil.watch(self.endpoint.clock.now(), connection.signs()),
+            None => vigil.rest(),
+        }
+    }
+
+    fn look(&mut self) {
+        let (Some(vigil), Some(connection)) = (&mut self.vigil, self.link.shared.current()) else {
+            return;
+        };
+        let (now, is_awaited) = (self.endpoint.clock.now(), self.link.shared.is_awaited());
+        match vigil.look(now, is_awaited, connection.signs()) {
+            Some(vigil::Effect::Ask) => connection.ask_for_sign(),
+            Some(vigil::Effect::Cut) => drop(connection.cut(CloseCode::Silent, DownReason::Silent)),
+            None if vigil.deadline().is_none() => {
+                self.link.shared.awaited.set_watched(false);
+                // A wait that began before that has woken nobody.
+                if self.link.shared.is_awaited() {
+                    self.watch();
+                }
+            }
+            None => {}
+        }
     }
 
     /// A tool cannot be dialled: it comes again by itself.
@@ -399,10 +443,11 @@ impl Driver {
         let lanes = self.endpoint.config.lanes;
         let (connection, control) = connection::adopted(conn, lanes, *established);
         let info = Arc::clone(&connection.info);
-        let shared = &self.link.shared;
+        let shared = Arc::clone(&self.link.shared);
         shared.connections.fetch_add(1, Ordering::Relaxed);
         let predecessor = shared.set_current(Some(Arc::clone(&connection)));
         shared.set_gates(Gate::Open);
+        self.watch();
         let up = LinkState::Up(Arc::clone(&info));
         let before = shared.state.send_replace(up);
         let replaced = matches!(before, LinkState::Up(_));
@@ -462,6 +507,7 @@ impl Driver {
             return;
         }
         drop(self.link.shared.set_current(None));
+        self.watch();
         self.link.shared.state.send_if_modified(|state| {
             let is_up = matches!(state, LinkState::Up(_));
             if is_up {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 use vioduct_certs::identity::{Kind, NodeName};
 
+use super::awaited::{Awaited, Hold};
 use super::driver::LinkInput;
 use crate::config::{LANES_MAX, TransportConfig};
 use crate::connection::Connection;
@@ -94,6 +95,13 @@ pub(crate) struct OutLane {
     pub(crate) settled: AtomicU64,
 }
 
+impl OutLane {
+    /// Every message that was taken has been handed over on the far side, or reported.
+    fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire) >= self.queue.last_number()
+    }
+}
+
 /// A lane from the peer.
 #[derive(Debug)]
 pub(crate) struct InLane {
@@ -108,6 +116,7 @@ pub(crate) struct LinkShared {
     pub(crate) in_lanes: Box<[InLane]>,
     pub(crate) state: watch::Sender<LinkState>,
     pub(crate) inputs: mpsc::Sender<LinkInput>,
+    pub(crate) awaited: Awaited,
     /// The connection that carries the link; for datagrams and figures.
     pub(crate) current: Mutex<Option<Arc<Connection>>>,
     /// An acknowledgement came, or a task of a connection ended.
@@ -134,6 +143,7 @@ impl LinkShared {
             in_lanes: (0..=LANES_MAX).map(in_lane).collect(),
             state: watch::Sender::new(LinkState::Connecting),
             inputs,
+            awaited: Awaited::new(),
             current: Mutex::new(None),
             progress: Notify::new(),
             received: AtomicU64::new(0),
@@ -152,6 +162,11 @@ impl LinkShared {
     ) -> Option<Arc<Connection>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *current, connection)
+    }
+
+    /// Somebody waits for the peer: an embedder, or a message that is not acknowledged.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.awaited.is_held() || self.out_lanes.iter().any(|lane| !lane.is_settled())
     }
 
     /// Opens or closes every lane; gives what was dropped.
@@ -216,10 +231,8 @@ impl Link {
     /// [`SendError`]; the message was not taken, and will not be delivered.
     pub async fn send(&self, flow: Flow, head: &[u8], body: &Bytes) -> Result<Ticket, SendError> {
         let (lane, number, out) = self.lane(flow);
-        match out.queue.push_wait(number, head, body).await {
-            Ok(number) => Ok(Ticket { lane, number }),
-            Err(error) => Err(self.send_error(error)),
-        }
+        let pushed = out.queue.push_wait(number, head, body).await;
+        self.taken(lane, pushed)
     }
 
     /// Queues a message if there is room now.
@@ -228,10 +241,25 @@ impl Link {
     /// As [`send`](Self::send), and [`SendError::Full`].
     pub fn try_send(&self, flow: Flow, head: &[u8], body: &Bytes) -> Result<Ticket, SendError> {
         let (lane, number, out) = self.lane(flow);
-        match out.queue.push(number, head, body) {
-            Ok(number) => Ok(Ticket { lane, number }),
-            Err(error) => Err(self.send_error(error)),
-        }
+        self.taken(lane, out.queue.push(number, head, body))
+    }
+
+    fn taken(&self, lane: u8, pushed: Result<u64, PushError>) -> Result<Ticket, SendError> {
+        let number = pushed.map_err(|error| self.send_error(error))?;
+        self.shared.awaited.begun();
+        Ok(Ticket { lane, number })
+    }
+
+    /// Keeps the link alive while the hold lives, and with [`KeptAlive::WhenAwaited`] only then, or
+    /// while a message is not acknowledged. Costs two changes of a count, and is cheap enough for
+    /// every question that waits for an answer.
+    ///
+    /// A peer that is silent is noticed `idle_timeout` after the hold was taken; that the link is
+    /// down is told as always. A hold outlasts connections, and makes none: it does not dial.
+    ///
+    /// [`KeptAlive::WhenAwaited`]: crate::KeptAlive::WhenAwaited
+    pub fn hold(&self) -> Hold {
+        Hold::new(Arc::clone(&self.shared))
     }
 
     /// Ends when the lane of this flow has got more room, or refuses messages, since the call: take
@@ -275,7 +303,8 @@ impl Link {
         }
     }
 
-    /// Sends a datagram, unordered and without acknowledgement; it may be dropped on the way.
+    /// Sends a datagram, unordered and without acknowledgement; it may be dropped on the way. An
+    /// empty one is not handed over: links probe each other with those.
     ///
     /// # Errors
     /// [`DatagramError`] when there is no connection, or the datagram does not fit the path.
@@ -343,7 +372,7 @@ impl Link {
             let (messages, bytes) = lane.queue.depth();
             stats.queued_messages += messages;
             stats.queued_bytes += bytes as u64;
-            stats.messages_sent += lane.queue.next_number() - 1 + messages;
+            stats.messages_sent += lane.queue.last_number();
             stats.messages_settled += lane.settled.load(Ordering::Relaxed);
         }
         if let Some(connection) = self.shared.current() {

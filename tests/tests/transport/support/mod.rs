@@ -1,5 +1,6 @@
 //! Nodes of a test cluster, in one process, over loopback.
 
+pub(crate) mod ether;
 pub(crate) mod hostile;
 pub(crate) mod tap;
 
