@@ -28,7 +28,8 @@ pub enum KeptAlive {
     Always,
     /// While somebody waits: a message is taken and not acknowledged, or the embedder has a
     /// [`Hold`](crate::Hold). Else nothing is sent, and a peer that dies silently goes unnoticed
-    /// for an hour: whether peers live is then the embedder's to find out.
+    /// for an hour: whether peers live is then the embedder's to find out, and to say
+    /// ([`Endpoint::dismiss`](crate::Endpoint::dismiss)).
     WhenAwaited,
 }
 

@@ -25,12 +25,15 @@ use crate::connection::handshake::{self, Offer};
 use crate::error::{DialError, EndpointError};
 use crate::event::Inbound;
 use crate::link::driver::{Driver, INPUTS_MAX, LinkInput};
+use crate::link::machine::Dismissal;
 use crate::link::{Link, LinkShared, PeerKey};
 use crate::seam::Surroundings;
 use crate::wire::Rejection;
 
 /// How much longer than its links an endpoint waits for their ends.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// Bytes kept of the reason for a dismissal: it travels in a close and in a rejection.
+const DISMISSAL_BYTES_MAX: usize = 200;
 /// Runs of one tool that may be linked at once.
 const TOOL_RUNS_MAX: u32 = 64;
 
@@ -210,6 +213,29 @@ impl Endpoint {
         if let Some(link) = self.link(node) {
             // Fails only when the link is closed, which is more than was asked.
             link.shared.inputs.send(LinkInput::Unwanted).await.ok();
+        }
+    }
+
+    /// Ends the link to this run of a node, or to an earlier one: it is known to be dead, or no
+    /// member any more. Nothing happens without a link, or when a later run is known on it.
+    ///
+    /// The connection is closed at once; datagrams sent before may still leave. What is queued is
+    /// reported as not delivered, what was written and not acknowledged as maybe delivered, and
+    /// messages are refused as unreachable. The peer is told `reason`, of which 200 bytes are kept:
+    /// as [`DownReason::DismissedByPeer`], and as [`Rejection::Dismissed`] whenever that run dials
+    /// again, which it does as rarely as it may.
+    ///
+    /// Nobody is dialled until [`connect`](Self::connect), which wants the link anew, whatever the
+    /// run. A later run may dial. Cancel-safe.
+    ///
+    /// [`DownReason::DismissedByPeer`]: crate::DownReason::DismissedByPeer
+    pub async fn dismiss(&self, node: &NodeName, incarnation: u64, reason: &str) {
+        if let Some(link) = self.link(node) {
+            let end = reason.floor_char_boundary(DISMISSAL_BYTES_MAX);
+            let reason = reason.get(..end).unwrap_or_default().to_owned();
+            let dismissed = LinkInput::Dismissed(Dismissal { incarnation, reason });
+            // Fails only when the link is closed, which is more than was asked.
+            link.shared.inputs.send(dismissed).await.ok();
         }
     }
 

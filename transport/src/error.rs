@@ -20,7 +20,7 @@ pub enum SendError {
         /// The peer's name.
         peer: NodeName,
     },
-    /// No connection for longer than `unreachable_after`.
+    /// No connection for longer than `unreachable_after`, or the peer's run was dismissed.
     #[error("{peer} has been unreachable for too long")]
     Unreachable {
         /// The peer's name.

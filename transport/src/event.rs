@@ -91,7 +91,8 @@ pub enum LinkEvent {
         /// What is known.
         fate: Fate,
     },
-    /// No connection for `unreachable_after`: messages are refused until there is one.
+    /// No connection for `unreachable_after`, or the peer's run was dismissed: messages are refused
+    /// until there is a connection.
     Unreachable,
     /// A dial failed; it is tried again.
     DialFailed {
@@ -111,6 +112,18 @@ pub enum DownReason {
     /// The peer closed it.
     #[error("closed by the peer: {reason}")]
     ClosedByPeer {
+        /// In its words.
+        reason: String,
+    },
+    /// The embedder wants no link with this run of the peer.
+    #[error("dismissed: {reason}")]
+    Dismissed {
+        /// In its words.
+        reason: String,
+    },
+    /// The peer wants no link with this run of this node.
+    #[error("dismissed by the peer: {reason}")]
+    DismissedByPeer {
         /// In its words.
         reason: String,
     },
@@ -137,6 +150,8 @@ impl DownReason {
         match self {
             Self::Closed => "closed",
             Self::ClosedByPeer { .. } => "closed_by_peer",
+            Self::Dismissed { .. } => "dismissed",
+            Self::DismissedByPeer { .. } => "dismissed_by_peer",
             Self::Silent => "silent",
             Self::Reset => "reset",
             Self::Evicted(_) => "evicted",

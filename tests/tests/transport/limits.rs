@@ -62,7 +62,7 @@ fn handshake_message(rng: &mut StdRng) -> Vec<u8> {
     let (accepting, dialling) = (rng.random(), rng.random());
     let limits =
         [LimitName::BodyBytes, LimitName::HeadBytes, LimitName::InlineBodyBytes, LimitName::Lanes];
-    match rng.random_range(0..11) {
+    match rng.random_range(0..12) {
         0 => hello(rng).encode(),
         1 => Welcome { version: rng.random(), hello: hello(rng) }.encode(),
         2 => Rejection::Version { accepting: versions(rng), dialling: versions(rng) }.encode(),
@@ -76,6 +76,7 @@ fn handshake_message(rng: &mut StdRng) -> Vec<u8> {
         7 => Rejection::StaleGeneration { dialling, known: accepting }.encode(),
         8 => Rejection::TooManyPeers { limit: accepting }.encode(),
         9 => Rejection::Duplicate.encode(),
+        10 => Rejection::Dismissed { incarnation: accepting, reason: name(rng) }.encode(),
         _ => Rejection::Closing.encode(),
     }
 }

@@ -4,6 +4,7 @@
 
 mod allocation;
 mod delivery;
+mod dismissal;
 mod hostile;
 mod idle;
 mod limits;

@@ -14,6 +14,7 @@ pub(crate) use streams::BodyStream;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
@@ -28,6 +29,7 @@ use crate::lane::writer;
 use crate::link::driver::LinkInput;
 use crate::link::machine::ConnId;
 use crate::link::{Link, LinkShared};
+use crate::quic::DATAGRAM_BUFFER_BYTES;
 
 /// Why a side closes a connection; the QUIC application error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(crate) enum CloseCode {
     Undrained = 7,
     /// Nothing was heard for the idle time-out, while somebody waited.
     Silent = 8,
+    /// No link is wanted with this run of the peer.
+    Dismissed = 9,
 }
 
 impl CloseCode {
@@ -55,6 +59,11 @@ impl CloseCode {
         endpoint.close(VarInt::from_u32(self as u32), reason.as_bytes());
     }
 }
+
+/// How long a dismissal waits for datagrams that were sent before it, and how often it looks. They
+/// leave at once unless the path is full.
+const DATAGRAMS_LINGER: Duration = Duration::from_millis(20);
+const DATAGRAMS_PACE: Duration = Duration::from_millis(1);
 
 /// How far a connection is from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,8 +136,13 @@ impl Connection {
     /// Cuts the connection for a reason of this side's own. The first reason stays, and is given.
     pub(crate) fn cut(&self, code: CloseCode, reason: DownReason) -> DownReason {
         let text = reason.to_string();
+        self.cut_saying(code, reason, &text)
+    }
+
+    /// As [`cut`](Self::cut), in these words.
+    fn cut_saying(&self, code: CloseCode, reason: DownReason, words: &str) -> DownReason {
         if self.cut.set(reason.clone()).is_ok() {
-            code.close(&self.quinn, &text);
+            code.close(&self.quinn, words);
         }
         self.cut.get().cloned().unwrap_or(reason)
     }
@@ -384,7 +398,12 @@ fn is_closed_with(error: &ConnectionError, code: CloseCode) -> bool {
 fn down_reason(error: &ConnectionError) -> DownReason {
     match error {
         ConnectionError::ApplicationClosed(close) => {
-            DownReason::ClosedByPeer { reason: String::from_utf8_lossy(&close.reason).into_owned() }
+            let reason = String::from_utf8_lossy(&close.reason).into_owned();
+            if is_closed_with(error, CloseCode::Dismissed) {
+                DownReason::DismissedByPeer { reason }
+            } else {
+                DownReason::ClosedByPeer { reason }
+            }
         }
         ConnectionError::LocallyClosed => DownReason::Closed,
         ConnectionError::TimedOut => DownReason::Silent,
@@ -394,6 +413,27 @@ fn down_reason(error: &ConnectionError) -> DownReason {
         | ConnectionError::ConnectionClosed(_)
         | ConnectionError::CidsExhausted => DownReason::Transport(error.to_string()),
     }
+}
+
+/// Closes a connection with a run of the peer that no link is wanted with. Datagrams that wait to
+/// be sent may leave first: one of them may tell the peer what has become of it.
+pub(crate) async fn dismiss(
+    endpoint: Arc<EndpointShared>,
+    connection: Arc<Connection>,
+    reason: String,
+) {
+    connection.phase.send_replace(Phase::Retiring);
+    let mut timer = endpoint.clock.timer();
+    let until = endpoint.clock.now().after(DATAGRAMS_LINGER);
+    while connection.quinn.datagram_send_buffer_space() < DATAGRAM_BUFFER_BYTES
+        && connection.quinn.close_reason().is_none()
+        && endpoint.clock.now() < until
+    {
+        timer.arm(Some(endpoint.clock.now().after(DATAGRAMS_PACE)));
+        timer.expired().await;
+    }
+    let words = reason.clone();
+    drop(connection.cut_saying(CloseCode::Dismissed, DownReason::Dismissed { reason }, &words));
 }
 
 /// Ends a connection once everything written on it is acknowledged, or `drain_timeout` is over.

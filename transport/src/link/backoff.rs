@@ -25,6 +25,11 @@ impl Backoff {
         step.mul_f64(rng.random_range(0.5..=1.0))
     }
 
+    /// Makes the next wait one of the longest.
+    pub(crate) fn exhaust(&mut self) {
+        self.failures = u32::MAX;
+    }
+
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
@@ -46,5 +51,15 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.after_failure(&mut rng) <= Duration::from_millis(50));
+    }
+
+    #[test]
+    fn who_is_not_wanted_waits_long_from_the_first_time_on() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        backoff.exhaust();
+        for _failure in 0..2 {
+            assert!(backoff.after_failure(&mut rng) >= Duration::from_secs(1));
+        }
     }
 }

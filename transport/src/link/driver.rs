@@ -17,7 +17,7 @@ use vioduct_certs::refusal::Refusal;
 use vioduct_certs::serial::Serial;
 use vioduct_certs::{moment, rotation};
 
-use super::machine::{ConnId, Effect, Input, LinkMachine, PeerRun};
+use super::machine::{ConnId, Dismissal, Effect, Input, LinkMachine, PeerRun};
 use super::vigil::{self, Vigil};
 use super::{Link, LinkState};
 use crate::clock::{Instant, Timer};
@@ -41,6 +41,7 @@ pub(crate) enum LinkInput {
         addr: SocketAddr,
     },
     Unwanted,
+    Dismissed(Dismissal),
     Dialled {
         conn: ConnId,
         result: Box<Result<Established, DialError>>,
@@ -242,6 +243,11 @@ impl Driver {
                 self.step(Input::Wanted);
             }
             LinkInput::Unwanted => self.step(Input::Unwanted),
+            LinkInput::Dismissed(dismissal) => {
+                let Dismissal { incarnation, reason } = &dismissal;
+                tracing::info!(peer = %self.link.peer(), incarnation, reason, "peer dismissed");
+                self.step(Input::Dismissed(dismissal));
+            }
             LinkInput::Dialled { conn, result } => self.dialled(conn, *result),
             LinkInput::Offer(offer) => self.offered(offer),
             LinkInput::Started { conn, established } => self.started(conn, established),
@@ -281,6 +287,8 @@ impl Driver {
             Effect::Adopt { conn, generation } => self.adopt(conn, generation),
             Effect::Retire { conn } => self.retire(conn),
             Effect::Drop { conn } => self.drop_connection(conn),
+            Effect::Dismiss { conn, reason } => self.dismiss(conn, reason),
+            Effect::Reopen => self.reopen(),
             Effect::PeerRestarted => self.peer_restarted(),
             Effect::GiveUp => self.give_up(),
         }
@@ -494,11 +502,24 @@ impl Driver {
         }
     }
 
+    fn dismiss(&mut self, conn: ConnId, reason: String) {
+        let Some(Slot::Live(connection)) = self.slots.get(&conn) else { return };
+        let connection = Arc::clone(connection);
+        self.went_down(conn, DownReason::Dismissed { reason: reason.clone() });
+        self.endpoint.spawn(connection::dismiss(Arc::clone(&self.endpoint), connection, reason));
+    }
+
+    fn reopen(&self) {
+        drop(self.link.shared.set_gates(Gate::Open));
+        self.link.shared.state.send_replace(LinkState::Connecting);
+    }
+
     fn lost(&mut self, conn: ConnId, reason: DownReason) {
         self.slots.remove(&conn);
         self.has_left = matches!(reason, DownReason::ClosedByPeer { .. });
+        let is_for_good = matches!(reason, DownReason::DismissedByPeer { .. });
         self.went_down(conn, reason);
-        self.step(Input::Lost { conn });
+        self.step(if is_for_good { Input::LostForGood { conn } } else { Input::Lost { conn } });
     }
 
     /// Nothing carries the link any more, if this connection did.

@@ -21,7 +21,9 @@
 //! 3. Of two simultaneous dials the one of the lower-named node lives.
 //! 4. A dial and an offer of this pair are never both under way.
 //! 5. An older incarnation of the peer never displaces a newer one.
-//! 6. While a connection is wanted and none is current, under way or offered, a retry is timed.
+//! 6. A run of the peer that was dismissed carries the link no more, and nothing is dialled, until
+//!    the link is wanted anew.
+//! 7. While a connection is wanted and none is current, under way or offered, a retry is timed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -61,6 +63,8 @@ pub(crate) enum Input {
     Wanted,
     /// The peer's address is not to be dialled any more.
     Unwanted,
+    /// No link is wanted with this run of the peer, nor with an earlier one.
+    Dismissed(Dismissal),
     /// The answer to our dial: it may live.
     Welcomed { conn: ConnId, run: PeerRun, live: u64 },
     /// Our dial ended without a welcome.
@@ -71,6 +75,8 @@ pub(crate) enum Input {
     Started { conn: ConnId },
     /// A connection is gone.
     Lost { conn: ConnId },
+    /// The peer has closed a connection because it wants no link with this run of ours.
+    LostForGood { conn: ConnId },
     /// Replace the connection, make before break. An attempt under way is one already: if it began
     /// with old credentials, say so again once it is adopted.
     Replace,
@@ -98,10 +104,23 @@ pub(crate) enum Effect {
     Retire { conn: ConnId },
     /// Close this connection at once.
     Drop { conn: ConnId },
+    /// Close this connection at once, and tell the peer that its run is dismissed.
+    Dismiss { conn: ConnId, reason: String },
+    /// A dismissed link is wanted anew: take messages again.
+    Reopen,
     /// The peer runs anew: what was queued for its old run is not for it.
     PeerRestarted,
     /// Nothing reached the peer for too long: give up what is queued.
     GiveUp,
+}
+
+/// Which runs of the peer are not wanted any more, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dismissal {
+    /// The last of them.
+    pub(crate) incarnation: u64,
+    /// In the embedder's words, of a bounded length.
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -137,6 +156,7 @@ pub(crate) struct LinkMachine {
     backoff: Backoff,
     rng: StdRng,
     run: Option<PeerRun>,
+    dismissal: Option<Dismissal>,
     generation: u64,
     current: Option<Current>,
     attempt: Attempt,
@@ -156,6 +176,7 @@ impl LinkMachine {
             backoff: Backoff::new(timing.backoff_min, timing.backoff_max),
             rng: StdRng::seed_from_u64(seed),
             run: None,
+            dismissal: None,
             generation: 0,
             current: None,
             attempt: Attempt::None,
@@ -197,6 +218,7 @@ impl LinkMachine {
         match input {
             Input::Wanted => self.wanted(now),
             Input::Unwanted => self.unwanted(),
+            Input::Dismissed(dismissal) => self.dismissed(dismissal),
             Input::Welcomed { conn, run, live } => self.welcomed(now, conn, run, live),
             Input::DialFailed { conn, rejection } => self.dial_failed(now, conn, rejection),
             Input::Offered { conn, run, generation, live } => {
@@ -204,6 +226,10 @@ impl LinkMachine {
             }
             Input::Started { conn } => self.started(conn),
             Input::Lost { conn } => self.lost(now, conn),
+            Input::LostForGood { conn } => {
+                self.backoff.exhaust();
+                self.lost(now, conn);
+            }
             Input::Replace => self.replace(),
             Input::Evict => self.evict(now),
             Input::Close => self.close(),
@@ -219,6 +245,8 @@ impl LinkMachine {
             "a wanted link rests without a retry"
         );
         debug_assert!(self.current.is_none() || self.give_up_at.is_none());
+        let is_let_in = self.wanted || self.current.is_some() || self.retry_at.is_some();
+        debug_assert!(self.dismissal.is_none() || !is_let_in, "a dismissed run carries no link");
     }
 
     fn wanted(&mut self, now: Instant) {
@@ -226,6 +254,9 @@ impl LinkMachine {
             return;
         }
         self.wanted = true;
+        if self.dismissal.take().is_some() {
+            self.effects.push_back(Effect::Reopen);
+        }
         if self.current.is_none() {
             self.give_up_at.get_or_insert(now.after(self.timing.unreachable_after));
             self.dial();
@@ -238,6 +269,28 @@ impl LinkMachine {
         if let Attempt::Dial(dial) = self.attempt {
             self.attempt = Attempt::None;
             self.effects.push_back(Effect::AbandonDial { conn: dial.conn });
+        }
+    }
+
+    fn dismissed(&mut self, dismissal: Dismissal) {
+        let is_later = |run: PeerRun| run.incarnation > dismissal.incarnation;
+        let is_known = |known: &Dismissal| known.incarnation >= dismissal.incarnation;
+        if self.closing || self.run.is_some_and(is_later) {
+            return;
+        }
+        if self.dismissal.as_ref().is_some_and(is_known) {
+            return;
+        }
+        self.wanted = false;
+        self.retry_at = None;
+        self.give_up_at = None;
+        self.abandon_attempt();
+        if let Some(Current { conn, .. }) = self.current.take() {
+            let reason = dismissal.reason.clone();
+            self.effects.push_back(Effect::Dismiss { conn, reason });
+        }
+        if self.dismissal.replace(dismissal).is_none() {
+            self.effects.push_back(Effect::GiveUp);
         }
     }
 
@@ -296,8 +349,12 @@ impl LinkMachine {
             Attempt::Dial(dial) if dial.conn == conn => self.attempt = Attempt::None,
             Attempt::None | Attempt::Dial(_) | Attempt::Offer { .. } => return,
         }
-        if let Some(Rejection::StaleGeneration { known, .. }) = rejection {
-            self.generation = self.generation.max(known);
+        match rejection {
+            Some(Rejection::StaleGeneration { known, .. }) => {
+                self.generation = self.generation.max(known);
+            }
+            Some(Rejection::Dismissed { .. }) => self.backoff.exhaust(),
+            Some(_) | None => {}
         }
         self.retry_later(now);
     }
@@ -335,6 +392,12 @@ impl LinkMachine {
 
     /// Takes note of the run that the peer says it is.
     fn admit_run(&mut self, run: PeerRun) -> Result<(), Rejection> {
+        if let Some(Dismissal { incarnation, reason }) = &self.dismissal
+            && run.incarnation <= *incarnation
+        {
+            let (incarnation, reason) = (*incarnation, reason.clone());
+            return Err(Rejection::Dismissed { incarnation, reason });
+        }
         let Some(known) = self.run else {
             self.run = Some(run);
             return Ok(());
@@ -383,6 +446,7 @@ impl LinkMachine {
     fn adopt(&mut self, Pending { conn, generation }: Pending, live: u64) {
         debug_assert!(generation > self.generation, "generations rise");
         self.generation = generation;
+        self.dismissal = None;
         if let Some(old) = self.current.replace(Current { conn, generation }) {
             let conn = old.conn;
             let is_shared = old.generation == live;

@@ -208,6 +208,104 @@ fn a_closing_link_retires_its_connection_and_takes_no_other() {
     assert_eq!(machine.deadline(), None);
 }
 
+fn dismissal(incarnation: u64) -> Dismissal {
+    Dismissal { incarnation, reason: "declared down".to_owned() }
+}
+
+#[test]
+fn a_dismissed_run_is_cut_and_kept_out_and_nothing_is_dialled() {
+    let mut machine = up();
+    let dismiss = Effect::Dismiss { conn: ConnId(1), reason: dismissal(1).reason };
+    assert_eq!(
+        effects(&mut machine, at(2), Input::Dismissed(dismissal(1))),
+        [dismiss, Effect::GiveUp]
+    );
+    assert_eq!(machine.deadline(), None);
+    assert_eq!(effects(&mut machine, at(3), Input::Lost { conn: ConnId(1) }), []);
+    assert_eq!(effects(&mut machine, at(4), Input::Dismissed(dismissal(1))), []);
+    let conn = machine.name_connection();
+    let Dismissal { incarnation, reason } = dismissal(1);
+    let rejection = Rejection::Dismissed { incarnation, reason };
+    let offered = Input::Offered { conn, run: run(1), generation: 9, live: 0 };
+    assert_eq!(effects(&mut machine, at(5), offered), [Effect::Reject { conn, rejection }]);
+    assert_eq!(machine.deadline(), None);
+}
+
+#[test]
+fn a_later_run_of_a_dismissed_peer_may_dial() {
+    let mut machine = up();
+    effects(&mut machine, at(2), Input::Dismissed(dismissal(1)));
+    let conn = machine.name_connection();
+    let offered = Input::Offered { conn, run: run(2), generation: 1, live: 0 };
+    let welcome = Effect::Welcome { conn, generation: 1, live: 0 };
+    assert_eq!(effects(&mut machine, at(3), offered), [Effect::PeerRestarted, welcome]);
+    let adopt = Effect::Adopt { conn, generation: 1 };
+    assert_eq!(effects(&mut machine, at(4), Input::Started { conn }), [adopt]);
+    assert_eq!(effects(&mut machine, at(5), Input::Dismissed(dismissal(1))), []);
+}
+
+#[test]
+fn a_dismissed_link_that_is_wanted_anew_takes_messages_and_dials() {
+    let mut machine = up();
+    effects(&mut machine, at(2), Input::Dismissed(dismissal(1)));
+    let conn = ConnId(2);
+    assert_eq!(
+        effects(&mut machine, at(3), Input::Wanted),
+        [Effect::Reopen, Effect::Dial { conn, generation: 2, live: 0 }]
+    );
+    let adopt = Effect::Adopt { conn, generation: 2 };
+    let welcomed = Input::Welcomed { conn, run: run(1), live: 0 };
+    assert_eq!(effects(&mut machine, at(4), welcomed), [adopt]);
+}
+
+#[test]
+fn a_dismissal_gives_up_what_is_being_made() {
+    let mut machine = LinkMachine::new(true, TIMING, 1);
+    effects(&mut machine, at(0), Input::Wanted);
+    assert_eq!(
+        effects(&mut machine, at(1), Input::Dismissed(dismissal(3))),
+        [Effect::AbandonDial { conn: ConnId(1) }, Effect::GiveUp]
+    );
+    let mut machine = LinkMachine::new(true, TIMING, 1);
+    let conn = machine.name_connection();
+    effects(&mut machine, at(0), Input::Offered { conn, run: run(3), generation: 1, live: 0 });
+    assert_eq!(
+        effects(&mut machine, at(1), Input::Dismissed(dismissal(3))),
+        [Effect::Drop { conn }, Effect::GiveUp]
+    );
+    assert_eq!(effects(&mut machine, at(2), Input::Started { conn }), []);
+}
+
+#[test]
+fn late_news_of_an_earlier_run_dismisses_nobody() {
+    let mut machine = LinkMachine::new(true, TIMING, 1);
+    let conn = machine.name_connection();
+    effects(&mut machine, at(0), Input::Offered { conn, run: run(5), generation: 1, live: 0 });
+    assert_eq!(effects(&mut machine, at(1), Input::Dismissed(dismissal(4))), []);
+    let adopt = Effect::Adopt { conn, generation: 1 };
+    assert_eq!(effects(&mut machine, at(2), Input::Started { conn }), [adopt]);
+}
+
+#[test]
+fn a_run_that_was_dismissed_dials_as_rarely_as_it_may() {
+    let mut machine = up();
+    effects(&mut machine, at(0), Input::LostForGood { conn: ConnId(1) });
+    let mut now = at(0);
+    for dial in 2..5 {
+        let due = machine.deadline().expect("it is tried again");
+        assert!(due.since(now) >= TIMING.backoff_max / 2, "{:?}", due.since(now));
+        now = due;
+        let conn = ConnId(dial);
+        assert_eq!(
+            effects(&mut machine, now, Input::Tick),
+            [Effect::Dial { conn, generation: 2, live: 0 }]
+        );
+        let rejection = Rejection::Dismissed { incarnation: 1, reason: String::new() };
+        let failed = Input::DialFailed { conn, rejection: Some(rejection) };
+        assert_eq!(effects(&mut machine, now, failed), []);
+    }
+}
+
 /// Two machines and everything on its way between them.
 struct World {
     now: Instant,
@@ -218,6 +316,8 @@ struct World {
     on_the_way: Vec<(usize, Notice)>,
     /// What each side has adopted, by generation.
     adopted: [BTreeMap<u64, usize>; 2],
+    /// Which sides want no link with the other's run.
+    dismissed: [bool; 2],
 }
 
 struct Wire {
@@ -227,6 +327,8 @@ struct Wire {
     /// What carried the link in each side's eyes when it spoke.
     lives: [u64; 2],
     is_broken: bool,
+    /// Who has closed it because the other's run is dismissed.
+    dismissed_by: Option<usize>,
 }
 
 /// Something that one side is about to learn of connection `usize`.
@@ -250,6 +352,7 @@ impl World {
             connections: Vec::new(),
             on_the_way: Vec::new(),
             adopted: [BTreeMap::new(), BTreeMap::new()],
+            dismissed: [false; 2],
         };
         for side in wanting {
             world.give(*side, Input::Wanted);
@@ -258,6 +361,11 @@ impl World {
     }
 
     fn give(&mut self, side: usize, input: Input) {
+        match &input {
+            Input::Dismissed(_) => self.dismissed[side] = true,
+            Input::Wanted => self.dismissed[side] = false,
+            _other => {}
+        }
         self.machines[side].handle(self.now, input);
         while let Some(effect) = self.machines[side].poll() {
             self.perform(side, effect);
@@ -271,14 +379,23 @@ impl World {
 
     fn perform(&mut self, side: usize, effect: Effect) {
         let other = 1 - side;
+        let lets_in =
+            matches!(effect, Effect::Dial { .. } | Effect::Welcome { .. } | Effect::Adopt { .. });
+        assert!(!(lets_in && self.dismissed[side]), "a dismissed run is let in: {effect:?}");
         match effect {
             Effect::Dial { conn, generation, live } => {
                 let mut names = [None, None];
                 names[side] = Some(conn);
                 let mut lives = [0, 0];
                 lives[side] = live;
-                let wire = Wire { dialler: side, generation, names, lives, is_broken: false };
-                self.connections.push(wire);
+                self.connections.push(Wire {
+                    dialler: side,
+                    generation,
+                    names,
+                    lives,
+                    is_broken: false,
+                    dismissed_by: None,
+                });
                 self.on_the_way.push((self.connections.len() - 1, Notice::Hello));
             }
             Effect::Welcome { conn, generation, live } => {
@@ -305,8 +422,13 @@ impl World {
             Effect::AbandonDial { conn } | Effect::Retire { conn } | Effect::Drop { conn } => {
                 self.break_wire(self.wire(side, conn));
             }
+            Effect::Dismiss { conn, .. } => {
+                let wire = self.wire(side, conn);
+                self.connections[wire].dismissed_by = Some(side);
+                self.break_wire(wire);
+            }
             Effect::PeerRestarted => panic!("no side restarts"),
-            Effect::GiveUp => {}
+            Effect::GiveUp | Effect::Reopen => {}
         }
     }
 
@@ -321,7 +443,7 @@ impl World {
             return;
         }
         let (wire, notice) = self.on_the_way.remove(pick % self.on_the_way.len());
-        let Wire { dialler, generation, names, lives, is_broken } = self.connections[wire];
+        let Wire { dialler, generation, names, lives, is_broken, .. } = self.connections[wire];
         let acceptor = 1 - dialler;
         match notice {
             Notice::Gone => self.tell_gone(wire),
@@ -353,6 +475,8 @@ impl World {
             let generation = self.connections[wire].generation;
             if side == dialler && self.adopted[side].get(&generation) != Some(&wire) {
                 self.give(side, Input::DialFailed { conn, rejection: None });
+            } else if self.connections[wire].dismissed_by == Some(1 - side) {
+                self.give(side, Input::LostForGood { conn });
             } else {
                 self.give(side, Input::Lost { conn });
             }
@@ -382,6 +506,8 @@ enum Step {
     Tick(usize),
     Break(usize),
     Replace(usize),
+    Dismiss(usize),
+    Want(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -390,6 +516,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..2_usize).prop_map(Step::Tick),
         1 => any::<usize>().prop_map(Step::Break),
         1 => (0..2_usize).prop_map(Step::Replace),
+        1 => (0..2_usize).prop_map(Step::Dismiss),
+        1 => (0..2_usize).prop_map(Step::Want),
     ]
 }
 
@@ -397,7 +525,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     /// Whatever is lost, late or broken, both sides come to share one connection once the network
-    /// works, and never before have they adopted connections out of order.
+    /// works and none of them has dismissed the other, and never before have they adopted
+    /// connections out of order, or let a dismissed run in.
     #[test]
     fn both_sides_come_to_share_one_connection(
         wanting in prop::sample::select(vec![vec![0], vec![1], vec![0, 1]]),
@@ -413,6 +542,16 @@ proptest! {
                 }
                 Step::Break(_) => {}
                 Step::Replace(side) => world.give(side, Input::Replace),
+                Step::Dismiss(side) => {
+                    let incarnation = world.runs[1 - side].incarnation;
+                    world.give(side, Input::Dismissed(dismissal(incarnation)));
+                }
+                Step::Want(side) => world.give(side, Input::Wanted),
+            }
+        }
+        for side in [0, 1] {
+            if world.dismissed[side] {
+                world.give(side, Input::Wanted);
             }
         }
         let mut rounds = 0;

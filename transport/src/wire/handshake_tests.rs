@@ -63,6 +63,7 @@ fn every_answer_survives_the_wire() {
         Rejection::Duplicate,
         Rejection::TooManyPeers { limit: 6 },
         Rejection::Closing,
+        Rejection::Dismissed { incarnation: 7, reason: "declared down".to_owned() },
     ];
     rejections.extend(limits.map(|limit| Rejection::Limit {
         limit,
