@@ -51,6 +51,7 @@ pub(crate) struct EndpointShared {
     rng: Mutex<StdRng>,
     handshakes: AtomicU32,
     closing: AtomicBool,
+    is_closed: AtomicBool,
 }
 
 impl fmt::Debug for EndpointShared {
@@ -94,6 +95,30 @@ impl EndpointShared {
         links
     }
 
+    async fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        let mut ends = Vec::new();
+        for link in self.sorted_links() {
+            let (done, end) = oneshot::channel();
+            if link.shared.inputs.send(LinkInput::Close { done }).await.is_ok() {
+                ends.push(end);
+            }
+        }
+        let bound = self.config.drain_timeout;
+        let drained = async {
+            for end in ends {
+                // An error says that the driver has ended, which is what is waited for.
+                end.await.ok();
+            }
+        };
+        // Each link keeps to `drain_timeout` itself, but for an embedder that never ends a
+        // delivery.
+        self.clock.within(bound + CLOSE_GRACE, drained).await;
+        CloseCode::Closed.close_all(&self.quinn, "shutting down");
+        self.clock.within(bound, self.quinn.wait_idle()).await;
+        self.is_closed.store(true, Ordering::Release);
+    }
+
     /// The link of this key, made if it is new.
     fn link(self: &Arc<Self>, key: PeerKey) -> Result<Link, EndpointError> {
         let mut links = self.links();
@@ -135,10 +160,26 @@ fn place(link: &Link) -> (&NodeName, Kind, u64) {
 
 /// One node's links to all its peers.
 ///
-/// Clones share the endpoint. It lives until [`close`](Self::close).
+/// Clones share the endpoint. It lives until [`close`](Self::close), or until the last clone is
+/// dropped, which does the same without waiting. Links alone do not keep it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
+    owner: Arc<Owner>,
+}
+
+/// What ends when the last [`Endpoint`] handle does; the endpoint's own tasks hold no handle.
+#[derive(Debug)]
+struct Owner {
     shared: Arc<EndpointShared>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if !self.shared.is_closed.load(Ordering::Acquire) {
+            let shared = Arc::clone(&self.shared);
+            self.shared.spawn(async move { shared.close().await });
+        }
+    }
 }
 
 impl Endpoint {
@@ -182,9 +223,14 @@ impl Endpoint {
             rng: Mutex::new(StdRng::from_seed(seed)),
             handshakes: AtomicU32::new(0),
             closing: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
         });
         shared.spawn(accept(Arc::clone(&shared)));
-        Ok(Self { shared })
+        Ok(Self { owner: Arc::new(Owner { shared }) })
+    }
+
+    fn shared(&self) -> &Arc<EndpointShared> {
+        &self.owner.shared
     }
 
     /// The address it listens on.
@@ -192,7 +238,7 @@ impl Endpoint {
     /// # Errors
     /// When the socket cannot say.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.shared.quinn.local_addr()
+        self.shared().quinn.local_addr()
     }
 
     /// Keeps a link to this node from now on, dialling whenever there is none.
@@ -202,7 +248,7 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError::TooManyPeers`] and [`EndpointError::Closing`].
     pub async fn connect(&self, node: NodeName, addr: SocketAddr) -> Result<Link, EndpointError> {
-        let link = self.shared.link(PeerKey { kind: Kind::Node, name: node, instance: 0 })?;
+        let link = self.shared().link(PeerKey { kind: Kind::Node, name: node, instance: 0 })?;
         let wanted = link.shared.inputs.send(LinkInput::Wanted { addr }).await;
         wanted.map_err(|_ended| EndpointError::Closing)?;
         Ok(link)
@@ -242,23 +288,23 @@ impl Endpoint {
     /// The link to this node, if there is one, up or not.
     pub fn link(&self, node: &NodeName) -> Option<Link> {
         let key = PeerKey { kind: Kind::Node, name: node.clone(), instance: 0 };
-        self.shared.links().get(&key).cloned()
+        self.shared().links().get(&key).cloned()
     }
 
     /// Every link, up or not, by name; runs of one tool in the same order each time.
     pub fn links(&self) -> Vec<Link> {
-        self.shared.sorted_links()
+        self.shared().sorted_links()
     }
 
     /// The credentials in use.
     pub fn credentials(&self) -> Arc<Credentials> {
-        self.shared.credentials()
+        self.shared().credentials()
     }
 
     /// Uses these credentials from now on. Every live link is verified again, and cut if its peer
     /// no longer passes; with a new leaf every link moves to a new connection, make before break.
     pub fn set_credentials(&self, credentials: Arc<Credentials>) {
-        self.shared.credentials.send_replace(credentials);
+        self.shared().credentials.send_replace(credentials);
     }
 
     /// Closes every link, in order of names: what was taken is written and acknowledged first, for
@@ -266,28 +312,9 @@ impl Endpoint {
     /// time and a second more. Once no handle is left, all that runs is QUIC's answer to late
     /// packets, for three probe time-outs at most.
     ///
-    /// Dropping handles closes nothing. Not cancel-safe: call it again when it was dropped.
+    /// Not cancel-safe: call it again when it was dropped.
     pub async fn close(&self) {
-        self.shared.closing.store(true, Ordering::Release);
-        let mut ends = Vec::new();
-        for link in self.shared.sorted_links() {
-            let (done, end) = oneshot::channel();
-            if link.shared.inputs.send(LinkInput::Close { done }).await.is_ok() {
-                ends.push(end);
-            }
-        }
-        let bound = self.shared.config.drain_timeout;
-        let drained = async {
-            for end in ends {
-                // An error says that the driver has ended, which is what is waited for.
-                end.await.ok();
-            }
-        };
-        // Each link keeps to `drain_timeout` itself, but for an embedder that never ends a
-        // delivery.
-        self.shared.clock.within(bound + CLOSE_GRACE, drained).await;
-        CloseCode::Closed.close_all(&self.shared.quinn, "shutting down");
-        self.shared.clock.within(bound, self.shared.quinn.wait_idle()).await;
+        self.shared().close().await;
     }
 }
 

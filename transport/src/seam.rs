@@ -19,7 +19,8 @@ use tokio::runtime::Handle;
 /// crate are the traits named here.
 #[derive(Debug, Clone)]
 pub struct Surroundings {
-    /// Spawning, timers and monotonic time.
+    /// Spawning, timers and monotonic time. Must spawn from wherever the endpoint's handles are
+    /// used and dropped.
     pub runtime: Arc<dyn Runtime>,
     /// Where datagrams go and come from.
     pub socket: Arc<dyn AsyncUdpSocket>,

@@ -25,6 +25,8 @@ struct State {
     /// Tasks that have not ended.
     alive: usize,
     driver: Option<Waker>,
+    /// The driver was dropped: nothing runs any more.
+    is_over: bool,
 }
 
 /// Takes tasks. Clones give them to the same [`Driver`].
@@ -40,6 +42,11 @@ impl fmt::Debug for Spawner {
 impl Spawner {
     pub(super) fn spawn(&self, task: Task) {
         let mut state = self.state();
+        if state.is_over {
+            drop(state);
+            // It may hold what spawns, and so itself: kept, it would never go.
+            return drop(task);
+        }
         state.spawned += 1;
         state.alive += 1;
         let id = state.spawned;
@@ -137,7 +144,11 @@ impl<F: FnMut() + Unpin> Future for Driver<F> {
 impl<F> Drop for Driver<F> {
     fn drop(&mut self) {
         // Tasks that were never polled hold the spawner that holds them.
-        let new = std::mem::take(&mut self.spawner.state().new);
+        let new = {
+            let mut state = self.spawner.state();
+            state.is_over = true;
+            std::mem::take(&mut state.new)
+        };
         drop(new);
     }
 }

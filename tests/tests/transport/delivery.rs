@@ -61,13 +61,15 @@ fn send(link: &Link, pair: u32, count: u64) -> JoinHandle<Vec<(Ticket, u64)>> {
 }
 
 /// Writes down what arrives, until told that nothing more will.
-fn receive(mut two: Node, mut over: oneshot::Receiver<()>) -> JoinHandle<Vec<(u32, u64)>> {
+fn receive(two: Node, mut over: oneshot::Receiver<()>) -> JoinHandle<Vec<(u32, u64)>> {
     let parse = |received: Received| {
         let (pair, number) = received.message.head.split_at(4);
         let pair = u32::from_le_bytes(pair.try_into().unwrap());
         (pair, u64::from_le_bytes(number.try_into().unwrap()))
     };
     tokio::spawn(async move {
+        // The endpoint lives as long as its handle, which is part of the node.
+        let mut two = two;
         let mut arrived = Vec::new();
         loop {
             tokio::select! {

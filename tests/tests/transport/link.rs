@@ -143,6 +143,34 @@ async fn a_close_flushes_what_was_taken_and_says_why() {
 }
 
 #[tokio::test]
+async fn an_endpoint_is_closed_in_order_when_its_last_handle_is_dropped() {
+    let mut ca = ca();
+    let (one, mut two) = (node(&mut ca, "n1"), node(&mut ca, "n2"));
+    let link = one.connect(&two).await;
+    within(link.up()).await.unwrap();
+    let last = one.endpoint.clone();
+    drop(one);
+    link.send(Flow::Pair(1), b"a handle is left", &Bytes::new()).await.unwrap();
+    assert_eq!(&two.message().await.message.head[..], b"a handle is left");
+    link.send(Flow::Pair(1), b"none is left", &Bytes::new()).await.unwrap();
+    drop(last);
+    assert_eq!(&two.message().await.message.head[..], b"none is left");
+    let reason = two
+        .event(|event| match event {
+            LinkEvent::Down { reason } => Some(reason),
+            _other => None,
+        })
+        .await;
+    assert!(matches!(reason, DownReason::ClosedByPeer { .. }), "{reason}");
+    within(async {
+        while link.state() != LinkState::Closed {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_peer_that_runs_anew_gets_nothing_of_what_was_queued_for_its_old_run() {
     let mut ca = ca();
     let credentials = ca.node("n2", Roles::default()).unwrap();
