@@ -81,6 +81,11 @@ fn measure<T>(work: impl FnOnce() -> T) -> (Figures, T) {
     (OWN.get(), output)
 }
 
+/// What this thread has allocated and not freed, since the last measurement began.
+pub(crate) fn live_bytes() -> usize {
+    usize::try_from(OWN.get().live).expect("nothing is freed that was not allocated")
+}
+
 const NONE: Figures = Figures { live: 0, peak: 0, total: 0 };
 
 #[test]

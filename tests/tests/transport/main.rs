@@ -9,6 +9,7 @@ mod hostile;
 mod idle;
 mod limits;
 mod link;
+mod mesh;
 mod refusals;
 mod support;
 mod trust;

@@ -60,8 +60,9 @@ pub(crate) async fn run(
 struct Lane<'a> {
     task: &'a Task,
     lane: u8,
-    awaited: mpsc::Sender<AwaitedBody>,
-    read: mpsc::Receiver<ReadBody>,
+    /// The streams of bodies, until the first one is announced.
+    streams: Option<mpsc::Receiver<BodyStream>>,
+    bodies: Option<Bodies>,
     /// Messages to hand over.
     batch: Vec<Message>,
     /// The room that bodies take until every message up to theirs was handed over, by number. Room
@@ -69,12 +70,31 @@ struct Lane<'a> {
     permits: Vec<(u64, OwnedSemaphorePermit)>,
 }
 
-impl<'a> Lane<'a> {
-    fn new(task: &'a Task, lane: u8, bodies: mpsc::Receiver<BodyStream>) -> Self {
+/// Where bodies are announced, and where they come from. Started for the first one only: most
+/// lanes carry none, and a large mesh has many lanes.
+struct Bodies {
+    awaited: mpsc::Sender<AwaitedBody>,
+    read: mpsc::Receiver<ReadBody>,
+}
+
+impl Bodies {
+    fn start(task: &Task, streams: mpsc::Receiver<BodyStream>) -> Self {
         let (awaited, announced) = mpsc::channel(BODIES_AWAITED_MAX);
         let (done, read) = mpsc::channel(BODIES_IN_FLIGHT);
-        task.spawn(read_bodies(task.clone(), announced, bodies, done));
-        Self { task, lane, awaited, read, batch: Vec::new(), permits: Vec::new() }
+        task.spawn(read_bodies(task.clone(), announced, streams, done));
+        Self { awaited, read }
+    }
+}
+
+/// The next body that has come in; none before the first was announced. Cancel-safe.
+async fn next_body(bodies: &mut Option<Bodies>) -> Option<ReadBody> {
+    bodies.as_mut()?.read.recv().await
+}
+
+impl<'a> Lane<'a> {
+    fn new(task: &'a Task, lane: u8, streams: mpsc::Receiver<BodyStream>) -> Self {
+        let (streams, batch, permits) = (Some(streams), Vec::new(), Vec::new());
+        Self { task, lane, streams, bodies: None, batch, permits }
     }
 
     async fn read(
@@ -92,7 +112,9 @@ impl<'a> Lane<'a> {
             let mut gives_way = false;
             tokio::select! {
                 biased;
-                Some((number, body, permit)) = self.read.recv(), if order.is_waiting() => {
+                Some((number, body, permit)) = next_body(&mut self.bodies),
+                    if order.is_waiting() =>
+                {
                     self.permits.push((number, permit));
                     order.body_arrived(number, body, &mut self.batch)?;
                 }
@@ -138,12 +160,21 @@ impl<'a> Lane<'a> {
             decoder.push(std::mem::take(chunk));
             while let Some(incoming) = decoder.next()? {
                 if let Some(awaited) = order.accept(incoming, &mut self.batch) {
-                    // Fails only when the connection is lost, which ends the lane as well.
-                    self.awaited.send(awaited).await.ok();
+                    self.announce(awaited).await;
                 }
             }
         }
         Ok(())
+    }
+
+    async fn announce(&mut self, awaited: AwaitedBody) {
+        if let Some(streams) = self.streams.take() {
+            self.bodies = Some(Bodies::start(self.task, streams));
+        }
+        if let Some(bodies) = &self.bodies {
+            // Fails only when the connection is lost, which ends the lane as well.
+            bodies.awaited.send(awaited).await.ok();
+        }
     }
 
     async fn deliver(&mut self, order: &LaneOrder) {

@@ -29,12 +29,9 @@ pub(crate) async fn run(task: Task, lane: u8) {
     tokio::select! {
         biased;
         _turn = out.turn.lock() => {
-            let (bodies, waiting) = mpsc::channel(BODIES_WAITING_MAX);
             let first = out.queue.next_number();
-            task.connection.writer_opened();
-            task.spawn(write_bodies(task.clone(), lane, waiting));
             let PutBack { begun_end, dropped } =
-                write_lane(&task, lane, first, bodies).await.unwrap_or(PutBack::nothing(first));
+                write_lane(&task, lane, first).await.unwrap_or(PutBack::nothing(first));
             task.connection.record(lane, first..begun_end, dropped);
         }
         _closed = task.connection.quinn.closed() => {}
@@ -43,15 +40,10 @@ pub(crate) async fn run(task: Task, lane: u8) {
 }
 
 /// Gives what was written and what was taken in vain; `None` when the lane was never opened.
-async fn write_lane(
-    task: &Task,
-    lane: u8,
-    first: u64,
-    bodies: mpsc::Sender<Detached>,
-) -> Option<PutBack> {
+async fn write_lane(task: &Task, lane: u8, first: u64) -> Option<PutBack> {
     let out = task.link.shared.out_lanes.get(usize::from(lane))?;
     let mut stream = open(task, StreamOpening::Lane { lane, first }, lane_priority(lane)).await?;
-    let mut end = first;
+    let (mut end, mut bodies) = (first, None);
     loop {
         let batch = tokio::select! {
             biased;
@@ -70,6 +62,7 @@ async fn write_lane(
             Ok(detached) => {
                 end = batch_end;
                 for body in detached {
+                    let bodies = bodies.get_or_insert_with(|| body_writer(task, lane));
                     if bodies.send(body).await.is_err() {
                         return Some(PutBack::nothing(end));
                     }
@@ -124,6 +117,14 @@ async fn write_batch(
         }
     }
     Ok(batch.detached)
+}
+
+/// Started for the first body only: most lanes carry none, and a large mesh has many lanes.
+fn body_writer(task: &Task, lane: u8) -> mpsc::Sender<Detached> {
+    let (bodies, waiting) = mpsc::channel(BODIES_WAITING_MAX);
+    task.connection.writer_opened();
+    task.spawn(write_bodies(task.clone(), lane, waiting));
+    bodies
 }
 
 /// Sends detached bodies in order of their heads, a few at a time.
