@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler};
@@ -15,11 +15,13 @@ use crate::access::Access;
 use crate::current::Life;
 use crate::error::{EndReason, StartError};
 use crate::exports::Exports;
-use crate::id::{ActorId, ActorName};
+use crate::id::{ActorId, ActorName, GroupName};
 use crate::inbox::{Hosted, Inbox, Order, Pump, Seat};
 use crate::message::RemoteMessage;
-use crate::node::{Node, NodeShared};
+use crate::names::{GROUPS_MAX, Listing};
+use crate::node::NodeShared;
 use crate::reference::LocalRef;
+use crate::supervision::family::{Parent, childless};
 use crate::supervision::policy::{Intensity, RestartPolicy, Verdict};
 
 /// Places for senders of the actor's own node, by default.
@@ -41,11 +43,13 @@ enum Seating {
 
 /// An actor that is about to start.
 pub struct ActorBuilder<A: Actor> {
-    node: Node,
+    node: Weak<NodeShared>,
     factory: Box<dyn FnMut() -> A + Send>,
     name: Option<ActorName>,
+    groups: Vec<GroupName>,
     exports: Exports<A>,
     policy: RestartPolicy,
+    parent: Option<Parent>,
     seating: Seating,
     capacity: usize,
     window: u32,
@@ -58,23 +62,35 @@ impl<A: Actor> fmt::Debug for ActorBuilder<A> {
 }
 
 impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
-    pub(crate) fn new(node: Node, factory: impl FnMut() -> A + Send + 'static) -> Self {
+    pub(crate) fn new(node: Weak<NodeShared>, factory: impl FnMut() -> A + Send + 'static) -> Self {
         Self {
             node,
             factory: Box::new(factory),
             name: None,
+            groups: Vec::new(),
             exports: Exports::default(),
             policy: RestartPolicy::default(),
+            parent: None,
             seating: Seating::Next,
             capacity: CAPACITY,
             window: WINDOW,
         }
     }
 
-    /// The name under which the actor is found, the same over its lives.
+    /// The name under which the actor is found, on its node and in the cluster, the same over its
+    /// lives.
     #[must_use]
     pub fn named(mut self, name: ActorName) -> Self {
         self.name = Some(name);
+        self
+    }
+
+    /// Makes it a member of this [group](crate::Node::group), of 16 groups at most.
+    #[must_use]
+    pub fn in_group(mut self, group: GroupName) -> Self {
+        if !self.groups.contains(&group) {
+            self.groups.push(group);
+        }
         self
     }
 
@@ -96,6 +112,12 @@ impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
     #[must_use]
     pub fn restart(mut self, policy: RestartPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Belongs to that life of another actor.
+    pub(crate) fn child_of(mut self, parent: Arc<dyn Hosted>) -> Self {
+        self.parent = Some(Parent::new(parent));
         self
     }
 
@@ -138,17 +160,21 @@ impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
     pub async fn start(self) -> Result<ActorHandle<A>, StartError> {
         self.exports.check()?;
         self.policy.validate()?;
+        if self.groups.len() > GROUPS_MAX {
+            return Err(StartError::TooManyGroups { limit: GROUPS_MAX });
+        }
         let (capacity, window) = (self.capacity, self.window);
         in_range("capacity", capacity as u64, 1, CAPACITY_MAX as u64, "1 to 1048576")?;
         let (least, most) = (u64::from(WINDOW_MIN), u64::from(WINDOW_MAX));
         in_range("window", window.into(), least, most, "4 KiB to 1 GiB")?;
-        let workers = self.node.workers().ok_or(StartError::Closing)?;
+        let node = self.node.upgrade().ok_or(StartError::Closing)?;
+        let workers = node.workers().ok_or(StartError::Closing)?;
         let worker = match self.seating {
             Seating::Next => workers.next(),
             Seating::On(worker) => worker % workers.count(),
         };
-        let node = Arc::clone(self.node.shared());
-        node.actors.reserve(self.name.as_ref())?;
+        let is_findable = self.name.is_some() || !self.groups.is_empty();
+        node.actors.reserve(self.name.as_ref(), is_findable)?;
         let (lives, current) = watch::channel(None);
         let (begun, outcome) = oneshot::channel();
         let (halt, halted) = watch::channel(false);
@@ -156,10 +182,13 @@ impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
             node,
             factory: self.factory,
             name: self.name,
+            groups: self.groups,
+            is_findable,
             exports: Arc::new(self.exports),
             worker,
             capacity,
             window,
+            parent: self.parent,
             lives,
             halted,
         };
@@ -239,10 +268,14 @@ struct Child<A: Actor> {
     node: Arc<NodeShared>,
     factory: Box<dyn FnMut() -> A + Send>,
     name: Option<ActorName>,
+    groups: Vec<GroupName>,
+    /// It has a name, or is in a group.
+    is_findable: bool,
     exports: Arc<Exports<A>>,
     worker: usize,
     capacity: usize,
     window: u32,
+    parent: Option<Parent>,
     lives: watch::Sender<Option<LocalRef<A>>>,
     halted: watch::Receiver<bool>,
 }
@@ -274,12 +307,15 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
                     // The starter is told of the first life's.
                     if reason.is_failure() && begun.is_none() {
                         tracing::error!(name, %reason, "actor failed too often, it is given up");
+                        if let Some(parent) = &self.parent {
+                            parent.escalate(name, &reason);
+                        }
                     }
                     break reason;
                 }
             }
         };
-        self.node.actors.release(self.name.as_ref());
+        self.node.actors.release(self.name.as_ref(), self.is_findable);
         if let Some(begun) = begun {
             // Fails only when the starter is gone.
             drop(begun.send(Err(StartError::Ended(last))));
@@ -291,8 +327,28 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
         let until = Instant::now() + after;
         tokio::select! {
             biased;
-            Ok(_halted) = self.halted.wait_for(|halted| *halted) => true,
+            _order = self.stopped() => true,
             () = sleep_until(until) => false,
+        }
+    }
+
+    /// Ends when the actor is to end for good, and says how.
+    async fn stopped(&mut self) -> Order {
+        let by_handle = async {
+            if self.halted.wait_for(|halted| *halted).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let by_parent = async {
+            match &self.parent {
+                Some(parent) => parent.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = by_handle => Order::Drain,
+            reason = by_parent => if reason.is_failure() { Order::Stop } else { Order::Drain },
         }
     }
 
@@ -313,6 +369,10 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
         if !self.node.actors.begin(hosted) {
             return EndReason::Stopped;
         }
+        if self.is_findable {
+            let (serial, name, groups) = (inbox.id.serial, self.name.clone(), self.groups.clone());
+            self.node.names.list(Listing { serial, name, groups });
+        }
         self.lives.send_replace(Some(LocalRef::new(Arc::clone(&inbox))));
         if let Some(begun) = begun.take() {
             // Fails only when the starter is gone.
@@ -330,7 +390,10 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
             (Ok(()), None) => EndReason::Stopped,
         };
         self.lives.send_replace(None);
-        over.reason.clone()
+        let reason = over.reason.clone();
+        drop(over);
+        childless(&*inbox).await;
+        reason
     }
 
     fn inbox(&self, ctx: &Context<A>) -> Inbox<A> {
@@ -340,7 +403,8 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
             serial: self.node.actors.next_serial(),
         };
         let (capacity, window) = (self.capacity, self.window);
-        let seat = Seat { id, name: self.name.clone(), worker: self.worker, capacity, window };
+        let (node, name) = (Arc::downgrade(&self.node), self.name.clone());
+        let seat = Seat { node, id, name, worker: self.worker, capacity, window };
         Inbox::new(seat, ctx.address(), Arc::clone(&self.exports))
     }
 
@@ -356,9 +420,9 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
         let end = loop {
             tokio::select! {
                 biased;
-                Ok(_halted) = self.halted.wait_for(|halted| *halted), if !is_told => {
+                order = self.stopped(), if !is_told => {
                     is_told = true;
-                    inbox.order(Order::Drain);
+                    inbox.order(order);
                 }
                 end = AssertUnwindSafe(&mut life).catch_unwind() => break end,
             }
@@ -378,6 +442,7 @@ struct Over<A: Actor> {
 
 impl<A: Actor> Drop for Over<A> {
     fn drop(&mut self) {
+        self.node.names.unlist(self.inbox.id.serial);
         self.node.actors.end(self.inbox.id.serial);
         self.inbox.ended.send_replace(Some(self.reason.clone()));
     }

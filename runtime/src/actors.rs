@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::StartError;
 use crate::id::ActorName;
 use crate::inbox::Hosted;
+use crate::names::LISTED_MAX;
 
 #[derive(Default)]
 struct Table {
     alive: BTreeMap<u64, Arc<dyn Hosted>>,
     /// The present life of each named actor; none between two lives.
     names: BTreeMap<ActorName, Option<u64>>,
+    /// Actors that others can find, those between two lives too.
+    findable: usize,
     last_serial: u64,
     is_closed: bool,
 }
@@ -27,24 +30,36 @@ impl Actors {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a name for an actor that is about to start.
-    pub(crate) fn reserve(&self, name: Option<&ActorName>) -> Result<(), StartError> {
+    /// Keeps a name, and a place among those that can be found, for an actor that is about to
+    /// start.
+    pub(crate) fn reserve(
+        &self,
+        name: Option<&ActorName>,
+        is_findable: bool,
+    ) -> Result<(), StartError> {
         let mut table = self.table();
         if table.is_closed {
             return Err(StartError::Closing);
         }
-        let Some(name) = name else { return Ok(()) };
-        if table.names.contains_key(name) {
-            return Err(StartError::NameTaken(name.clone()));
+        if is_findable && table.findable == LISTED_MAX {
+            return Err(StartError::TooManyNames { limit: LISTED_MAX });
         }
-        table.names.insert(name.clone(), None);
+        if let Some(name) = name {
+            if table.names.contains_key(name) {
+                return Err(StartError::NameTaken(name.clone()));
+            }
+            table.names.insert(name.clone(), None);
+        }
+        table.findable += usize::from(is_findable);
         Ok(())
     }
 
-    pub(crate) fn release(&self, name: Option<&ActorName>) {
+    pub(crate) fn release(&self, name: Option<&ActorName>, is_findable: bool) {
+        let mut table = self.table();
         if let Some(name) = name {
-            self.table().names.remove(name);
+            table.names.remove(name);
         }
+        table.findable -= usize::from(is_findable);
     }
 
     pub(crate) fn next_serial(&self) -> u64 {

@@ -39,6 +39,12 @@ pub enum NotDelivered {
         /// The name.
         name: ActorName,
     },
+    /// No actor of this name was heard of. Fault: the caller, or it has not started yet.
+    #[error("no actor named {name} is known on any node that is linked")]
+    NoSuchName {
+        /// The name.
+        name: ActorName,
+    },
     /// The actor's node takes this message from nobody: it was not exported.
     #[error("actor {actor} does not take {message} from other nodes; export it with `accept`")]
     NotExported {
@@ -237,6 +243,18 @@ pub enum StartError {
     /// More messages than an actor can export.
     #[error("an actor exports at most {limit} messages")]
     TooManyExports {
+        /// The limit.
+        limit: usize,
+    },
+    /// The actor is in more groups than one can be in. Fault: the caller.
+    #[error("an actor is in at most {limit} groups")]
+    TooManyGroups {
+        /// The limit.
+        limit: usize,
+    },
+    /// The node has as many named and grouped actors as it can tell others of.
+    #[error("a node has at most {limit} actors with a name or a group")]
+    TooManyNames {
         /// The limit.
         limit: usize,
     },

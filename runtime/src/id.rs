@@ -23,55 +23,67 @@ impl fmt::Display for ActorId {
     }
 }
 
-/// A name under which an actor is found on its node: 1 to 128 bytes, no control characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ActorName(String);
-
-/// Longest name of an actor, bytes.
+/// Longest name of an actor or a group, bytes.
 pub const NAME_BYTES_MAX: usize = 128;
 
-/// A text that cannot name an actor. Fault: the caller.
+/// A text that cannot name an actor or a group. Fault: the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} cannot name an actor: 1 to {NAME_BYTES_MAX} bytes, no control characters")]
+#[error("{0:?} is no name: it must be 1 to {NAME_BYTES_MAX} bytes without control characters")]
 pub struct ActorNameError(pub String);
 
-impl ActorName {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// [`ActorNameError`] when it is empty, too long or holds control characters.
-    pub fn new(name: impl Into<String>) -> Result<Self, ActorNameError> {
-        let name = name.into();
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains(char::is_control) {
-            return Err(ActorNameError(name));
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks a name.
+            ///
+            /// # Errors
+            /// [`ActorNameError`] when it is empty, too long or holds control characters.
+            pub fn new(name: impl Into<String>) -> Result<Self, ActorNameError> {
+                let name = name.into();
+                let is_long = name.len() > NAME_BYTES_MAX;
+                if name.is_empty() || is_long || name.contains(char::is_control) {
+                    return Err(ActorNameError(name));
+                }
+                Ok(Self(name))
+            }
+
+            /// The name.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-        Ok(Self(name))
-    }
 
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+        impl TryFrom<String> for $name {
+            type Error = ActorNameError;
+
+            fn try_from(name: String) -> Result<Self, ActorNameError> {
+                Self::new(name)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )+};
 }
 
-impl TryFrom<String> for ActorName {
-    type Error = ActorNameError;
-
-    fn try_from(name: String) -> Result<Self, ActorNameError> {
-        Self::new(name)
-    }
-}
-
-impl From<ActorName> for String {
-    fn from(name: ActorName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for ActorName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+names! {
+    /// A name under which an actor is found: 1 to 128 bytes, no control characters.
+    ActorName
+    /// The name of a group of actors: 1 to 128 bytes, no control characters.
+    GroupName
 }

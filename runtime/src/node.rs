@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use actix::{Actor, Context};
@@ -17,14 +17,17 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::{Kind, NodeName};
 use vioduct_transport::seam::Surroundings;
-use vioduct_transport::{Endpoint, EndpointError, Link, TransportConfig};
+use vioduct_transport::{Endpoint, EndpointError, KeptAlive, Link, TransportConfig};
 
 use crate::actor::ActorBuilder;
 use crate::actors::Actors;
+use crate::cluster::{Cluster, ClusterConfig, Driver};
 use crate::codec::Codec;
 use crate::error::NotDelivered;
 use crate::id::{ActorId, ActorName};
 use crate::inbox::Order;
+use crate::membership::MembershipConfigError;
+use crate::names::Names;
 use crate::peer::Peer;
 use crate::peer::asks::{Alarm, Asks};
 use crate::reference::ActorRef;
@@ -43,7 +46,11 @@ pub(crate) struct NodeShared {
     pub(crate) incarnation: u64,
     pub(crate) actors: Actors,
     pub(crate) peers: Peers,
+    pub(crate) names: Names,
+    /// None for a node that is no member of a cluster.
+    pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) codec: Codec,
+    workers: Weak<Workers>,
     jitter: Mutex<StdRng>,
 }
 
@@ -51,6 +58,11 @@ impl NodeShared {
     /// Random bits for a back-off.
     pub(crate) fn jitter(&self) -> u64 {
         self.jitter.lock().unwrap_or_else(PoisonError::into_inner).random()
+    }
+
+    /// The workers; none once the node has shut down.
+    pub(crate) fn workers(&self) -> Option<Arc<Workers>> {
+        self.workers.upgrade()
     }
 
     /// A reference to that life of an actor; none without a link to its node.
@@ -143,6 +155,16 @@ async fn keep_deadlines(node: Arc<NodeShared>) {
     }
 }
 
+/// Tells peers of actors that can be found, as these come and go. Runs as long as the node.
+async fn tell_names(node: Arc<NodeShared>) {
+    loop {
+        node.names.written().await;
+        for peer in node.peers.all() {
+            peer.tell_names(&node.names, node.incarnation);
+        }
+    }
+}
+
 /// Settings of a node that is about to start.
 #[derive(Debug)]
 pub struct NodeBuilder {
@@ -153,6 +175,7 @@ pub struct NodeBuilder {
     surroundings: Option<Surroundings>,
     hosting: Hosting,
     codec: Codec,
+    cluster: Option<ClusterConfig>,
 }
 
 /// Why a node did not start.
@@ -167,6 +190,15 @@ pub enum NodeError {
     /// More or fewer workers than there can be. Fault: the caller.
     #[error("{0} workers; it must be 1 to {WORKERS_MAX}")]
     Workers(usize),
+    /// The membership.
+    #[error(transparent)]
+    Membership(#[from] MembershipConfigError),
+    /// Others cannot dial it where it listens. Fault: the caller.
+    #[error("it listens on {0}, which others cannot dial: give the address to advertise")]
+    Advertise(SocketAddr),
+    /// Only nodes are members; this certificate is a tool's. Fault: the caller.
+    #[error("a tool is no member of a cluster: leave `cluster` out, or use a node's certificate")]
+    ToolAsMember,
     /// A worker ended while the node was starting.
     #[error("a worker ended while the node was starting")]
     WorkerEnded,
@@ -225,6 +257,16 @@ impl NodeBuilder {
         self
     }
 
+    /// Makes it a member of its certificate's cluster: it finds the other members, keeps links to
+    /// them, is told who is gone, and names and groups reach all of it. Its links are kept alive
+    /// [when awaited](KeptAlive::WhenAwaited), whatever their settings say. Without this it is
+    /// linked to whom it [connects](Node::connect), and to whoever connects to it.
+    #[must_use]
+    pub fn cluster(mut self, config: ClusterConfig) -> Self {
+        self.cluster = Some(config);
+        self
+    }
+
     /// Starts the node: when this returns, it listens.
     ///
     /// Not cancel-safe: a start that is dropped may leave a node that listens until its workers are
@@ -239,30 +281,34 @@ impl NodeBuilder {
             return Err(NodeError::Workers(count));
         }
         let name = self.credentials.identity().name.clone();
-        let workers = Workers::start(self.hosting, name.as_str())?;
+        let workers = Arc::new(Workers::start(self.hosting, name.as_str())?);
+        let placing = Arc::downgrade(&workers);
         let (started, outcome) = oneshot::channel();
         // Fails only when the starter is gone, and the workers with it.
-        let job = Box::new(move || drop(started.send(self.start_links(name))));
+        let job = Box::new(move || drop(started.send(self.start_links(name, placing))));
         if !workers.place(0, job).await {
             return Err(NodeError::WorkerEnded);
         }
-        let (shared, endpoint, sweeper) =
-            outcome.await.map_err(|_gone| NodeError::WorkerEnded)??;
-        let workers = Some(Arc::new(workers));
-        let owner = Owner { shared, endpoint, sweeper, workers: Mutex::new(workers) };
+        let links = outcome.await.map_err(|_gone| NodeError::WorkerEnded)??;
+        let owner = Owner { links, workers: Mutex::new(Some(workers)) };
         Ok(Node { owner: Arc::new(owner) })
     }
 
     /// Runs on the first worker: what is spawned here stays there.
-    fn start_links(
-        self,
-        name: NodeName,
-    ) -> Result<(Arc<NodeShared>, Endpoint, AbortHandle), NodeError> {
+    fn start_links(mut self, name: NodeName, workers: Weak<Workers>) -> Result<Links, NodeError> {
         let incarnation = self.incarnation.unwrap_or_else(incarnation_now);
         let surroundings = match self.surroundings {
             Some(surroundings) => surroundings,
             None => Surroundings::bind(self.listen, self.transport.socket_buffer_bytes)?,
         };
+        if self.cluster.is_some() {
+            self.transport.kept_alive = KeptAlive::WhenAwaited;
+        }
+        let seed = surroundings.seed;
+        let identity = self.credentials.identity();
+        let addr = surroundings.socket.local_addr()?;
+        let joining = self.cluster.map(|config| config.begin(identity, incarnation, addr, seed));
+        let (cluster, joining) = joining.transpose()?.unzip();
         let peers = Peers {
             table: Mutex::default(),
             last_number: AtomicU64::new(0),
@@ -270,14 +316,30 @@ impl NodeBuilder {
             first_ask: spread(incarnation),
             handle: Handle::current(),
         };
-        let (actors, codec) = (Actors::default(), self.codec);
-        let jitter = Mutex::new(StdRng::from_seed(surroundings.seed));
-        let shared = Arc::new(NodeShared { name, incarnation, actors, peers, codec, jitter });
+        let names = Names::new(name.clone(), incarnation);
+        let shared = Arc::new(NodeShared {
+            name,
+            incarnation,
+            actors: Actors::default(),
+            peers,
+            names,
+            cluster,
+            codec: self.codec,
+            workers,
+            jitter: Mutex::new(StdRng::from_seed(seed)),
+        });
         let router = Arc::new(Router { node: Arc::clone(&shared) });
         let endpoint =
             Endpoint::new(self.transport, incarnation, self.credentials, surroundings, router)?;
-        let sweeper = tokio::spawn(keep_deadlines(Arc::clone(&shared))).abort_handle();
-        Ok((shared, endpoint, sweeper))
+        let mut tasks = vec![
+            tokio::spawn(keep_deadlines(Arc::clone(&shared))).abort_handle(),
+            tokio::spawn(tell_names(Arc::clone(&shared))).abort_handle(),
+        ];
+        if let Some(joining) = joining {
+            let driver = Driver::new(joining, &shared, &endpoint);
+            tasks.push(tokio::spawn(driver.run()).abort_handle());
+        }
+        Ok(Links { shared, endpoint, tasks })
     }
 }
 
@@ -292,19 +354,30 @@ fn incarnation_now() -> u64 {
     since.map_or(1, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// What ends when the last [`Node`] handle does.
-struct Owner {
+/// A node's links, and what runs beside them on the first worker.
+struct Links {
     shared: Arc<NodeShared>,
     endpoint: Endpoint,
-    sweeper: AbortHandle,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Links {
+    fn end(&self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+        self.shared.peers.close();
+    }
+}
+
+/// What ends when the last [`Node`] handle does.
+struct Owner {
+    links: Links,
     workers: Mutex<Option<Arc<Workers>>>,
 }
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.sweeper.abort();
-        drop(self.shared.actors.close());
-        self.shared.peers.close();
+        drop(self.links.shared.actors.close());
+        self.links.end();
     }
 }
 
@@ -319,7 +392,7 @@ pub struct Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let NodeShared { name, incarnation, .. } = &*self.owner.shared;
+        let NodeShared { name, incarnation, .. } = &*self.owner.links.shared;
         f.debug_struct("Node").field("name", name).field("incarnation", incarnation).finish()
     }
 }
@@ -337,25 +410,26 @@ impl Node {
             surroundings: None,
             hosting: Hosting::Threads(cores.min(WORKERS_MAX)),
             codec: Codec::default(),
+            cluster: None,
         }
     }
 
     /// Its name, as its certificate has it.
     #[must_use]
     pub fn name(&self) -> &NodeName {
-        &self.owner.shared.name
+        &self.owner.links.shared.name
     }
 
     /// Number of this run.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
-        self.owner.shared.incarnation
+        self.owner.links.shared.incarnation
     }
 
     /// Its links, for certificates and figures.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
-        &self.owner.endpoint
+        &self.owner.links.endpoint
     }
 
     /// Where it listens.
@@ -363,7 +437,7 @@ impl Node {
     /// # Errors
     /// When the socket cannot say.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.owner.endpoint.local_addr()
+        self.owner.links.endpoint.local_addr()
     }
 
     /// Keeps a link to this node from now on. Cancel-safe.
@@ -371,8 +445,8 @@ impl Node {
     /// # Errors
     /// [`EndpointError`] when there are too many, or this node is shutting down.
     pub async fn connect(&self, node: NodeName, addr: SocketAddr) -> Result<(), EndpointError> {
-        let link = self.owner.endpoint.connect(node, addr).await?;
-        self.owner.shared.peers.of(&link);
+        let link = self.owner.links.endpoint.connect(node, addr).await?;
+        self.owner.links.shared.peers.of(&link);
         Ok(())
     }
 
@@ -381,7 +455,7 @@ impl Node {
     where
         A: Actor<Context = Context<A>>,
     {
-        ActorBuilder::new(self.clone(), factory)
+        ActorBuilder::new(Arc::downgrade(self.shared()), factory)
     }
 
     /// The actor that has this name on that node now, on this one too. Waits for a link at most as
@@ -394,7 +468,7 @@ impl Node {
         node: &NodeName,
         name: &ActorName,
     ) -> Result<ActorRef<P>, NotDelivered> {
-        let shared = &self.owner.shared;
+        let shared = &self.owner.links.shared;
         let no_such = || NotDelivered::NoSuchActor { node: node.clone(), name: name.clone() };
         if *node == shared.name {
             return shared.actors.find(name).map(ActorRef::here).ok_or_else(no_such);
@@ -414,21 +488,17 @@ impl Node {
     }
 
     pub(crate) fn shared(&self) -> &Arc<NodeShared> {
-        &self.owner.shared
+        &self.owner.links.shared
     }
 
-    /// The workers; none once the node is shutting down.
-    pub(crate) fn workers(&self) -> Option<Arc<Workers>> {
-        self.owner.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Ends the node in order: actors take no more and finish what they have, for `drain` at most;
-    /// then links are closed, after what was sent is acknowledged; then threads end. Nothing is
-    /// left running afterwards, and the socket goes with the last handle. A second call waits for
-    /// nothing. Not cancel-safe.
+    /// Ends the node in order: its actors are found no more, take no more and finish what they
+    /// have, for `drain` at most; it leaves its cluster; links are closed, after what was sent is
+    /// acknowledged; then threads end. Nothing is left running afterwards, and the socket goes with
+    /// the last handle. A second call waits for nothing. Not cancel-safe.
     pub async fn shutdown(&self, drain: Duration) {
         let deadline = Instant::now() + drain;
-        let actors = self.owner.shared.actors.close();
+        let actors = self.owner.links.shared.actors.close();
+        self.owner.links.shared.names.unlist_all();
         actors.iter().for_each(|actor| actor.order(Order::Drain));
         for actor in actors {
             let mut ended = actor.ended();
@@ -438,9 +508,11 @@ impl Node {
                 actor.order(Order::Stop);
             }
         }
-        self.owner.endpoint.close().await;
-        self.owner.sweeper.abort();
-        self.owner.shared.peers.close();
+        if let Some(cluster) = &self.owner.links.shared.cluster {
+            cluster.leave().await;
+        }
+        self.owner.links.endpoint.close().await;
+        self.owner.links.end();
         let workers = self.owner.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(workers) = workers.and_then(Arc::into_inner) {
             workers.stop().await;

@@ -3,7 +3,7 @@
 use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use crate::actor::ActorBuilder;
 use crate::current;
 use crate::error::{AskError, DEADLINE_MAX, Doubt, EndReason, NotDelivered, NotTaken};
 use crate::exports::Entry;
@@ -414,6 +415,20 @@ impl<A: Actor<Context = Context<A>>> LocalRef<A> {
     /// Waits for the end of this life. Cancel-safe.
     pub async fn ended(&self) -> EndReason {
         end_of(self.inbox.ended.subscribe()).await
+    }
+
+    /// An actor that is a child of this life: it runs on the same worker unless placed otherwise,
+    /// and is stopped when the life ends; the parent's next life begins once it is gone. A child
+    /// that is given up makes its parent fail.
+    ///
+    /// A parent starts its children anew in each life, from its `started`; see
+    /// [`myself`](crate::myself).
+    pub fn child<B>(&self, factory: impl FnMut() -> B + Send + 'static) -> ActorBuilder<B>
+    where
+        B: Actor<Context = Context<B>>,
+    {
+        let child = ActorBuilder::new(Weak::clone(self.inbox.node()), factory);
+        child.child_of(Arc::<Inbox<A>>::clone(&self.inbox)).beside(self)
     }
 
     pub(crate) fn worker(&self) -> usize {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, timeout_at};
-use vioduct_transport::{Flow, SendError};
+use vioduct_transport::{Flow, Hold, SendError};
 
 use crate::codec::Codec;
 use crate::current;
@@ -44,6 +44,8 @@ struct Asking<'a> {
     remote: &'a Remote,
     id: u64,
     is_over: bool,
+    /// A peer that falls silent is noticed.
+    _hold: Hold,
 }
 
 impl Drop for Asking<'_> {
@@ -168,7 +170,8 @@ impl Remote {
             AskRefused::Closed => NotDelivered::Closing,
             AskRefused::TooMany => NotDelivered::Overrun { node: self.peer.name().clone() },
         })?;
-        let mut asking = Asking { remote: self, id, is_over: false };
+        let _hold = self.peer.link.hold();
+        let mut asking = Asking { remote: self, id, is_over: false, _hold };
         timeout_at(deadline, self.send_ask(message, id, within, deadline))
             .await
             .map_err(|_late| NotDelivered::Late)??;

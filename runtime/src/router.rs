@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 use vioduct_certs::identity::Kind;
+use vioduct_transport::wire::Rejection;
 use vioduct_transport::{BoxFuture, DialError, Inbound, Link, LinkEvent, Message};
 
 use crate::codec::Codec;
@@ -14,6 +15,7 @@ use crate::envelope::{Envelope, Status};
 use crate::error::DEADLINE_MAX;
 use crate::id::ActorId;
 use crate::inbox::{RemoteItem, Reply};
+use crate::names::{Page, Taken};
 use crate::node::NodeShared;
 use crate::peer::Peer;
 use crate::peer::asks::{Answer, Fault};
@@ -39,9 +41,24 @@ impl Router {
     fn take(&self, from: &Link, batch: &mut Vec<Message>) {
         // None after the last connection of a tool.
         let Some(peer) = self.node.peers.known(from) else { return };
+        if peer.incarnation().is_none_or(|run| peer.is_down(run)) {
+            return batch.clear();
+        }
         let mut delivery = Delivery { router: self, peer, now: None, inlet: None };
         for message in batch.drain(..) {
             delivery.take(message);
+        }
+    }
+
+    /// A peer may know of a later run of this node.
+    fn dial_failed(&self, error: &DialError) {
+        let DialError::Rejected { rejection: Rejection::StaleIncarnation { known, .. }, .. } =
+            error
+        else {
+            return;
+        };
+        if let Some(cluster) = &self.node.cluster {
+            cluster.sighted(self.node.name.clone(), *known);
         }
     }
 }
@@ -156,6 +173,13 @@ impl Delivery<'_> {
                 let alive = node.actors.get(actor.serial).filter(|_| is_this_run);
                 self.peer.watched(watch, watcher, actor, alive.map(|actor| actor.ended()));
             }
+            Control::ReadNames { incarnation, read } => {
+                let node = &self.router.node;
+                if incarnation == node.incarnation {
+                    self.peer.names_read(&node.names, incarnation, read);
+                }
+            }
+            Control::Names { incarnation, page } => self.names(incarnation, page),
             Control::Unwatch { watch } => self.peer.unwatched(watch),
             Control::Over { serial } => {
                 if let Some(outlet) = self.peer.known_outlet(serial) {
@@ -166,6 +190,21 @@ impl Delivery<'_> {
                 self.peer.asks.lost(&self.peer.link);
                 self.peer.reset();
                 self.peer.watch_again();
+                self.peer.read_names(&self.router.node.names);
+            }
+        }
+    }
+
+    /// The peer tells of its named and grouped actors.
+    fn names(&self, incarnation: u64, page: Page) {
+        if self.peer.incarnation() != Some(incarnation) {
+            return;
+        }
+        match self.router.node.names.take(self.peer.name(), incarnation, page) {
+            Taken::ReadOn(read) => self.peer.read_names_on(incarnation, read),
+            Taken::Refused(error) => {
+                let peer = self.peer.name();
+                tracing::warn!(%peer, %error, "names of a peer are not read any more");
             }
         }
     }
@@ -204,6 +243,10 @@ impl Delivery<'_> {
     }
 }
 
+fn is_node(link: &Link) -> bool {
+    link.peer_kind() == Kind::Node
+}
+
 impl Inbound for Router {
     fn deliver<'a>(
         &'a self,
@@ -216,7 +259,11 @@ impl Inbound for Router {
         Box::pin(std::future::ready(()))
     }
 
-    fn datagram(&self, _from: &Link, _datagram: Bytes) {}
+    fn datagram(&self, from: &Link, datagram: Bytes) {
+        if let Some(cluster) = self.node.cluster.as_ref().filter(|_| is_node(from)) {
+            cluster.datagram(from.peer().clone(), datagram);
+        }
+    }
 
     fn event(&self, link: &Link, event: LinkEvent) {
         let peer = match &event {
@@ -226,17 +273,25 @@ impl Inbound for Router {
         let Some(peer) = peer else { return };
         match event {
             LinkEvent::Up { info, replaced } => {
+                if let Some(cluster) = self.node.cluster.as_ref().filter(|_| is_node(link)) {
+                    cluster.sighted(peer.name().clone(), info.incarnation);
+                }
+                if peer.is_down(info.incarnation) {
+                    // It is here to be told so.
+                    return;
+                }
                 peer.connected(info);
                 if !replaced {
                     // A bind may have been dropped while there was no link.
                     peer.reset();
                     peer.watch_again();
+                    peer.read_names(&self.node.names);
                 }
             }
             LinkEvent::Down { reason } => {
                 tracing::info!(peer = %peer.name(), %reason, "link down");
                 peer.disconnected();
-                if link.peer_kind() == Kind::Tool {
+                if !is_node(link) {
                     self.node.peers.forget(link);
                 }
             }
@@ -246,9 +301,16 @@ impl Inbound for Router {
                 // Credit or answers of ours may be among them.
                 peer.tell_control(&Control::Reset).ok();
                 peer.watch_again();
+                peer.read_names(&self.node.names);
             }
-            LinkEvent::Unreachable => peer.watches.earlier_than(None),
-            LinkEvent::DialFailed { .. } | LinkEvent::PeerRestarted => {}
+            LinkEvent::Unreachable if self.node.cluster.is_none() => {
+                peer.watches.earlier_than(None);
+                self.node.names.forget(peer.name());
+            }
+            // A member is gone when the cluster says so.
+            LinkEvent::Unreachable => {}
+            LinkEvent::DialFailed { error } => self.dial_failed(&error),
+            LinkEvent::PeerRestarted => {}
         }
     }
 

@@ -14,7 +14,7 @@
 
 use std::fmt;
 
-const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+pub(crate) const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
 const TYPE: u8 = 1;
@@ -149,7 +149,7 @@ pub(crate) const fn key(name: &str, version: u16) -> u64 {
     bytes(text(OFFSET, KEY, name), &version.to_le_bytes())
 }
 
-const fn bytes(mut hash: u64, mut bytes: &[u8]) -> u64 {
+pub(crate) const fn bytes(mut hash: u64, mut bytes: &[u8]) -> u64 {
     while let [first, rest @ ..] = bytes {
         hash = (hash ^ *first as u64).wrapping_mul(PRIME);
         bytes = rest;
@@ -157,7 +157,7 @@ const fn bytes(mut hash: u64, mut bytes: &[u8]) -> u64 {
     hash
 }
 
-const fn word(hash: u64, word: u64) -> u64 {
+pub(crate) const fn word(hash: u64, word: u64) -> u64 {
     bytes(hash, &word.to_le_bytes())
 }
 

@@ -13,7 +13,7 @@ mod running;
 use std::any::{Any, TypeId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
 use actix::{Actor, Addr, Context, Handler, Message};
@@ -26,6 +26,7 @@ pub(crate) use self::running::{AskKey, Running};
 use crate::error::EndReason;
 use crate::exports::{Export, Exports};
 use crate::id::{ActorId, ActorName};
+use crate::node::NodeShared;
 
 /// Cancels that wait for the actor.
 const CANCELS_MAX: usize = 4096;
@@ -62,6 +63,7 @@ struct State<A: Actor> {
 
 /// One life's inbox.
 pub(crate) struct Inbox<A: Actor> {
+    node: Weak<NodeShared>,
     pub(crate) id: ActorId,
     pub(crate) name: Option<ActorName>,
     /// The worker that it lives on.
@@ -80,6 +82,8 @@ pub(crate) struct Inbox<A: Actor> {
     /// An order is there; read for each message.
     is_ordered: AtomicBool,
     pub(crate) ended: watch::Sender<Option<EndReason>>,
+    /// How many children this life has.
+    children: watch::Sender<usize>,
 }
 
 /// Why an item was not put in: that life is over. Gives the item back.
@@ -87,6 +91,7 @@ pub(crate) struct Closed<T>(pub(crate) T);
 
 /// Who an inbox is for, and how much it takes.
 pub(crate) struct Seat {
+    pub(crate) node: Weak<NodeShared>,
     pub(crate) id: ActorId,
     pub(crate) name: Option<ActorName>,
     pub(crate) worker: usize,
@@ -97,7 +102,7 @@ pub(crate) struct Seat {
 impl<A: Actor> Inbox<A> {
     /// To be called on the actor's worker.
     pub(crate) fn new(seat: Seat, addr: Addr<A>, exports: Arc<Exports<A>>) -> Self {
-        let Seat { id, name, worker, capacity, window } = seat;
+        let Seat { node, id, name, worker, capacity, window } = seat;
         let state = State {
             items: VecDeque::new(),
             pushed: 0,
@@ -107,6 +112,7 @@ impl<A: Actor> Inbox<A> {
             waker: None,
         };
         Self {
+            node,
             id,
             name,
             worker,
@@ -119,7 +125,13 @@ impl<A: Actor> Inbox<A> {
             state: Mutex::new(state),
             is_ordered: AtomicBool::new(false),
             ended: watch::Sender::new(None),
+            children: watch::Sender::new(0),
         }
+    }
+
+    /// The node it lives on, as long as that is.
+    pub(crate) fn node(&self) -> &Weak<NodeShared> {
+        &self.node
     }
 
     fn state(&self) -> MutexGuard<'_, State<A>> {
@@ -221,6 +233,7 @@ pub(crate) trait Hosted: Send + Sync {
     fn cancel(&self, ask: AskKey);
     fn order(&self, order: Order);
     fn ended(&self) -> watch::Receiver<Option<EndReason>>;
+    fn children(&self) -> &watch::Sender<usize>;
     fn handle(&self) -> &Handle;
 }
 
@@ -288,6 +301,10 @@ impl<A: Actor> Hosted for Inbox<A> {
 
     fn ended(&self) -> watch::Receiver<Option<EndReason>> {
         self.ended.subscribe()
+    }
+
+    fn children(&self) -> &watch::Sender<usize> {
+        &self.children
     }
 
     fn handle(&self) -> &Handle {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::EndReason;
 use crate::id::ActorName;
+use crate::names::{Page, Read};
 
 /// One control message. Numbers of questions are the asker's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,10 @@ pub(crate) enum Control {
     Unwatch { watch: u64 },
     /// Credit or answers of the sender may have been lost: bind again.
     Reset,
+    /// I have read so far in the ledger of that run of yours: what follows?
+    ReadNames { incarnation: u64, read: Read },
+    /// This follows, in the ledger of this run of mine.
+    Names { incarnation: u64, page: Page },
 }
 
 /// A life of an actor on the node that is spoken to, or that speaks.

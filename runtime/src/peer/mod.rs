@@ -20,7 +20,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
-use vioduct_certs::identity::{Identity, NodeName};
+use vioduct_certs::identity::{Identity, Kind, NodeName};
 use vioduct_transport::{ConnectionInfo, Flow, Link, LinkState, SendError};
 
 use self::asks::Asks;
@@ -34,6 +34,7 @@ use crate::envelope::{self, Status};
 use crate::error::{EndReason, NotDelivered};
 use crate::id::{ActorId, ActorName};
 use crate::message::Wire;
+use crate::names::{Names, Read, Reader};
 use crate::scratch::Scratch;
 
 /// Questions that wait for the peer at once.
@@ -58,9 +59,13 @@ pub(crate) struct Peer {
     last_question: AtomicU64,
     /// The connection that carried the link last.
     connection: Mutex<Option<Arc<ConnectionInfo>>>,
+    /// The first run that was not declared down.
+    first_up: AtomicU64,
     pub(crate) watches: Watches,
     /// The peer's own watches on actors of this node.
     watchers: Mutex<BTreeMap<u64, AbortHandle>>,
+    /// How far the peer has read in this node's ledger of names.
+    reader: Mutex<Reader>,
     control: Outbox,
     answers: Outbox,
     handle: Handle,
@@ -99,8 +104,10 @@ impl Peer {
             questions: Mutex::default(),
             last_question: AtomicU64::new(0),
             connection: Mutex::new(connection),
+            first_up: AtomicU64::new(0),
             watches: Watches::default(),
             watchers: Mutex::default(),
+            reader: Mutex::default(),
             control: Outbox::default(),
             answers: Outbox::default(),
             handle,
@@ -142,6 +149,19 @@ impl Peer {
         self.watches.earlier_than(Some(incarnation));
     }
 
+    /// That run of the node, and what was before it, is over: the cluster says so. Nothing more is
+    /// taken from it.
+    pub(crate) fn declared_down(&self, incarnation: u64) {
+        let next = incarnation.saturating_add(1);
+        self.first_up.fetch_max(next, Ordering::AcqRel);
+        self.watches.earlier_than(Some(next));
+    }
+
+    /// Whether that run was declared down.
+    pub(crate) fn is_down(&self, incarnation: u64) -> bool {
+        incarnation < self.first_up.load(Ordering::Acquire)
+    }
+
     fn end_inlets(&self) {
         for inlet in std::mem::take(&mut *lock(&self.inlets)).into_values() {
             inlet.end();
@@ -153,6 +173,7 @@ impl Peer {
         self.asks.lost(&self.link);
         self.reset();
         self.forget_watchers();
+        *lock(&self.reader) = Reader::Silent;
     }
 
     fn forget_watchers(&self) {
@@ -368,6 +389,39 @@ impl Peer {
         if let Some(task) = lock(&self.watchers).remove(&watch) {
             task.abort();
         }
+    }
+
+    /// Asks for what follows in the ledger of the peer's present run. Tools have none.
+    pub(crate) fn read_names(self: &Arc<Self>, names: &Names) {
+        let Some(incarnation) = self.incarnation().filter(|_run| self.is_node()) else { return };
+        let read = names.read(self.name(), incarnation);
+        self.read_names_on(incarnation, read);
+    }
+
+    pub(crate) fn read_names_on(self: &Arc<Self>, incarnation: u64, read: Read) {
+        // Without a link, it is asked for with the next one.
+        self.tell_control(&Control::ReadNames { incarnation, read }).ok();
+    }
+
+    /// The peer has read so far in this node's ledger.
+    pub(crate) fn names_read(self: &Arc<Self>, names: &Names, incarnation: u64, read: Read) {
+        if self.is_node() {
+            *lock(&self.reader) = Reader::Waits(read);
+            self.tell_names(names, incarnation);
+        }
+    }
+
+    /// Tells the peer what it has not read yet, if it waits for that.
+    pub(crate) fn tell_names(self: &Arc<Self>, names: &Names, incarnation: u64) {
+        let mut reader = lock(&self.reader);
+        let Reader::Waits(read) = *reader else { return };
+        let Some(page) = names.page(read) else { return };
+        let told = self.tell_control(&Control::Names { incarnation, page });
+        *reader = if told.is_ok() { Reader::Reads } else { Reader::Silent };
+    }
+
+    fn is_node(&self) -> bool {
+        self.link.peer_kind() == Kind::Node
     }
 
     fn give_notice(self: &Arc<Self>, flow: Flow, notice: &Notice) {

@@ -3,7 +3,9 @@
 
 mod access;
 mod asks;
+mod cluster;
 mod credit;
+mod family;
 mod lives;
 mod skew;
 mod support;

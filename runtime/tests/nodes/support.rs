@@ -66,7 +66,7 @@ pub(crate) async fn find<P: 'static>(from: &Node, at: &Node, actor: &str) -> Act
 }
 
 /// Adds up.
-#[derive(Debug, Message, RemoteMessage, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Message, RemoteMessage, Serialize, Deserialize, PartialEq, Eq)]
 #[rtype(result = "u64")]
 #[remote(name = "test.Add")]
 pub(crate) struct Add(pub(crate) u64);

@@ -1,0 +1,203 @@
+//! The task between links and the membership machine.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use vioduct_certs::identity::NodeName;
+use vioduct_transport::{Endpoint, LinkState};
+
+use super::post::Post;
+use super::{Cluster, ClusterView, Joining, Standing};
+use crate::membership::{Effect, Input, Machine, Member, MemberEvent, Moment};
+use crate::node::NodeShared;
+
+/// Carries out what the machine decides. Ends when it is aborted.
+pub(crate) struct Driver {
+    machine: Machine,
+    inputs: mpsc::Receiver<Input>,
+    hands: Hands,
+}
+
+/// The machine's hands.
+struct Hands {
+    node: Arc<NodeShared>,
+    cluster: Arc<Cluster>,
+    endpoint: Endpoint,
+    /// Whom links are dialled to, and where.
+    dialled: BTreeMap<NodeName, SocketAddr>,
+    post: Post,
+    standing: Standing,
+}
+
+impl Driver {
+    pub(crate) fn new(joining: Joining, node: &Arc<NodeShared>, endpoint: &Endpoint) -> Self {
+        let Joining { machine, cluster, inputs } = joining;
+        let hands = Hands {
+            node: Arc::clone(node),
+            cluster,
+            endpoint: endpoint.clone(),
+            dialled: BTreeMap::new(),
+            post: Post::default(),
+            standing: Standing::Member,
+        };
+        Self { machine, inputs, hands }
+    }
+
+    pub(crate) async fn run(self) {
+        let Self { mut machine, mut inputs, mut hands } = self;
+        let cluster = Arc::clone(&hands.cluster);
+        let began = Instant::now();
+        let moment = || Moment::START.after(began.elapsed());
+        hands.carry_out(&mut machine).await;
+        loop {
+            let due = machine.deadline().map(|at| began + at.since(Moment::START));
+            tokio::select! {
+                // A set order, so that a seed decides everything.
+                biased;
+                () = cluster.seen.notified() => {
+                    for (node, incarnation) in cluster.take_sighted() {
+                        hands.deliver(&node);
+                        machine.handle(moment(), Input::IncarnationSeen { node, incarnation });
+                        hands.carry_out(&mut machine).await;
+                    }
+                }
+                input = inputs.recv() => {
+                    let Some(input) = input else { return };
+                    if input == Input::LeaveAsked {
+                        hands.standing = Standing::Left;
+                    }
+                    machine.handle(moment(), input);
+                    hands.carry_out(&mut machine).await;
+                    hands.show(&machine);
+                }
+                () = at(due) => {
+                    machine.handle(moment(), Input::TimePassed);
+                    hands.carry_out(&mut machine).await;
+                }
+            }
+        }
+    }
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Hands {
+    async fn carry_out(&mut self, machine: &mut Machine) {
+        let mut has_news = false;
+        while let Some(effect) = machine.poll() {
+            match effect {
+                Effect::Send { to, addr, datagram } => self.send(to, addr, datagram).await,
+                Effect::Tell(event) => {
+                    has_news = true;
+                    self.tell(machine.own(), event).await;
+                }
+                Effect::Refuse { node, incarnation, reason } => {
+                    tracing::warn!(peer = %node, incarnation, %reason, "node refused");
+                    self.part(&node, incarnation, &reason.to_string()).await;
+                }
+            }
+        }
+        if has_news {
+            self.show(machine);
+        }
+    }
+
+    fn show(&self, machine: &Machine) {
+        let (standing, members) = (self.standing, machine.members().collect());
+        self.cluster.view.send_replace(ClusterView { standing, members });
+    }
+
+    async fn send(&mut self, to: NodeName, addr: SocketAddr, datagram: Bytes) {
+        let link = self.endpoint.link(&to);
+        if let Some(link) = link.filter(|link| matches!(link.state(), LinkState::Up(_))) {
+            if let Err(error) = link.send_datagram(datagram) {
+                // Lost, as datagrams may be.
+                tracing::debug!(peer = %to, %error, "datagram of the membership not sent");
+            }
+            return;
+        }
+        self.post.keep(to.clone(), datagram);
+        self.dial(to, addr).await;
+    }
+
+    async fn dial(&mut self, to: NodeName, addr: SocketAddr) {
+        if self.dialled.get(&to) == Some(&addr) {
+            return;
+        }
+        match self.endpoint.connect(to.clone(), addr).await {
+            Ok(link) => {
+                self.node.peers.of(&link);
+                self.dialled.insert(to, addr);
+            }
+            Err(error) => tracing::warn!(peer = %to, %error, "member not dialled"),
+        }
+    }
+
+    /// There is a connection: what was kept for it leaves.
+    fn deliver(&mut self, to: &NodeName) {
+        let kept = self.post.take(to);
+        let Some(link) = self.endpoint.link(to) else { return };
+        for datagram in kept {
+            // Lost, as datagrams may be.
+            link.send_datagram(datagram).ok();
+        }
+    }
+
+    async fn tell(&mut self, own: &Member, event: MemberEvent) {
+        match &event {
+            MemberEvent::Up(member) => {
+                tracing::info!(peer = %member.node, incarnation = member.incarnation, "member up");
+                self.meet(own, member).await;
+            }
+            MemberEvent::Returned { member, old } => {
+                let (peer, new) = (&member.node, member.incarnation);
+                tracing::info!(%peer, old, new, "member returned");
+                self.part(&member.node, *old, "a later run of the node is a member").await;
+                self.meet(own, member).await;
+            }
+            MemberEvent::Suspect { node, incarnation } => {
+                tracing::info!(peer = %node, incarnation, "member suspected");
+            }
+            MemberEvent::Refuted { node, incarnation } => {
+                tracing::info!(peer = %node, incarnation, "member spoke up");
+            }
+            MemberEvent::Down { node, incarnation, reason } => {
+                tracing::warn!(peer = %node, incarnation, ?reason, "member down");
+                self.part(node, *incarnation, "this run of the node is down").await;
+            }
+            MemberEvent::Expelled(reason) => {
+                tracing::error!(%reason, "this node is no member any more: start it anew");
+                self.standing = Standing::Expelled(*reason);
+            }
+        }
+        // Fails only when nobody listens.
+        self.cluster.events.send(event).ok();
+    }
+
+    /// Of two nodes, one dials.
+    async fn meet(&mut self, own: &Member, other: &Member) {
+        if own.node < other.node {
+            self.dial(other.node.clone(), other.addr).await;
+        }
+    }
+
+    /// That run of a node, and what was before it, is over.
+    async fn part(&mut self, node: &NodeName, incarnation: u64, reason: &str) {
+        self.dialled.remove(node);
+        self.post.take(node);
+        self.endpoint.dismiss(node, incarnation, reason).await;
+        self.node.names.forget_run(node, incarnation);
+        if let Some(peer) = self.node.peers.named(node) {
+            peer.declared_down(incarnation);
+        }
+    }
+}
