@@ -35,3 +35,17 @@ fn a_failing_actor_lives_three_times() {
     let ends = printed.matches("panicked: asked to divide by zero").count();
     assert_eq!((ends, printed.lines().last()), (3, Some("given up")), "{printed}");
 }
+
+#[test]
+fn a_group_is_reached_in_turn_by_key_and_whole_and_a_stranger_is_refused() {
+    let printed = run(env!("CARGO_BIN_EXE_groups"));
+    let lines: Vec<&str> = printed.lines().collect();
+    let turns = ["in turn: atlas on east", "in turn: bible on north", "in turn: comic on west"];
+    assert_eq!(lines[..3], turns, "{printed}");
+    assert!(lines[3].starts_with("by key: atlas on ") && lines[3] == lines[4], "{printed}");
+    assert_eq!(lines[5..8], ["all: any on east", "all: any on north", "all: any on west"]);
+    let refused = lines[8];
+    let (before, after) =
+        ("the stranger: not delivered: actor ", " refuses shelf.WhereIs from this node");
+    assert!(refused.starts_with(before) && refused.ends_with(after), "{printed}");
+}
