@@ -1,8 +1,22 @@
 //! An actor for processes that are to be killed.
 
+use std::time::Duration;
+
 use actix::{Actor, Context, Handler, Message, ResponseFuture};
 use serde::{Deserialize, Serialize};
-use vioduct_runtime::RemoteMessage;
+use vioduct_runtime::membership::{MembershipConfig, Seed};
+use vioduct_runtime::{ClusterConfig, RemoteMessage};
+
+/// A cluster that notices a death soon: within seven periods of 200 ms, and a second.
+#[must_use]
+pub fn joined_through(seeds: Vec<Seed>) -> ClusterConfig {
+    let membership = MembershipConfig {
+        probe_period: Duration::from_millis(200),
+        probe_rtt: Duration::from_millis(90),
+        ..MembershipConfig::default()
+    };
+    ClusterConfig { seeds, membership, ..ClusterConfig::default() }
+}
 
 /// How many of these has this run answered?
 #[derive(Debug, Message, RemoteMessage, Serialize, Deserialize)]

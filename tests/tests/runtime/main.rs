@@ -3,4 +3,5 @@
 
 mod delivery;
 mod killed;
+mod mesh;
 mod support;
