@@ -267,14 +267,13 @@ impl Endpoint {
     ///
     /// The connection is closed at once; datagrams sent before may still leave. What is queued is
     /// reported as not delivered, what was written and not acknowledged as maybe delivered, and
-    /// messages are refused as unreachable. The peer is told `reason`, of which 200 bytes are kept:
-    /// as [`DownReason::DismissedByPeer`], and as [`Rejection::Dismissed`] whenever that run dials
-    /// again, which it does as rarely as it may.
+    /// messages are refused as unreachable. The peer is told `reason`, of which 200 bytes are kept,
+    /// as [`DownReason::DismissedByPeer`](crate::DownReason::DismissedByPeer), and dials as rarely
+    /// as it may.
     ///
-    /// Nobody is dialled until [`connect`](Self::connect), which wants the link anew, whatever the
-    /// run. A later run may dial. Cancel-safe.
-    ///
-    /// [`DownReason::DismissedByPeer`]: crate::DownReason::DismissedByPeer
+    /// This side does not dial until [`connect`](Self::connect). The peer may, in whatever run: so
+    /// the two can learn which of them is wrong. A run that is not wanted then is dismissed again.
+    /// Cancel-safe.
     pub async fn dismiss(&self, node: &NodeName, incarnation: u64, reason: &str) {
         if let Some(link) = self.link(node) {
             let end = reason.floor_char_boundary(DISMISSAL_BYTES_MAX);

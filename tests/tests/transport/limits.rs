@@ -76,7 +76,6 @@ fn handshake_message(rng: &mut StdRng) -> Vec<u8> {
         7 => Rejection::StaleGeneration { dialling, known: accepting }.encode(),
         8 => Rejection::TooManyPeers { limit: accepting }.encode(),
         9 => Rejection::Duplicate.encode(),
-        10 => Rejection::Dismissed { incarnation: accepting, reason: name(rng) }.encode(),
         _ => Rejection::Closing.encode(),
     }
 }

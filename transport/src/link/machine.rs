@@ -21,8 +21,7 @@
 //! 3. Of two simultaneous dials the one of the lower-named node lives.
 //! 4. A dial and an offer of this pair are never both under way.
 //! 5. An older incarnation of the peer never displaces a newer one.
-//! 6. A run of the peer that was dismissed carries the link no more, and nothing is dialled, until
-//!    the link is wanted anew.
+//! 6. Once a run of the peer was dismissed, nothing is dialled until the link is wanted anew.
 //! 7. While a connection is wanted and none is current, under way or offered, a retry is timed.
 
 use std::collections::VecDeque;
@@ -156,7 +155,7 @@ pub(crate) struct LinkMachine {
     backoff: Backoff,
     rng: StdRng,
     run: Option<PeerRun>,
-    dismissal: Option<Dismissal>,
+    is_dismissed: bool,
     generation: u64,
     current: Option<Current>,
     attempt: Attempt,
@@ -176,7 +175,7 @@ impl LinkMachine {
             backoff: Backoff::new(timing.backoff_min, timing.backoff_max),
             rng: StdRng::seed_from_u64(seed),
             run: None,
-            dismissal: None,
+            is_dismissed: false,
             generation: 0,
             current: None,
             attempt: Attempt::None,
@@ -245,8 +244,8 @@ impl LinkMachine {
             "a wanted link rests without a retry"
         );
         debug_assert!(self.current.is_none() || self.give_up_at.is_none());
-        let is_let_in = self.wanted || self.current.is_some() || self.retry_at.is_some();
-        debug_assert!(self.dismissal.is_none() || !is_let_in, "a dismissed run carries no link");
+        let dials = self.wanted || self.retry_at.is_some();
+        debug_assert!(!(self.is_dismissed && dials), "a peer that was dismissed is dialled");
     }
 
     fn wanted(&mut self, now: Instant) {
@@ -254,7 +253,7 @@ impl LinkMachine {
             return;
         }
         self.wanted = true;
-        if self.dismissal.take().is_some() {
+        if std::mem::take(&mut self.is_dismissed) {
             self.effects.push_back(Effect::Reopen);
         }
         if self.current.is_none() {
@@ -274,11 +273,7 @@ impl LinkMachine {
 
     fn dismissed(&mut self, dismissal: Dismissal) {
         let is_later = |run: PeerRun| run.incarnation > dismissal.incarnation;
-        let is_known = |known: &Dismissal| known.incarnation >= dismissal.incarnation;
         if self.closing || self.run.is_some_and(is_later) {
-            return;
-        }
-        if self.dismissal.as_ref().is_some_and(is_known) {
             return;
         }
         self.wanted = false;
@@ -286,10 +281,10 @@ impl LinkMachine {
         self.give_up_at = None;
         self.abandon_attempt();
         if let Some(Current { conn, .. }) = self.current.take() {
-            let reason = dismissal.reason.clone();
+            let reason = dismissal.reason;
             self.effects.push_back(Effect::Dismiss { conn, reason });
         }
-        if self.dismissal.replace(dismissal).is_none() {
+        if !std::mem::replace(&mut self.is_dismissed, true) {
             self.effects.push_back(Effect::GiveUp);
         }
     }
@@ -349,12 +344,8 @@ impl LinkMachine {
             Attempt::Dial(dial) if dial.conn == conn => self.attempt = Attempt::None,
             Attempt::None | Attempt::Dial(_) | Attempt::Offer { .. } => return,
         }
-        match rejection {
-            Some(Rejection::StaleGeneration { known, .. }) => {
-                self.generation = self.generation.max(known);
-            }
-            Some(Rejection::Dismissed { .. }) => self.backoff.exhaust(),
-            Some(_) | None => {}
+        if let Some(Rejection::StaleGeneration { known, .. }) = rejection {
+            self.generation = self.generation.max(known);
         }
         self.retry_later(now);
     }
@@ -392,12 +383,6 @@ impl LinkMachine {
 
     /// Takes note of the run that the peer says it is.
     fn admit_run(&mut self, run: PeerRun) -> Result<(), Rejection> {
-        if let Some(Dismissal { incarnation, reason }) = &self.dismissal
-            && run.incarnation <= *incarnation
-        {
-            let (incarnation, reason) = (*incarnation, reason.clone());
-            return Err(Rejection::Dismissed { incarnation, reason });
-        }
         let Some(known) = self.run else {
             self.run = Some(run);
             return Ok(());
@@ -446,7 +431,7 @@ impl LinkMachine {
     fn adopt(&mut self, Pending { conn, generation }: Pending, live: u64) {
         debug_assert!(generation > self.generation, "generations rise");
         self.generation = generation;
-        self.dismissal = None;
+        self.is_dismissed = false;
         if let Some(old) = self.current.replace(Current { conn, generation }) {
             let conn = old.conn;
             let is_shared = old.generation == live;

@@ -213,21 +213,26 @@ fn dismissal(incarnation: u64) -> Dismissal {
 }
 
 #[test]
-fn a_dismissed_run_is_cut_and_kept_out_and_nothing_is_dialled() {
+fn a_dismissed_run_is_cut_and_not_dialled_and_cut_again_when_it_dials() {
     let mut machine = up();
-    let dismiss = Effect::Dismiss { conn: ConnId(1), reason: dismissal(1).reason };
+    let dismiss = |conn| Effect::Dismiss { conn, reason: dismissal(1).reason };
     assert_eq!(
         effects(&mut machine, at(2), Input::Dismissed(dismissal(1))),
-        [dismiss, Effect::GiveUp]
+        [dismiss(ConnId(1)), Effect::GiveUp]
     );
     assert_eq!(machine.deadline(), None);
     assert_eq!(effects(&mut machine, at(3), Input::Lost { conn: ConnId(1) }), []);
     assert_eq!(effects(&mut machine, at(4), Input::Dismissed(dismissal(1))), []);
     let conn = machine.name_connection();
-    let Dismissal { incarnation, reason } = dismissal(1);
-    let rejection = Rejection::Dismissed { incarnation, reason };
     let offered = Input::Offered { conn, run: run(1), generation: 9, live: 0 };
-    assert_eq!(effects(&mut machine, at(5), offered), [Effect::Reject { conn, rejection }]);
+    let welcome = Effect::Welcome { conn, generation: 9, live: 0 };
+    assert_eq!(effects(&mut machine, at(5), offered), [welcome]);
+    let adopt = Effect::Adopt { conn, generation: 9 };
+    assert_eq!(effects(&mut machine, at(6), Input::Started { conn }), [adopt]);
+    assert_eq!(
+        effects(&mut machine, at(7), Input::Dismissed(dismissal(1))),
+        [dismiss(conn), Effect::GiveUp]
+    );
     assert_eq!(machine.deadline(), None);
 }
 
@@ -289,20 +294,19 @@ fn late_news_of_an_earlier_run_dismisses_nobody() {
 #[test]
 fn a_run_that_was_dismissed_dials_as_rarely_as_it_may() {
     let mut machine = up();
-    effects(&mut machine, at(0), Input::LostForGood { conn: ConnId(1) });
     let mut now = at(0);
     for dial in 2..5 {
+        effects(&mut machine, now, Input::LostForGood { conn: ConnId(dial - 1) });
         let due = machine.deadline().expect("it is tried again");
         assert!(due.since(now) >= TIMING.backoff_max / 2, "{:?}", due.since(now));
         now = due;
-        let conn = ConnId(dial);
+        let (conn, generation) = (ConnId(dial), dial);
         assert_eq!(
             effects(&mut machine, now, Input::Tick),
-            [Effect::Dial { conn, generation: 2, live: 0 }]
+            [Effect::Dial { conn, generation, live: 0 }]
         );
-        let rejection = Rejection::Dismissed { incarnation: 1, reason: String::new() };
-        let failed = Input::DialFailed { conn, rejection: Some(rejection) };
-        assert_eq!(effects(&mut machine, now, failed), []);
+        let welcomed = Input::Welcomed { conn, run: run(1), live: 0 };
+        assert_eq!(effects(&mut machine, now, welcomed), [Effect::Adopt { conn, generation }]);
     }
 }
 
@@ -379,11 +383,9 @@ impl World {
 
     fn perform(&mut self, side: usize, effect: Effect) {
         let other = 1 - side;
-        let lets_in =
-            matches!(effect, Effect::Dial { .. } | Effect::Welcome { .. } | Effect::Adopt { .. });
-        assert!(!(lets_in && self.dismissed[side]), "a dismissed run is let in: {effect:?}");
         match effect {
             Effect::Dial { conn, generation, live } => {
+                assert!(!self.dismissed[side], "a dismissed run is dialled");
                 let mut names = [None, None];
                 names[side] = Some(conn);
                 let mut lives = [0, 0];
@@ -408,6 +410,8 @@ impl World {
                 self.on_the_way.push((self.wire(side, conn), Notice::Rejected(rejection)));
             }
             Effect::Adopt { conn, generation } => {
+                // It has dialled by itself.
+                self.dismissed[side] = false;
                 let wire = self.wire(side, conn);
                 if self.connections[wire].dialler == side {
                     self.on_the_way.push((wire, Notice::Start));
@@ -526,7 +530,7 @@ proptest! {
 
     /// Whatever is lost, late or broken, both sides come to share one connection once the network
     /// works and none of them has dismissed the other, and never before have they adopted
-    /// connections out of order, or let a dismissed run in.
+    /// connections out of order, or dialled a dismissed run.
     #[test]
     fn both_sides_come_to_share_one_connection(
         wanting in prop::sample::select(vec![vec![0], vec![1], vec![0, 1]]),

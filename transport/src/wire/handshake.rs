@@ -240,19 +240,10 @@ pub enum Rejection {
     /// The accepting side is shutting down.
     #[error("the accepting side is shutting down")]
     Closing,
-    /// The accepting side wants no link with this run of the dialling node.
-    #[error("the dialling node is dismissed, up to incarnation {incarnation}: {reason}")]
-    Dismissed {
-        /// The last that is.
-        incarnation: u64,
-        /// In the words of the accepting side's embedder, at most 255 bytes.
-        reason: String,
-    },
 }
 
 fn put_string(out: &mut Vec<u8>, text: &str) {
-    // Names are validated labels of at most 63 bytes, and reasons are cut before; anything longer
-    // is cut, and then refused.
+    // Names are validated labels of at most 63 bytes; anything longer is cut, and then refused.
     let bytes = text.as_bytes();
     let kept = bytes.get(..255).unwrap_or(bytes);
     out.push(u8::try_from(kept.len()).unwrap_or(u8::MAX));
@@ -346,10 +337,6 @@ impl Rejection {
             Self::Duplicate => numbers(7, &[]),
             Self::TooManyPeers { limit } => numbers(8, &[*limit]),
             Self::Closing => numbers(9, &[]),
-            Self::Dismissed { incarnation, reason } => {
-                numbers(10, &[*incarnation]);
-                put_string(&mut fields, reason);
-            }
         }
         framed(KIND_REJECTION, &fields)
     }
@@ -373,7 +360,6 @@ impl Rejection {
             7 => Self::Duplicate,
             8 => Self::TooManyPeers { limit: reader.u64()? },
             9 => Self::Closing,
-            10 => Self::Dismissed { incarnation: reader.u64()?, reason: reader.string()? },
             code => return Err(WireError::UnknownRejection { code }),
         })
     }

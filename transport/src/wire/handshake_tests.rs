@@ -63,7 +63,6 @@ fn every_answer_survives_the_wire() {
         Rejection::Duplicate,
         Rejection::TooManyPeers { limit: 6 },
         Rejection::Closing,
-        Rejection::Dismissed { incarnation: 7, reason: "declared down".to_owned() },
     ];
     rejections.extend(limits.map(|limit| Rejection::Limit {
         limit,
