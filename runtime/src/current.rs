@@ -26,6 +26,8 @@ struct Place {
     node: Arc<NodeShared>,
     /// The inbox of the actor that runs, if one does.
     inbox: Option<Arc<dyn Any + Send + Sync>>,
+    /// Its number; 0 without one.
+    serial: u64,
 }
 
 /// Who sent the message that is being handled.
@@ -53,7 +55,7 @@ fn enter(place: Place) -> Scope {
 
 /// Runs something for a node.
 pub(crate) fn with_node<T>(node: &Arc<NodeShared>, act: impl FnOnce() -> T) -> T {
-    let _scope = enter(Place { node: Arc::clone(node), inbox: None });
+    let _scope = enter(Place { node: Arc::clone(node), inbox: None, serial: 0 });
     act()
 }
 
@@ -65,8 +67,9 @@ pub(crate) struct Life<F> {
 
 impl<F: Future> Life<F> {
     pub(crate) fn new<A: Actor>(life: F, node: &Arc<NodeShared>, inbox: &Arc<Inbox<A>>) -> Self {
+        let serial = inbox.id.serial;
         let inbox: Arc<dyn Any + Send + Sync> = Arc::<Inbox<A>>::clone(inbox);
-        let place = Place { node: Arc::clone(node), inbox: Some(inbox) };
+        let place = Place { node: Arc::clone(node), inbox: Some(inbox), serial };
         Self { life: Box::pin(life), place }
     }
 }
@@ -95,6 +98,11 @@ pub(crate) fn set_remote_caller(inlet: &Arc<Inlet>) {
 /// The node that this thread works for.
 pub(crate) fn node() -> Option<Arc<NodeShared>> {
     PLACES.with_borrow(|places| places.last().map(|place| Arc::clone(&place.node)))
+}
+
+/// The number of the actor that runs; 0 outside one.
+pub(crate) fn serial() -> u64 {
+    PLACES.with_borrow(|places| places.last().map_or(0, |place| place.serial))
 }
 
 /// The actor that runs: to be asked from its handlers, `started` and futures. None elsewhere, or

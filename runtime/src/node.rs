@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::{Kind, NodeName};
@@ -331,15 +331,13 @@ impl NodeBuilder {
         let router = Arc::new(Router { node: Arc::clone(&shared) });
         let endpoint =
             Endpoint::new(self.transport, incarnation, self.credentials, surroundings, router)?;
-        let mut tasks = vec![
-            tokio::spawn(keep_deadlines(Arc::clone(&shared))).abort_handle(),
-            tokio::spawn(tell_names(Arc::clone(&shared))).abort_handle(),
-        ];
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep_deadlines(Arc::clone(&shared)));
+        tasks.spawn(tell_names(Arc::clone(&shared)));
         if let Some(joining) = joining {
-            let driver = Driver::new(joining, &shared, &endpoint);
-            tasks.push(tokio::spawn(driver.run()).abort_handle());
+            tasks.spawn(Driver::new(joining, &shared, &endpoint).run());
         }
-        Ok(Links { shared, endpoint, tasks })
+        Ok(Links { shared, endpoint, tasks: Mutex::new(tasks) })
     }
 }
 
@@ -358,13 +356,13 @@ fn incarnation_now() -> u64 {
 struct Links {
     shared: Arc<NodeShared>,
     endpoint: Endpoint,
-    tasks: Vec<AbortHandle>,
+    /// Dropping them ends them.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Links {
-    fn end(&self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
-        self.shared.peers.close();
+    fn take_tasks(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -377,7 +375,7 @@ struct Owner {
 impl Drop for Owner {
     fn drop(&mut self) {
         drop(self.links.shared.actors.close());
-        self.links.end();
+        self.links.shared.peers.close();
     }
 }
 
@@ -512,7 +510,9 @@ impl Node {
             cluster.leave().await;
         }
         self.owner.links.endpoint.close().await;
-        self.owner.links.end();
+        self.owner.links.shared.peers.close();
+        let mut tasks = self.owner.links.take_tasks();
+        tasks.shutdown().await;
         let workers = self.owner.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(workers) = workers.and_then(Arc::into_inner) {
             workers.stop().await;

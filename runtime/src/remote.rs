@@ -42,6 +42,7 @@ impl fmt::Debug for Remote {
 /// A place for an answer; given up when it is dropped, and the other side is told.
 struct Asking<'a> {
     remote: &'a Remote,
+    flow: Flow,
     id: u64,
     is_over: bool,
     /// A peer that falls silent is noticed.
@@ -51,7 +52,7 @@ struct Asking<'a> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if !self.is_over && self.remote.peer.asks.forget(self.id) {
-            self.remote.cancel(self.id);
+            self.remote.cancel(self.flow, self.id);
         }
     }
 }
@@ -66,8 +67,9 @@ impl Remote {
         &self.outlet.id
     }
 
+    /// That of the actor that runs, or of the node, to this one.
     fn flow(&self) -> Flow {
-        flow_of(self.id().serial)
+        flow_of(current::serial(), self.id().serial)
     }
 
     /// Has `tell` called when the actor ends. Gives the number of the watch.
@@ -171,8 +173,9 @@ impl Remote {
             AskRefused::TooMany => NotDelivered::Overrun { node: self.peer.name().clone() },
         })?;
         let _hold = self.peer.link.hold();
-        let mut asking = Asking { remote: self, id, is_over: false, _hold };
-        timeout_at(deadline, self.send_ask(message, id, within, deadline))
+        let flow = self.flow();
+        let mut asking = Asking { remote: self, flow, id, is_over: false, _hold };
+        timeout_at(deadline, self.send_ask(message, flow, id, within, deadline))
             .await
             .map_err(|_late| NotDelivered::Late)??;
         let outcome = outcome.await;
@@ -189,7 +192,7 @@ impl Remote {
             }
             Ok(Err(fault)) => {
                 if let Fault::Late { was_sent: true } = fault {
-                    self.cancel(id);
+                    self.cancel(flow, id);
                 }
                 Err(self.error::<M>(fault))
             }
@@ -200,12 +203,12 @@ impl Remote {
     async fn send_ask<M: RemoteMessage>(
         &self,
         message: &M,
+        flow: Flow,
         id: u64,
         mut left: Duration,
         deadline: Instant,
     ) -> Result<(), NotDelivered> {
         let body = message.body();
-        let flow = self.flow();
         let mut has_waited = false;
         loop {
             let lease = match self.next::<M>()? {
@@ -243,11 +246,11 @@ impl Remote {
         }
     }
 
-    fn cancel(&self, id: u64) {
+    fn cancel(&self, flow: Flow, id: u64) {
         let mut head = Scratch::new();
         envelope::put_cancel(&mut head, self.id().serial, id);
         // Without room or a link, the deadline ends the work over there.
-        self.peer.link.try_send(self.flow(), &head, &Bytes::new()).ok();
+        self.peer.link.try_send(flow, &head, &Bytes::new()).ok();
     }
 
     fn error<M: RemoteMessage>(&self, fault: Fault) -> AskError {

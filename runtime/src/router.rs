@@ -211,9 +211,9 @@ impl Delivery<'_> {
 
     fn notice(&self, payload: &[u8]) {
         match Codec::Postcard.decode(payload) {
-            Ok(Notice { watch, actor: Life { incarnation, serial }, reason }) => {
+            Ok(Notice { watch, actor: Life { incarnation, serial }, reason, behind }) => {
                 let id = ActorId { node: self.peer.name().clone(), incarnation, serial };
-                if let Some(tell) = self.peer.watches.remove(&id, watch) {
+                if let Some(tell) = self.peer.watches.noticed(&id, watch, behind) {
                     tell(reason);
                 }
             }

@@ -49,6 +49,19 @@ pub(crate) struct Notice {
     pub(crate) watch: u64,
     pub(crate) actor: Life,
     pub(crate) reason: EndReason,
+    /// Behind whose messages to the watcher it comes: it counts once it has come behind all.
+    pub(crate) behind: Behind,
+}
+
+/// Whose messages a notice comes behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Behind {
+    /// Nobody's: the watcher is no actor.
+    Nobody,
+    /// The ended actor's own.
+    Actor,
+    /// Those of its node that no actor's context sent, as some futures of the actor's may have.
+    Node,
 }
 
 /// A question for leave to send.

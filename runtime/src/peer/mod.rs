@@ -24,7 +24,7 @@ use vioduct_certs::identity::{Identity, Kind, NodeName};
 use vioduct_transport::{ConnectionInfo, Flow, Link, LinkState, SendError};
 
 use self::asks::Asks;
-use self::control::{Bind, BindRefusal, Bound, Control, Life, Notice};
+use self::control::{Behind, Bind, BindRefusal, Bound, Control, Life, Notice};
 use self::inlet::Inlet;
 use self::outbox::Outbox;
 use self::outlet::{Outlet, Want};
@@ -77,10 +77,13 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// All that is sent to one actor from one node keeps its order.
-#[expect(clippy::cast_possible_truncation, reason = "a hash of the target; any bits will do")]
-pub(crate) fn flow_of(serial: u64) -> Flow {
-    Flow::Pair(serial as u32)
+/// What one actor sends to another keeps its order, and waits for no one else's. `sender` is 0 for
+/// all that a node sends outside its actors.
+#[expect(clippy::cast_possible_truncation, reason = "a hash of the pair; any bits will do")]
+pub(crate) fn flow_of(sender: u64, target: u64) -> Flow {
+    /// Odd, so that neighbours differ in the low bits, which choose the lane.
+    const SPREAD: u64 = 0x9e37_79b9;
+    Flow::Pair(target.wrapping_add(sender.wrapping_mul(SPREAD)) as u32)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -362,7 +365,6 @@ impl Peer {
         actor: Life,
         ended: Option<watch::Receiver<Option<EndReason>>>,
     ) {
-        let flow = if watcher == 0 { Flow::Control } else { flow_of(watcher) };
         let peer = Arc::clone(self);
         let mut watchers = lock(&self.watchers);
         if watchers.len() >= WATCHES_MAX && !watchers.contains_key(&watch) {
@@ -377,7 +379,17 @@ impl Peer {
                 },
                 None => EndReason::Gone,
             };
-            peer.give_notice(flow, &Notice { watch, actor, reason });
+            let ways: &[(Behind, Flow)] = match watcher {
+                0 => &[(Behind::Nobody, Flow::Control)],
+                watcher => &[
+                    (Behind::Actor, flow_of(actor.serial, watcher)),
+                    (Behind::Node, flow_of(0, watcher)),
+                ],
+            };
+            for (behind, flow) in ways {
+                let (reason, behind) = (reason.clone(), *behind);
+                peer.give_notice(*flow, &Notice { watch, actor, reason, behind });
+            }
             lock(&peer.watchers).remove(&watch);
         });
         if let Some(earlier) = watchers.insert(watch, task.abort_handle()) {

@@ -1,11 +1,13 @@
 //! Who is to be told when an actor of the peer ends.
 //!
-//! A watch outlives connections: it is asked for again on each. A notice to an actor takes the same
-//! flow as the messages to it, so it comes after those that the ended actor had sent.
+//! A watch outlives connections: it is asked for again on each. A notice to an actor comes on the
+//! flows of the messages to it, of those that the ended actor sent and of those that its node sent:
+//! once it has come on both, nothing of the actor's is still on its way.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use super::control::Behind;
 use super::lock;
 use crate::error::EndReason;
 use crate::id::ActorId;
@@ -19,6 +21,8 @@ pub(crate) type Tell = Box<dyn FnOnce(EndReason) + Send>;
 struct Watch {
     /// The actor that watches; 0 when it is none.
     watcher: u64,
+    /// The notice has come behind the ended actor's messages, and behind its node's.
+    is_behind: (bool, bool),
     tell: Tell,
 }
 
@@ -51,7 +55,7 @@ impl Watches {
             return Err(NoRoom(tell));
         }
         let watches = table.watches.entry((id.incarnation, id.serial)).or_default();
-        watches.insert(watch, Watch { watcher, tell });
+        watches.insert(watch, Watch { watcher, is_behind: (false, false), tell });
         table.count += 1;
         Ok(())
     }
@@ -66,6 +70,21 @@ impl Watches {
         }
         table.count -= 1;
         Some(tell)
+    }
+
+    /// A notice has come. Gives who is to be told, once it has come behind all messages.
+    pub(crate) fn noticed(&self, id: &ActorId, watch: u64, behind: Behind) -> Option<Tell> {
+        let mut table = lock(&self.table);
+        let key = (id.incarnation, id.serial);
+        let known = table.watches.get_mut(&key)?.get_mut(&watch)?;
+        match behind {
+            Behind::Nobody => known.is_behind = (true, true),
+            Behind::Actor => known.is_behind.0 = true,
+            Behind::Node => known.is_behind.1 = true,
+        }
+        let is_complete = known.is_behind == (true, true);
+        drop(table);
+        if is_complete { self.remove(id, watch) } else { None }
     }
 
     /// Every watch on this run of the peer: actor, watch and watcher.
