@@ -1,7 +1,9 @@
 //! Actors of the real runtime on two simulated nodes, in virtual time, from a seed.
 //!
 //! One node asks and tells an actor on the other, while the way between is cut, and either node
-//! crashes. [`run`] gives what each side saw; it is the same whenever the same seed runs.
+//! crashes. They meet by a link to a known address, or as members of one cluster, of which one that
+//! is expelled starts anew. [`run`] gives what each side saw; it is the same whenever the same seed
+//! runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -15,8 +17,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
+use vioduct_certs::identity::NameError;
+use vioduct_runtime::membership::{MembershipConfig, Seed};
 use vioduct_runtime::{
-    Access, ActorName, ActorRef, AskError, Cancellable, Node, NotDelivered, RemoteMessage,
+    Access, ActorName, ActorRef, AskError, Cancellable, ClusterConfig, Node, NotDelivered,
+    RemoteMessage, Standing,
 };
 use vioduct_transport::TransportConfig;
 use vioduct_transport::seam::{Runtime, Surroundings};
@@ -52,6 +57,15 @@ const RUN_NUMBERS: u64 = 1 << 32;
 const WINDOW: u32 = 4 << 10;
 const ACTOR: &str = "answerer";
 
+/// How the two nodes find each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meeting {
+    /// The asker links to the answerer, and looks the actor up there.
+    ByLink,
+    /// Each is a seed of the other's cluster, and the name is found in it.
+    ByMembership,
+}
+
 /// What happened, and when, in virtual milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
@@ -80,6 +94,13 @@ pub enum What {
     },
     /// No reference was to be had.
     NoReference,
+    /// A run of a node was told that it is over.
+    Expelled {
+        /// Which node.
+        node: NodeId,
+        /// The run.
+        run: u64,
+    },
 }
 
 /// What was told of a message.
@@ -135,8 +156,12 @@ impl Handler<Number> for Answerer {
     }
 }
 
+/// Nodes that wait to be started again.
+type Ended = Arc<Mutex<BTreeSet<NodeId>>>;
+
 /// What a node of the simulation needs, again and again.
 struct Site {
+    meeting: Meeting,
     node: NodeId,
     addr: SocketAddr,
     other: SocketAddr,
@@ -147,6 +172,7 @@ struct Site {
     recorder: Recorder,
     runs: AtomicU64,
     trace: Trace,
+    ended: Ended,
 }
 
 fn config() -> TransportConfig {
@@ -156,6 +182,7 @@ fn config() -> TransportConfig {
         handshake_timeout: Duration::from_secs(1),
         unreachable_after: Duration::from_millis(600),
         backoff_max: Duration::from_millis(300),
+        drain_timeout: Duration::from_millis(500),
         segmentation_offload: false,
         ..TransportConfig::default()
     }
@@ -183,8 +210,35 @@ impl Site {
             seed: self.rng(1, run).random(),
         };
         let builder = Node::builder(Arc::clone(&self.held.credentials)).on_this_local_set();
-        let builder = builder.incarnation(run).transport(config());
+        let mut builder = builder.incarnation(run).transport(config());
+        if self.meeting == Meeting::ByMembership {
+            builder = builder.cluster(self.cluster()?);
+        }
         Ok(builder.surroundings(surroundings).start().await?)
+    }
+
+    fn cluster(&self) -> Result<ClusterConfig, NameError> {
+        let other = if self.node == ASKER { ANSWERER } else { ASKER };
+        let membership = MembershipConfig {
+            probe_period: Duration::from_millis(200),
+            probe_rtt: Duration::from_millis(90),
+            gossip_period: Duration::from_millis(100),
+            join_period: Duration::from_millis(200),
+            heal_period: Duration::from_secs(1),
+            ..MembershipConfig::default()
+        };
+        let seeds = vec![Seed { node: other.to_string().parse()?, addr: self.other }];
+        Ok(ClusterConfig { seeds, advertise: Some(self.addr), membership })
+    }
+
+    /// Whether this run of the node is over for the others.
+    fn is_expelled(&self, node: &Node, run: u64) -> bool {
+        let standing = node.cluster().map(|view| view.standing);
+        let is_expelled = standing.is_some_and(|standing| standing != Standing::Member);
+        if is_expelled {
+            self.trace.add(&self.clock, What::Expelled { node: self.node, run });
+        }
+        is_expelled
     }
 
     fn next_run(&self) -> u64 {
@@ -199,17 +253,36 @@ async fn answer(site: Arc<Site>) -> turmoil::Result {
     let make = move || Answerer { run, trace: trace.clone(), clock: clock.clone() };
     let actor = node.actor(make).named(ActorName::new(ACTOR)?);
     actor.accept::<Number>(Access::nodes()).window(WINDOW).start().await?;
+    node.cluster_is(|view| view.standing != Standing::Member).await;
+    site.is_expelled(&node, run);
+    start_anew(site, node).await
+}
+
+/// Ends an expelled node in order, and has its process started again.
+async fn start_anew(site: Arc<Site>, node: Node) -> turmoil::Result {
+    node.shutdown(Duration::ZERO).await;
+    site.ended.lock().unwrap_or_else(PoisonError::into_inner).insert(site.node);
     pending().await
 }
 
 async fn ask(site: Arc<Site>) -> turmoil::Result {
     let run = site.next_run();
     let node = site.start(run).await?;
-    let other = ANSWERER.to_string().parse()?;
-    node.connect(other, site.other).await?;
+    if site.meeting == Meeting::ByLink {
+        node.connect(ANSWERER.to_string().parse()?, site.other).await?;
+    }
+    ask_from(&site, &node, run).await;
+    start_anew(site, node).await
+}
+
+/// Asks and tells until this run is expelled.
+async fn ask_from(site: &Site, node: &Node, run: u64) {
     let mut rng = site.rng(2, run);
     let (mut actor, mut burst) = (None, 0);
     for number in run * RUN_NUMBERS.. {
+        if site.is_expelled(node, run) {
+            return;
+        }
         if burst == 0 {
             let pause = Duration::from_millis(rng.random_range(1..40));
             sleep_until(Instant::now() + pause).await;
@@ -218,7 +291,7 @@ async fn ask(site: Arc<Site>) -> turmoil::Result {
         burst -= 1;
         let known = match actor.take() {
             Some(known) => known,
-            None => match find(&node).await {
+            None => match find(site, node).await {
                 Ok(found) => found,
                 Err(_reason) => {
                     site.trace.add(&site.clock, What::NoReference);
@@ -232,12 +305,14 @@ async fn ask(site: Arc<Site>) -> turmoil::Result {
         actor = is_good.then_some(known);
         site.trace.add(&site.clock, What::Told { number, fate });
     }
-    Ok(())
 }
 
-async fn find(node: &Node) -> Result<ActorRef<Answerer>, Box<dyn std::error::Error>> {
-    let found = node.lookup(&ANSWERER.to_string().parse()?, &ActorName::new(ACTOR)?).await;
-    Ok(found?)
+async fn find(site: &Site, node: &Node) -> Result<ActorRef<Answerer>, Box<dyn std::error::Error>> {
+    let name = ActorName::new(ACTOR)?;
+    Ok(match site.meeting {
+        Meeting::ByLink => node.lookup(&ANSWERER.to_string().parse()?, &name).await?,
+        Meeting::ByMembership => node.find_within(&name, DEADLINE).await?,
+    })
 }
 
 /// What was told, and whether the reference is still good.
@@ -263,7 +338,7 @@ async fn send(actor: &ActorRef<Answerer>, number: u64, is_ask: bool) -> (Fate, b
 ///
 /// # Errors
 /// [`SimError`] when it cannot be run.
-pub fn run(seed: u64) -> Result<Vec<Entry>, SimError> {
+pub fn run(seed: u64, meeting: Meeting) -> Result<Vec<Entry>, SimError> {
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .tick_duration(TICK)
@@ -274,6 +349,7 @@ pub fn run(seed: u64) -> Result<Vec<Entry>, SimError> {
         .build();
     let (clock, trace, weather) =
         (SimClock::default(), Trace::default(), Arc::<Mutex<Weather>>::default());
+    let ended = Ended::default();
     let recorder = Recorder::new(clock.clone());
     let mut ca = SimCa::new()?;
     let [asker, answerer] = [ASKER, ANSWERER].map(|node| sim.lookup(node.to_string()));
@@ -290,6 +366,7 @@ pub fn run(seed: u64) -> Result<Vec<Entry>, SimError> {
     }
     for (node, addr, other) in [(ASKER, asker, answerer), (ANSWERER, answerer, asker)] {
         let site = Arc::new(Site {
+            meeting,
             node,
             addr: SocketAddr::new(addr, PORT),
             other: SocketAddr::new(other, PORT),
@@ -300,6 +377,7 @@ pub fn run(seed: u64) -> Result<Vec<Entry>, SimError> {
             recorder: recorder.clone(),
             runs: AtomicU64::new(0),
             trace: trace.clone(),
+            ended: Arc::clone(&ended),
         });
         let is_asker = node == ASKER;
         sim.host(node.to_string(), move || {
@@ -307,14 +385,19 @@ pub fn run(seed: u64) -> Result<Vec<Entry>, SimError> {
             async move { if is_asker { ask(site).await } else { answer(site).await } }
         });
     }
-    step_through(&mut sim, seed, &clock)?;
+    step_through(&mut sim, seed, &clock, &ended)?;
     drop(sim);
     let trace = std::mem::take(&mut *trace.0.lock().unwrap_or_else(PoisonError::into_inner));
     Ok(trace)
 }
 
 /// Steps to the end, with a fault now and then: a cut of one or both ways, or a crash.
-fn step_through(sim: &mut turmoil::Sim<'_>, seed: u64, clock: &SimClock) -> Result<(), SimError> {
+fn step_through(
+    sim: &mut turmoil::Sim<'_>,
+    seed: u64,
+    clock: &SimClock,
+    ended: &Ended,
+) -> Result<(), SimError> {
     let (asker, answerer) = (ASKER.to_string(), ANSWERER.to_string());
     let mut rng = StdRng::seed_from_u64(seed);
     let mut next_ms = rng.random_range(500..1500);
@@ -340,6 +423,8 @@ fn step_through(sim: &mut turmoil::Sim<'_>, seed: u64, clock: &SimClock) -> Resu
             is_faulty = !is_faulty;
             next_ms = now_ms + rng.random_range(200..2500);
         }
+        let again = std::mem::take(&mut *ended.lock().unwrap_or_else(PoisonError::into_inner));
+        again.iter().for_each(|node| sim.bounce(node.to_string()));
         sim.step().map_err(|error| {
             let reason = error.to_string();
             SimError::Node { seed, at_ms: now_ms, reason }
