@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler, Message, ResponseFuture};
+use actix::fut::WrapFuture;
+use actix::{Actor, AtomicResponse, Context, Handler, Message, ResponseFuture};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
 use vioduct_runtime::membership::{MembershipConfig, Seed};
 use vioduct_runtime::{ClusterConfig, RemoteMessage};
 
@@ -30,6 +32,15 @@ pub struct Count;
 #[remote(name = "sleeper.Sleep")]
 pub struct Sleep;
 
+/// Is handled for ten milliseconds; nothing else is handled meanwhile.
+#[derive(Debug, Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[remote(name = "sleeper.Nap")]
+pub struct Nap {
+    /// Fills the actor's window.
+    pub ballast: Vec<u8>,
+}
+
 /// Counts, and sleeps.
 #[derive(Debug, Default)]
 pub struct Sleeper {
@@ -46,6 +57,15 @@ impl Handler<Count> for Sleeper {
     fn handle(&mut self, _count: Count, _ctx: &mut Self::Context) -> u64 {
         self.count += 1;
         self.count
+    }
+}
+
+impl Handler<Nap> for Sleeper {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, _nap: Nap, _ctx: &mut Self::Context) -> Self::Result {
+        let over = sleep_until(Instant::now() + Duration::from_millis(10));
+        AtomicResponse::new(Box::pin(over.into_actor(self)))
     }
 }
 

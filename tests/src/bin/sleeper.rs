@@ -1,4 +1,4 @@
-//! `sleeper CREDENTIALS LISTEN [NODE ADDR]`: a node with one actor, until its input ends or it is
+//! `sleeper CREDENTIALS LISTEN [NODE ADDR]`: a node with two actors, until its input ends or it is
 //! killed. With a node to join through, it is a member of its cluster.
 #![expect(clippy::print_stdout, reason = "says where it listens")]
 
@@ -11,7 +11,7 @@ use vioduct_certs::UnixTime;
 use vioduct_certs::credentials::Credentials;
 use vioduct_runtime::membership::Seed;
 use vioduct_runtime::{Access, ActorName, Node};
-use vioduct_tests::sleeper::{Count, Sleep, Sleeper, joined_through};
+use vioduct_tests::sleeper::{Count, Nap, Sleep, Sleeper, joined_through};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -27,6 +27,8 @@ async fn main() -> Result<()> {
     let sleeper = node.actor(Sleeper::default).named(ActorName::new("sleeper")?);
     let sleeper = sleeper.accept::<Count>(Access::nodes()).accept::<Sleep>(Access::nodes());
     sleeper.start().await?;
+    let slow = node.actor(Sleeper::default).named(ActorName::new("slow")?);
+    slow.accept::<Nap>(Access::nodes()).start().await?;
     println!("{}", node.local_addr()?);
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
     Ok(())

@@ -1,64 +1,24 @@
 //! A process that is killed, and runs again.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::{Instant, timeout};
 use vioduct_certs::UnixTime;
-use vioduct_certs::ca::ClusterCa;
-use vioduct_certs::ca_dir::IfExists;
 use vioduct_certs::credentials::Credentials;
-use vioduct_certs::identity::{Identity, NodeName, Roles};
+use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{ActorRef, AskError, Doubt, EndReason, Node, NodeBuilder, NotDelivered};
 use vioduct_tests::cluster::Scratch;
 use vioduct_tests::sleeper::{Count, Sleep, Sleeper, joined_through};
 
+use crate::process::{anywhere, issue, start};
 use crate::support::{BOUND, SILENCE_MAX, UNREACHABLE_AFTER, attentive, name};
-
-const LIFE: Duration = Duration::from_secs(3600);
-
-/// A node in a process of its own; gives where it listens.
-async fn start(
-    credentials: &Path,
-    listen: SocketAddr,
-    joins: Option<&Node>,
-) -> (Child, SocketAddr) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sleeper"));
-    command.arg(credentials).arg(listen.to_string());
-    if let Some(seed) = joins {
-        command.arg(seed.name().as_str()).arg(seed.local_addr().unwrap().to_string());
-    }
-    let mut process =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let addr = timeout(BOUND, lines.next_line()).await.unwrap().unwrap().unwrap();
-    (process, addr.parse().unwrap())
-}
-
-/// Certificates of the two nodes, on disk.
-fn issue(dir: &Path) {
-    let now = UnixTime::now();
-    let mut ca = ClusterCa::create("killed".parse().unwrap(), LIFE, now).unwrap();
-    let cluster = ca.cluster().clone();
-    for node in ["here", "there"] {
-        let identity = Identity::node(cluster.clone(), node.parse().unwrap(), Roles::none());
-        let bundle = ca.issue(&identity, LIFE, now).unwrap();
-        bundle.write_to(&dir.join(node), IfExists::Refuse).unwrap();
-    }
-}
 
 fn here(dir: &Path) -> NodeBuilder {
     let credentials = Credentials::load(&dir.join("here"), UnixTime::now()).unwrap();
     Node::builder(Arc::new(credentials)).transport(attentive())
-}
-
-fn anywhere() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 /// What a kill ends, and how long after.

@@ -4,4 +4,7 @@
 mod delivery;
 mod killed;
 mod mesh;
+mod overload;
+mod pairs;
+mod process;
 mod support;
