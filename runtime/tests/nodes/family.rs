@@ -50,7 +50,7 @@ impl Handler<Nothing> for Child {
 async fn born(nursery: &Nursery, number: usize) -> LocalRef<Child> {
     let mut born = nursery.subscribe();
     let children = tokio::time::timeout(SOON, born.wait_for(|born| born.len() >= number)).await;
-    children.unwrap().unwrap()[number - 1].clone()
+    children.unwrap().unwrap().get(number - 1).unwrap().clone()
 }
 
 async fn family(

@@ -47,7 +47,7 @@ async fn p99(quick: &ActorRef<Sleeper>, time: Duration) -> Duration {
         took.push(asked.elapsed());
     }
     took.sort_unstable();
-    took[took.len() * 99 / 100]
+    took.get(took.len() * 99 / 100).copied().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
