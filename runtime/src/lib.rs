@@ -55,3 +55,4 @@ pub use crate::names::{Group, GroupAnswers, GroupSend};
 pub use crate::node::{Node, NodeBuilder, NodeError};
 pub use crate::reference::{Accepts, ActorRef, LocalRef, Terminated};
 pub use crate::supervision::policy::RestartPolicy;
+pub use crate::worker::WORKERS_MAX;

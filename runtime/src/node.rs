@@ -184,9 +184,17 @@ pub enum NodeError {
     /// The links.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// The socket, or a thread.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
+    /// No socket there. Fault: the caller, or another process that has it.
+    #[error("can't listen on {addr}: {source}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No thread for a worker. Fault: the system.
+    #[error("can't start a worker: {0}")]
+    Thread(#[source] std::io::Error),
     /// More or fewer workers than there can be. Fault: the caller.
     #[error("{0} workers; it must be 1 to {WORKERS_MAX}")]
     Workers(usize),
@@ -281,7 +289,8 @@ impl NodeBuilder {
             return Err(NodeError::Workers(count));
         }
         let name = self.credentials.identity().name.clone();
-        let workers = Arc::new(Workers::start(self.hosting, name.as_str())?);
+        let workers = Workers::start(self.hosting, name.as_str()).map_err(NodeError::Thread)?;
+        let workers = Arc::new(workers);
         let placing = Arc::downgrade(&workers);
         let (started, outcome) = oneshot::channel();
         // Fails only when the starter is gone, and the workers with it.
@@ -299,14 +308,19 @@ impl NodeBuilder {
         let incarnation = self.incarnation.unwrap_or_else(incarnation_now);
         let surroundings = match self.surroundings {
             Some(surroundings) => surroundings,
-            None => Surroundings::bind(self.listen, self.transport.socket_buffer_bytes)?,
+            None => {
+                let addr = self.listen;
+                Surroundings::bind(addr, self.transport.socket_buffer_bytes)
+                    .map_err(|source| NodeError::Listen { addr, source })?
+            }
         };
         if self.cluster.is_some() {
             self.transport.kept_alive = KeptAlive::WhenAwaited;
         }
         let seed = surroundings.seed;
         let identity = self.credentials.identity();
-        let addr = surroundings.socket.local_addr()?;
+        let addr = surroundings.socket.local_addr();
+        let addr = addr.map_err(|source| NodeError::Listen { addr: self.listen, source })?;
         let joining = self.cluster.map(|config| config.begin(identity, incarnation, addr, seed));
         let (cluster, joining) = joining.transpose()?.unzip();
         let peers = Peers {

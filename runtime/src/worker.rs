@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 /// Jobs that wait for a worker; one is placing an actor, not a message.
 const JOBS_MAX: usize = 1024;
 /// Most workers of a node.
-pub(crate) const WORKERS_MAX: usize = 256;
+pub const WORKERS_MAX: usize = 256;
 
 /// Something to be done on a worker's local set.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
