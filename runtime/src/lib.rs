@@ -25,6 +25,7 @@ mod error;
 mod exports;
 mod id;
 mod inbox;
+mod listener;
 pub mod membership;
 pub mod message;
 mod names;
@@ -50,6 +51,7 @@ pub use crate::error::{
     AskError, DEADLINE_MAX, Doubt, EndReason, NotDelivered, NotTaken, Skew, StartError,
 };
 pub use crate::id::{ActorId, ActorName, ActorNameError, GroupName, NAME_BYTES_MAX};
+pub use crate::listener::LinkListener;
 pub use crate::message::{RemoteMessage, Wire};
 pub use crate::names::{Group, GroupAnswers, GroupSend};
 pub use crate::node::{Node, NodeBuilder, NodeError};

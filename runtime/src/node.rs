@@ -26,6 +26,7 @@ use crate::codec::Codec;
 use crate::error::NotDelivered;
 use crate::id::{ActorId, ActorName};
 use crate::inbox::Order;
+use crate::listener::{LinkListener, overheard};
 use crate::membership::MembershipConfigError;
 use crate::names::Names;
 use crate::peer::Peer;
@@ -176,6 +177,7 @@ pub struct NodeBuilder {
     hosting: Hosting,
     codec: Codec,
     cluster: Option<ClusterConfig>,
+    listener: Option<Arc<dyn LinkListener>>,
 }
 
 /// Why a node did not start.
@@ -275,6 +277,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Is told what happens to links. Default: nobody.
+    #[must_use]
+    pub fn link_listener(mut self, listener: Arc<dyn LinkListener>) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
     /// Starts the node: when this returns, it listens.
     ///
     /// Not cancel-safe: a start that is dropped may leave a node that listens until its workers are
@@ -342,9 +351,10 @@ impl NodeBuilder {
             workers,
             jitter: Mutex::new(StdRng::from_seed(seed)),
         });
-        let router = Arc::new(Router { node: Arc::clone(&shared) });
+        let router = Router { node: Arc::clone(&shared) };
+        let inbound = overheard(router, self.listener);
         let endpoint =
-            Endpoint::new(self.transport, incarnation, self.credentials, surroundings, router)?;
+            Endpoint::new(self.transport, incarnation, self.credentials, surroundings, inbound)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(keep_deadlines(Arc::clone(&shared)));
         tasks.spawn(tell_names(Arc::clone(&shared)));
@@ -423,6 +433,7 @@ impl Node {
             hosting: Hosting::Threads(cores.min(WORKERS_MAX)),
             codec: Codec::default(),
             cluster: None,
+            listener: None,
         }
     }
 

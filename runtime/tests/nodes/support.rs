@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 use vioduct_certs::dev::DevCa;
 use vioduct_certs::identity::Roles;
-use vioduct_runtime::{ActorName, ActorRef, Codec, Node, NodeBuilder, RemoteMessage};
+use vioduct_runtime::{ActorName, ActorRef, Codec, LinkListener, Node, NodeBuilder, RemoteMessage};
 use vioduct_transport::TransportConfig;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -58,6 +58,12 @@ pub(crate) async fn pair_over(config: TransportConfig) -> (Node, Node) {
     let one = move |it: NodeBuilder| it.transport(config);
     let other = move |it: NodeBuilder| it.transport(same);
     linked(Roles::none(), Box::new(one), Box::new(other)).await
+}
+
+/// The same; `b`'s links are listened to.
+pub(crate) async fn pair_heard_by(listener: Arc<dyn LinkListener>) -> (Node, Node) {
+    let other = move |it: NodeBuilder| it.link_listener(listener);
+    linked(Roles::none(), plain(), Box::new(other)).await
 }
 
 /// Waits for `b`'s actor from `a`.
