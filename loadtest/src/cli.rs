@@ -21,7 +21,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Messages to nodes and back. Exit code 0: all came back as sent; 1: not so; 98: the
+    /// Messages to nodes and back, or one way. Exit code 0: all came as sent; 1: not so; 98: the
     /// generator did not keep its schedule.
     Msg(MsgArgs),
 }
@@ -55,6 +55,10 @@ pub(crate) struct MsgArgs {
     #[arg(long, value_name = "N", conflicts_with = "concurrency",
         value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) rate: Option<u32>,
+    /// Tells instead of asks: messages without answers, as fast as the actors take them unless
+    /// `--rate` is given. At the end each node says how many came.
+    #[arg(long, conflicts_with = "concurrency")]
+    pub(crate) tell: bool,
     /// Closed loop: messages that wait for a reply at any time, over all nodes.
     #[arg(long, value_name = "N", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(msg::OUTSTANDING_MAX)))]
@@ -63,10 +67,6 @@ pub(crate) struct MsgArgs {
     #[arg(long, value_name = "BYTES", default_value_t = 64,
         value_parser = clap::value_parser!(u32).range(0..=1 << 24))]
     pub(crate) size: u32,
-    /// Flows to each node. Order is kept within a flow; flows share the lanes of a link.
-    #[arg(long, value_name = "N", default_value_t = 16,
-        value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub(crate) flows: u32,
     /// Time before the measurement, with the same load.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration)]
     pub(crate) warmup: Duration,
@@ -151,11 +151,13 @@ mod tests {
         let exit = |text: &str| parse(text).map_err(|error| error.exit_code());
         assert_eq!(exit("l msg --certs c --inventory i --node n1 --node n2 --rate 5"), Ok(()));
         assert_eq!(exit("l msg --certs c --node n1 --addr h:1 --concurrency 5"), Ok(()));
+        assert_eq!(exit("l msg --certs c --inventory i --tell --rate 5"), Ok(()));
         for wrong in [
             "l msg --certs c",
             "l msg --certs c --addr h:1",
             "l msg --certs c --inventory i --node n1 --addr h:1",
             "l msg --certs c --inventory i --rate 5 --concurrency 5",
+            "l msg --certs c --inventory i --tell --concurrency 5",
             "l msg --certs c --inventory i --rate 0",
             "l msg --certs c --inventory i --duration 0s",
         ] {

@@ -1,44 +1,48 @@
-//! `vioduct-loadtest msg`: messages to nodes and back, each reply compared with what was sent.
+//! `vioduct-loadtest msg`: messages to nodes and back, each answer compared with what was sent; or
+//! one way, counted over there.
 
+mod asks;
 mod body;
 mod clock;
 pub(crate) mod counts;
-pub(crate) mod driver;
 mod ledger;
-mod nodes;
+pub(crate) mod schedule;
+mod tells;
 
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::interval;
+use vioduct_certs::UnixTime;
+use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::NodeName;
 use vioduct_certs::inventory::{Inventory, NodeAddr};
+use vioduct_node::system::{ECHO, SINK};
+use vioduct_node::tool::{Target, Tool};
 use vioduct_transport::TransportConfig;
 
 use crate::cli::MsgArgs;
-use crate::report::{Config, Mode, Report};
+use crate::report::{Config, Kind, Mode, Report};
+use asks::Asks;
 use body::Bodies;
 use clock::{Clock, nanoseconds};
 use counts::Board;
-use driver::{Driver, Kept, Schedule};
 use ledger::Ledger;
-use nodes::Nodes;
+use schedule::{Halt, Kept, Schedule};
+use tells::Tells;
 
 /// Messages that may wait for replies at once, over all nodes.
 pub(crate) const OUTSTANDING_MAX: u32 = 65_536;
 /// Nodes of one open-loop run: each has a thread.
 const OPEN_NODES_MAX: usize = 256;
-/// How far apart deadlines are looked at: one ends this much late, at most.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 /// From the last link's being up to the first message.
 const LEAD: Duration = Duration::from_millis(20);
 
@@ -59,13 +63,17 @@ impl Plan {
         let count = nodes.len();
         let limit = TransportConfig::default().body_bytes_max;
         ensure!(args.size <= limit, "--size {}: a body is {limit} bytes at most", args.size);
-        let (mode, name, value) = match args.rate {
-            Some(per_s) => (Mode::Open { rate_per_s: per_s }, "rate", per_s),
+        let (mode, share) = match args.rate {
+            Some(per_s) => (Mode::Open { rate_per_s: per_s }, Some(("rate", per_s))),
+            None if args.tell => (Mode::Credit, None),
             None => {
-                (Mode::Closed { concurrency: args.concurrency }, "concurrency", args.concurrency)
+                let concurrency = args.concurrency;
+                (Mode::Closed { concurrency }, Some(("concurrency", concurrency)))
             }
         };
-        if usize::try_from(value).is_ok_and(|value| value < count) {
+        if let Some((name, value)) = share
+            && usize::try_from(value).is_ok_and(|value| value < count)
+        {
             bail!("--{name} {value} is spread over {count} nodes: it must be {count} or more");
         }
         if args.rate.is_some() && count > OPEN_NODES_MAX {
@@ -77,10 +85,10 @@ impl Plan {
     fn config(&self, args: &MsgArgs) -> Config {
         Config {
             driver: "msg",
+            kind: if args.tell { Kind::Tell } else { Kind::Ask },
             nodes: self.nodes.iter().map(|(name, _addr)| name.to_string()).collect(),
             mode: self.mode,
             size_bytes: args.size,
-            flows: args.flows,
             warmup_s: args.warmup.as_secs_f64(),
             duration_s: args.duration.as_secs_f64(),
             deadline_s: args.deadline.as_secs_f64(),
@@ -115,8 +123,10 @@ fn nodes(args: &MsgArgs) -> Result<Vec<(NodeName, NodeAddr)>> {
 /// # Errors
 /// The run did not start, or its result can't be written.
 pub(crate) fn run(args: &MsgArgs, plan: Plan) -> Result<ExitCode> {
-    let runtime = Runtime::new().context("can't start the runtime")?;
-    let report = runtime.block_on(measure(args, plan));
+    // Links and senders share a thread: a message crosses none but its pacer's.
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("can't start the runtime")?;
+    let report = LocalSet::new().block_on(&runtime, measure(args, plan));
     runtime.shutdown_background();
     let report = report?;
     report.print(args.output)?;
@@ -138,108 +148,143 @@ async fn measure(args: &MsgArgs, plan: Plan) -> Result<Report> {
     let config = plan.config(args);
     let (board, clock) = (Arc::new(Board::new()?), Clock::start());
     let bodies = Arc::new(Bodies::new(usize::try_from(args.size)?));
-    let mode = plan.mode;
-    let shares = shares(mode.value(), plan.nodes.len())?;
-    let rooms = match mode {
-        Mode::Open { .. } => self::shares(OUTSTANDING_MAX, plan.nodes.len())?,
-        Mode::Closed { .. } => shares.clone(),
+    let credentials = Credentials::load(&args.certs, UnixTime::now())
+        .with_context(|| format!("certificates in {}", args.certs.display()))?;
+    let tool = Tool::new(credentials)?;
+    let connecting = async {
+        let mut targets = Vec::with_capacity(plan.nodes.len());
+        for (name, addr) in &plan.nodes {
+            targets.push(tool.connect(name.clone(), addr).await?);
+        }
+        let parts = Parts { args, board: &board, clock: &clock, bodies: &bodies };
+        let mut senders = Vec::with_capacity(targets.len());
+        for target in &targets {
+            senders.push(Sender::find(target, &parts).await?);
+        }
+        anyhow::Ok(senders)
     };
-    let mut nodes = Vec::with_capacity(plan.nodes.len());
-    for ((name, addr), room) in plan.nodes.into_iter().zip(&rooms) {
-        let (board, bodies) = (Arc::clone(&board), Arc::clone(&bodies));
-        let room = usize::try_from(*room)?;
-        let ledger = Ledger::new(board, bodies, nanoseconds(args.deadline), room);
-        nodes.push((name, addr, Arc::new(ledger)));
-    }
-    let nodes = tokio::select! {
-        nodes = Nodes::connect(&args.certs, nodes, &clock, args.deadline) => nodes?,
+    let senders = tokio::select! {
+        senders = connecting => senders?,
         () = signals.next() => bail!("stopped before the first message"),
     };
     let schedule = schedule(args, &clock);
     board.measure_in(schedule.measured_ns.clone());
-    let (stop, stopped) = watch::channel(false);
-    let mut drivers = JoinSet::new();
-    for (target, share) in nodes.targets.iter().zip(shares) {
-        let driver = Driver {
-            target: target.clone(),
-            bodies: Arc::clone(&bodies),
-            flows: args.flows,
-            deadline: args.deadline,
-            schedule: schedule.clone(),
-            stop: stopped.clone(),
-            turn: 0,
-        };
-        spawn(&mut drivers, driver, mode, share, args.late_after)?;
-    }
-    let mut run = Run { nodes, board, clock, signals, stop, is_interrupted: false };
+    let halt = watch::Sender::new(0);
+    let drivers = spawn(&senders, plan.mode, &schedule, &Halt(halt.subscribe()))?;
+    let mut run = Run { board, signals, halt, is_tell: args.tell };
     let kept = run.drive(drivers, args).await?;
-    run.drain(&rooms, args.deadline).await;
-    let measured_s = run.measured_s(&schedule.measured_ns);
     let tally = run.board.finished();
-    run.nodes.close().await;
-    Ok(Report::new(config, &tally, kept, measured_s, run.is_interrupted))
+    // Of tells it lasts until the last node has said how many came.
+    let end_ns = tally.told_at_ns.unwrap_or_else(|| clock.now_ns().min(schedule.measured_ns.end));
+    let measured_ns = end_ns.saturating_sub(schedule.measured_ns.start);
+    let is_interrupted = *run.halt.borrow() > 0;
+    tool.close().await;
+    Ok(Report::new(config, &tally, kept, Duration::from_nanos(measured_ns), is_interrupted))
+}
+
+/// What the senders of a run share.
+struct Parts<'a> {
+    args: &'a MsgArgs,
+    board: &'a Arc<Board>,
+    clock: &'a Clock,
+    bodies: &'a Arc<Bodies>,
+}
+
+/// What sends to one node.
+enum Sender {
+    Ask(Arc<Asks>),
+    Tell(Arc<Tells>),
+}
+
+impl Sender {
+    /// Waits for a link to the node, and for its actor.
+    async fn find(target: &Target, parts: &Parts<'_>) -> Result<Self> {
+        let (board, bodies) = (Arc::clone(parts.board), Arc::clone(parts.bodies));
+        let (clock, deadline) = (parts.clock.clone(), parts.args.deadline);
+        let name = || target.name().to_string();
+        Ok(if parts.args.tell {
+            let sink = target.find(SINK, deadline).await.with_context(name)?;
+            Self::Tell(Arc::new(Tells { sink, bodies, board, clock, deadline }))
+        } else {
+            let echo = target.find(ECHO, deadline).await.with_context(name)?;
+            let ledger = Ledger::new(Arc::clone(&bodies));
+            Self::Ask(Arc::new(Asks { echo, ledger, bodies, board, clock, deadline }))
+        })
+    }
 }
 
 fn schedule(args: &MsgArgs, clock: &Clock) -> Schedule {
     let start_ns = clock.now_ns().saturating_add(nanoseconds(LEAD));
     let measured_ns = start_ns.saturating_add(nanoseconds(args.warmup));
     let end_ns = measured_ns.saturating_add(nanoseconds(args.duration));
-    Schedule { warmup_ns: start_ns..measured_ns, measured_ns: measured_ns..end_ns }
+    Schedule {
+        warmup_ns: start_ns..measured_ns,
+        measured_ns: measured_ns..end_ns,
+        late_after_ns: nanoseconds(args.late_after),
+    }
 }
 
+/// Starts the senders, each with its share of the load.
 fn spawn(
-    drivers: &mut JoinSet<Kept>,
-    driver: Driver,
+    senders: &[Sender],
     mode: Mode,
-    share: u32,
-    late_after: Duration,
-) -> Result<()> {
-    match mode {
-        Mode::Open { .. } => {
-            let rate_per_s = NonZeroU64::new(share.into()).context("a node without a rate")?;
-            let runtime = Handle::current();
-            let late_after_ns = nanoseconds(late_after);
-            drivers.spawn_blocking(move || driver.open(rate_per_s, late_after_ns, &runtime));
-        }
-        Mode::Closed { .. } => {
-            drivers.spawn(async move {
-                driver.closed().await;
-                Kept::default()
-            });
+    schedule: &Schedule,
+    halt: &Halt,
+) -> Result<JoinSet<Kept>> {
+    let mut drivers = JoinSet::new();
+    let rooms = shares(OUTSTANDING_MAX, senders.len())?;
+    let values = shares(mode.value(), senders.len())?;
+    for ((sender, value), room) in senders.iter().zip(values).zip(rooms) {
+        let (schedule, halt, runtime) = (schedule.clone(), halt.clone(), Handle::current());
+        match (sender, mode) {
+            (Sender::Ask(asks), Mode::Open { .. }) => {
+                let rate = NonZeroU64::new(value.into()).context("a node without a rate")?;
+                let asks = Arc::clone(asks);
+                drivers.spawn_blocking(move || asks.open(&schedule, rate, room, &halt, &runtime));
+            }
+            (Sender::Tell(tells), Mode::Open { .. }) => {
+                let rate = NonZeroU64::new(value.into()).context("a node without a rate")?;
+                let tells = Arc::clone(tells);
+                drivers.spawn_blocking(move || tells.open(&schedule, rate, &halt, &runtime));
+            }
+            (Sender::Ask(asks), Mode::Closed { .. } | Mode::Credit) => {
+                for _one in 0..value {
+                    drivers.spawn(Arc::clone(asks).closed(schedule.clone(), halt.clone()));
+                }
+            }
+            (Sender::Tell(tells), Mode::Closed { .. } | Mode::Credit) => {
+                drivers.spawn(Arc::clone(tells).closed(schedule, halt));
+            }
         }
     }
-    Ok(())
+    Ok(drivers)
 }
 
 /// A run under way.
 struct Run {
-    nodes: Nodes,
     board: Arc<Board>,
-    clock: Clock,
     signals: Signals,
-    stop: watch::Sender<bool>,
-    is_interrupted: bool,
+    /// How often a signal came.
+    halt: watch::Sender<u8>,
+    is_tell: bool,
 }
 
 impl Run {
-    /// Until every driver is done; the first signal stops them.
+    /// Until every sender is done. The first signal stops the sending, the second the waiting.
     async fn drive(&mut self, mut drivers: JoinSet<Kept>, args: &MsgArgs) -> Result<Kept> {
         let is_shown = args.progress || std::io::stderr().is_terminal();
         let mut seconds = interval(Duration::from_secs(1));
         seconds.tick().await; // The first is now.
-        let mut sweeps = interval(SWEEP_INTERVAL);
-        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut kept, mut second) = (Kept::default(), 0);
         loop {
             tokio::select! {
-                joined = drivers.join_next() => {
-                    let Some(joined) = joined else { return Ok(kept) };
-                    let one = joined.context("a sender ended by itself")?;
-                    kept.planned += one.planned;
-                    kept.late += one.late;
-                    kept.missed += one.missed;
-                }
-                _due = sweeps.tick() => self.sweep(),
+                joined = drivers.join_next() => match joined {
+                    None => return Ok(kept),
+                    Some(Ok(one)) => kept.add(one),
+                    // The second signal has ended it.
+                    Some(Err(error)) if error.is_cancelled() => {}
+                    Some(Err(error)) => return Err(error).context("a sender ended by itself"),
+                },
                 _over = seconds.tick() => {
                     second += 1;
                     if is_shown {
@@ -247,56 +292,27 @@ impl Run {
                     }
                 }
                 () = self.signals.next() => {
-                    self.is_interrupted = true;
-                    self.stop.send_replace(true);
+                    self.halt.send_modify(|told| *told = told.saturating_add(1));
+                    if *self.halt.borrow() > 1 {
+                        drivers.abort_all();
+                    }
                 }
             }
         }
-    }
-
-    fn sweep(&self) {
-        let now_ns = self.clock.now_ns();
-        self.nodes.targets.iter().for_each(|target| target.ledger.sweep(now_ns));
     }
 
     fn show(&self, second: u64, warmup: Duration) {
         let recent = self.board.take_recent();
-        let response = recent.latency().response;
         let phase = if second <= warmup.as_secs() { "  warm-up" } else { "" };
-        eprintln!(
-            "{second:>4} s  {:>8}/s  p50 {:>9.1} us  p99 {:>9.1} us  errors {}{phase}",
-            recent.ok, response.p50_us, response.p99_us, recent.errors
-        );
-    }
-
-    /// Waits for what is outstanding, whose deadlines bound it; a signal ends the wait.
-    async fn drain(&mut self, rooms: &[u32], deadline: Duration) {
-        let targets = self.nodes.targets.clone();
-        let all = async {
-            for (target, room) in targets.iter().zip(rooms) {
-                // Closed never; each permit is back when its message has ended.
-                target.ledger.room.acquire_many(*room).await.map(drop).ok();
-            }
-        };
-        let bounded = timeout(deadline + 4 * SWEEP_INTERVAL, all);
-        tokio::pin!(bounded);
-        let mut sweeps = interval(SWEEP_INTERVAL);
-        loop {
-            tokio::select! {
-                _drained = &mut bounded => return,
-                () = self.signals.next() => {
-                    self.is_interrupted = true;
-                    return;
-                }
-                _due = sweeps.tick() => self.sweep(),
-            }
+        let errors = recent.errors;
+        if self.is_tell {
+            return eprintln!("{second:>4} s  {:>8}/s told  errors {errors}{phase}", recent.sent);
         }
-    }
-
-    /// Length of the measurement, which a signal may have cut short.
-    fn measured_s(&self, window_ns: &Range<u64>) -> f64 {
-        let end_ns = window_ns.end.min(self.clock.now_ns());
-        Duration::from_nanos(end_ns.saturating_sub(window_ns.start)).as_secs_f64()
+        let response = recent.latency().response;
+        eprintln!(
+            "{second:>4} s  {:>8}/s  p50 {:>9.1} us  p99 {:>9.1} us  errors {errors}{phase}",
+            recent.ok, response.p50_us, response.p99_us
+        );
     }
 }
 

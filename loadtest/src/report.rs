@@ -4,21 +4,33 @@ use std::fmt;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use vioduct_loadtest::machine::{Build, Machine};
 use vioduct_loadtest::pace::Validity;
 use vioduct_loadtest::stats::Percentiles;
+use vioduct_node::tool::Faults;
 
 use crate::cli::OutputFormat;
-use crate::msg::counts::{Counts, Strays, Tally};
-use crate::msg::driver::Kept;
+use crate::msg::counts::{Counts, Tally};
+use crate::msg::schedule::Kept;
 
 /// Version of the JSON. Fields are added to it, never renamed.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// Exit code of a run whose latencies are the generator's.
 const EXIT_INVALID: u8 = 98;
+
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// Messages with answers.
+    Ask,
+    /// Messages without.
+    Tell,
+}
 
 /// How the load is driven.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -34,6 +46,8 @@ pub(crate) enum Mode {
         /// Messages that wait at any time, over all nodes.
         concurrency: u32,
     },
+    /// As fast as the actors' credit allows.
+    Credit,
 }
 
 impl Mode {
@@ -42,6 +56,7 @@ impl Mode {
         match self {
             Self::Open { rate_per_s } => rate_per_s,
             Self::Closed { concurrency } => concurrency,
+            Self::Credit => 0,
         }
     }
 }
@@ -50,11 +65,11 @@ impl Mode {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Config {
     pub(crate) driver: &'static str,
+    pub(crate) kind: Kind,
     pub(crate) nodes: Vec<String>,
     #[serde(flatten)]
     pub(crate) mode: Mode,
     pub(crate) size_bytes: u32,
-    pub(crate) flows: u32,
     pub(crate) warmup_s: f64,
     pub(crate) duration_s: f64,
     pub(crate) deadline_s: f64,
@@ -71,7 +86,7 @@ pub(crate) struct Report {
     config: Config,
     warmup: Counts,
     counts: Counts,
-    strays: Strays,
+    errors: Faults,
     measured_s: f64,
     throughput_per_s: f64,
     service: Percentiles,
@@ -88,12 +103,17 @@ impl Report {
         config: Config,
         tally: &Tally,
         kept: Kept,
-        measured_s: f64,
+        measured: Duration,
         interrupted: bool,
     ) -> Self {
         let latency = tally.latency();
         let is_open = matches!(config.mode, Mode::Open { .. });
         let planned = if is_open { kept.planned } else { tally.measured.sent };
+        let arrived = match config.kind {
+            Kind::Ask => tally.ok_in_window,
+            Kind::Tell => tally.measured.ok,
+        };
+        let measured_s = measured.as_secs_f64();
         Self {
             schema: SCHEMA,
             build: Build::inspect(),
@@ -101,9 +121,9 @@ impl Report {
             config,
             warmup: tally.warmup,
             counts: tally.measured,
-            strays: tally.strays,
+            errors: tally.faults.clone(),
             measured_s,
-            throughput_per_s: per_second(tally.ok_in_window, measured_s),
+            throughput_per_s: per_second(arrived, measured_s),
             service: latency.service,
             response: latency.response,
             schedule: is_open.then_some(kept),
@@ -113,13 +133,14 @@ impl Report {
         }
     }
 
-    fn errors(&self) -> u64 {
-        self.warmup.errors() + self.counts.errors() + self.strays.unexpected
+    /// Messages that ended in anything but well.
+    fn failed(&self) -> u64 {
+        self.warmup.errors() + self.counts.errors()
     }
 
     /// What the result means for whoever started the run.
     pub(crate) fn exit_code(&self) -> ExitCode {
-        match (self.errors(), self.valid) {
+        match (self.failed(), self.valid) {
             (0, true) => ExitCode::SUCCESS,
             (0, false) => ExitCode::from(EXIT_INVALID),
             (_errors, _) => ExitCode::FAILURE,
@@ -147,6 +168,19 @@ impl Report {
     }
 }
 
+impl Report {
+    fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = ["us", "p50", "p90", "p99", "p99.9", "max"];
+        writeln!(f, "\n{}", head.map(|name| format!("{name:>10}")).join(" "))?;
+        for (label, p) in [("service", self.service), ("response", self.response)] {
+            let figures = [p.p50_us, p.p90_us, p.p99_us, p.p999_us, p.max_us];
+            let figures = figures.map(|us| format!("{us:>10.1}")).join(" ");
+            writeln!(f, "{label:>10} {figures}")?;
+        }
+        Ok(())
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2⁵³")]
 fn per_second(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
@@ -154,20 +188,24 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { build, machine, config, counts, strays, .. } = self;
+        let Self { build, machine, config, counts, .. } = self;
         writeln!(f, "machine     {machine}")?;
         writeln!(f, "build       {build}")?;
         let load = match config.mode {
             Mode::Open { rate_per_s } => format!("open loop, {rate_per_s}/s"),
             Mode::Closed { concurrency } => format!("closed loop, {concurrency} outstanding"),
+            Mode::Credit => "as fast as credit allows".to_owned(),
         };
-        let nodes = config.nodes.len();
-        let (size, flows) = (config.size_bytes, config.flows);
-        writeln!(f, "load        {load}, {size} bytes, {nodes} nodes, {flows} flows each")?;
+        let (kind, what) = match config.kind {
+            Kind::Ask => ("asks", "answers"),
+            Kind::Tell => ("tells", "counted tells"),
+        };
+        let (size, nodes) = (config.size_bytes, config.nodes.len());
+        writeln!(f, "load        {kind}, {load}, {size} bytes, {nodes} nodes")?;
         let cut = if self.interrupted { ", interrupted" } else { "" };
         let (warmup_s, measured_s) = (config.warmup_s, self.measured_s);
         writeln!(f, "time        {measured_s:.1} s after {warmup_s:.1} s of warm-up{cut}")?;
-        writeln!(f, "throughput  {:.0} replies/s", self.throughput_per_s)?;
+        writeln!(f, "throughput  {:.0} {what}/s", self.throughput_per_s)?;
         writeln!(f)?;
         writeln!(f, "{:<18} {:>10} {:>10}", "messages", "measured", "warm-up")?;
         let rows = |counts: &Counts| {
@@ -189,24 +227,17 @@ impl fmt::Display for Report {
         {
             writeln!(f, "  {label:<16} {measured:>10} {warmup:>10}")?;
         }
-        let Strays { late, unexpected } = *strays;
-        writeln!(f, "  replies to none  {unexpected} unexpected, {late} late")?;
-        writeln!(f)?;
-        let head = ["us", "p50", "p90", "p99", "p99.9", "max"];
-        writeln!(f, "{}", head.map(|name| format!("{name:>10}")).join(" "))?;
-        for (label, p) in [("service", self.service), ("response", self.response)] {
-            let figures = [p.p50_us, p.p90_us, p.p99_us, p.p999_us, p.max_us];
-            let figures = figures.map(|us| format!("{us:>10.1}")).join(" ");
-            writeln!(f, "{label:>10} {figures}")?;
+        if config.kind == Kind::Ask {
+            self.write_latencies(f)?;
         }
         if let Some(Kept { planned, late, missed }) = self.schedule {
             writeln!(f, "\nschedule    {planned} planned, {late} late, {missed} of them not sent")?;
         }
-        let verdict = match (self.valid, self.errors()) {
+        let verdict = match (self.valid, self.failed()) {
             (false, errors) => format!("INVALID: the generator was late; {errors} errors"),
             (true, 0) => "ok".to_owned(),
             (true, errors) => format!("{errors} errors"),
         };
-        writeln!(f, "result      {verdict}")
+        writeln!(f, "result      {verdict}{}", self.errors)
     }
 }

@@ -6,6 +6,7 @@
 //! listen = "10.0.0.1:7400"  # UDP
 //! data_dir = "data"         # relative to this file
 //! certs_dir = "."           # node.crt, node.key, ca.crt, ca.crl
+//! workers = 4               # threads for actors; may be left out: one for each core
 //!
 //! [[peer]]                  # one for each other node
 //! name = "n2"
@@ -29,6 +30,7 @@ use serde::Deserialize;
 use vioduct_certs::files::{FileError, read_public};
 use vioduct_certs::identity::NodeName;
 use vioduct_certs::inventory::{Inventory, InventoryNode, NodeAddr};
+use vioduct_runtime::WORKERS_MAX;
 use vioduct_transport::TransportConfig;
 
 mod renewal;
@@ -92,6 +94,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Directory of the certificates.
     pub certs_dir: PathBuf,
+    /// Threads that actors run on, the first with the links; `None` for one for each core.
+    pub workers: Option<usize>,
     /// The other nodes, names all different.
     pub peers: Vec<PeerConfig>,
     /// How the certificate is renewed; `None` when that is done by hand.
@@ -118,6 +122,7 @@ struct RawNode {
     listen: SocketAddr,
     data_dir: PathBuf,
     certs_dir: PathBuf,
+    workers: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -165,6 +170,12 @@ impl NodeConfig {
             let bound = "an address with a port from 1 to 65535";
             return Err(value("node.listen", node.listen.to_string(), bound));
         }
+        if let Some(count) = node.workers
+            && !(1..=WORKERS_MAX).contains(&count)
+        {
+            let bound = format!("1 to {WORKERS_MAX}");
+            return Err(value("node.workers", count.to_string(), &bound));
+        }
         let setting = |wrong: WrongSetting| value(&wrong.key, wrong.value, &wrong.bound);
         let renewal = renewal.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
         let transport = transport.checked().map_err(setting)?;
@@ -193,6 +204,7 @@ impl NodeConfig {
             listen: node.listen,
             data_dir: home.join(node.data_dir),
             certs_dir: home.join(node.certs_dir),
+            workers: node.workers,
             peers,
             renewal,
             transport,

@@ -1,4 +1,4 @@
-//! A running node: credentials, data directory, links to its peers, and what it answers on them.
+//! A running node: credentials, data directory, actors, links to its peers.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,14 +16,16 @@ use vioduct_certs::credentials::{Credentials, LoadError};
 use vioduct_certs::identity::{Identity, Kind, NodeName};
 use vioduct_certs::install::{InstallError, finish, pending};
 use vioduct_certs::serial::Serial;
-use vioduct_transport::seam::Surroundings;
-use vioduct_transport::{Endpoint, EndpointError, Inbound};
+use vioduct_runtime::{Node, NodeError};
+use vioduct_transport::EndpointError;
 
 use crate::config::{ConfigError, NodeConfig, PeerConfig};
 use crate::incarnation::{DataDir, DataDirError};
 use crate::reload::{Loaded, Prompt, Watcher};
 use crate::renewal::Renewer;
-use crate::service::Service;
+use crate::reporter::Reporter;
+use crate::system;
+use crate::troubles::Troubles;
 
 /// How often the names of peers are looked up.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
@@ -85,9 +87,15 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// The links' endpoint did not start.
+    /// The actors' node did not start. Fault: the system.
+    #[error(transparent)]
+    Node(NodeError),
+    /// A peer can't be linked to.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// A system actor did not start. Fault: ours.
+    #[error("system actors")]
+    Actors(#[from] vioduct_runtime::StartError),
 }
 
 impl StartError {
@@ -99,7 +107,11 @@ impl StartError {
             | Self::Credentials { .. }
             | Self::HalfInstalled { .. }
             | Self::Holder { .. } => true,
-            Self::DataDir(_) | Self::Listen { .. } | Self::Endpoint(_) => false,
+            Self::DataDir(_)
+            | Self::Listen { .. }
+            | Self::Node(_)
+            | Self::Endpoint(_)
+            | Self::Actors(_) => false,
         }
     }
 }
@@ -165,10 +177,8 @@ pub fn check(config: &NodeConfig, now: UnixTime) -> Result<Checked, StartError> 
 /// A node that runs.
 #[derive(Debug)]
 pub struct Daemon {
-    name: NodeName,
-    incarnation: u64,
-    endpoint: Endpoint,
-    service: Arc<Service>,
+    node: Node,
+    drain: Duration,
     watcher: Watcher,
     /// Look-ups of names, and renewal.
     tasks: Vec<JoinHandle<()>>,
@@ -177,8 +187,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a node: when this returns, it listens, and dials its peers. An installation of a
-    /// certificate that was cut off is ended first.
+    /// Starts a node: when this returns, it listens, its system actors run, and it dials its peers.
+    /// An installation of a certificate that was cut off is ended first.
     ///
     /// # Errors
     /// [`StartError`]
@@ -191,59 +201,36 @@ impl Daemon {
             tracing::warn!(%serial, "installation of a certificate was cut off, now it is done");
         }
         let loaded = credentials(&config, now)?;
-        let addr = config.listen;
-        let surroundings = Surroundings::bind(addr, config.transport.socket_buffer_bytes)
-            .map_err(|source| StartError::Listen { addr, path: config.path.clone(), source })?;
-        let incarnation = data_dir.begin_run()?;
-        let trust = loaded.trust_state();
-        let service = Arc::new(Service::new(incarnation, Arc::clone(&trust)));
-        let credentials = Arc::new(loaded.credentials.clone());
-        let inbound: Arc<dyn Inbound> = Arc::<Service>::clone(&service);
-        let endpoint =
-            Endpoint::new(config.transport, incarnation, credentials, surroundings, inbound)?;
-        service.set_endpoint(Some(endpoint.clone()));
+        let (incarnation, troubles) = (data_dir.begin_run()?, Arc::<Troubles>::default());
+        let node = start_node(&config, &loaded, incarnation, &troubles).await?;
+        let (endpoint, trust) = (node.endpoint().clone(), loaded.trust_state());
+        let reporter = Reporter::new(endpoint.clone(), incarnation, Arc::clone(&trust), troubles);
+        system::start(&node, Arc::new(reporter)).await?;
         let mut named = Vec::new();
         for PeerConfig { name, addr } in config.peers {
             match addr.as_str().parse() {
-                Ok(addr) => drop(endpoint.connect(name, addr).await?),
+                Ok(addr) => node.connect(name, addr).await?,
                 Err(_host_name) => named.push((name, addr.to_string())),
             }
         }
         let mut tasks = Vec::new();
         if !named.is_empty() {
-            tasks.push(tokio::spawn(look_up(endpoint.clone(), named)));
+            tasks.push(tokio::spawn(look_up(node.clone(), named)));
         }
         let (name, dir) = (config.name, config.certs_dir);
         if let Some(renewal) = config.renewal {
             let (dir, trust) = (dir.clone(), Arc::clone(&trust));
-            let renewer = Renewer::new(renewal, name.clone(), dir, endpoint.clone(), trust);
+            let renewer = Renewer::new(renewal, name, dir, endpoint.clone(), trust);
             tasks.push(tokio::spawn(renewer.run()));
         }
-        let watcher = Watcher::new(dir, loaded, endpoint.clone(), trust);
-        Ok(Self { name, incarnation, endpoint, service, watcher, tasks, _data_dir: data_dir })
+        let watcher = Watcher::new(dir, loaded, endpoint, trust);
+        let drain = config.transport.drain_timeout;
+        Ok(Self { node, drain, watcher, tasks, _data_dir: data_dir })
     }
 
-    /// Its name.
-    pub const fn name(&self) -> &NodeName {
-        &self.name
-    }
-
-    /// Number of this run.
-    pub const fn incarnation(&self) -> u64 {
-        self.incarnation
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// When the socket cannot say.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.endpoint.local_addr()
-    }
-
-    /// What it answers on its links.
-    pub fn service(&self) -> &Service {
-        &self.service
+    /// Its end of the cluster: actors and links.
+    pub const fn node(&self) -> &Node {
+        &self.node
     }
 
     /// How long to wait before [`look_at_credentials`](Self::look_at_credentials).
@@ -261,16 +248,35 @@ impl Daemon {
         self.watcher.look(Prompt::Signal, now).await;
     }
 
-    /// Closes every link; what was sent is acknowledged first, for `drain_timeout` at most.
+    /// Leaves in order: actors take no more and finish what they have, then every link is closed;
+    /// what was sent is acknowledged first. `drain_timeout` at most for each of the two.
     pub async fn close(&self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-        self.endpoint.close().await;
-        self.service.set_endpoint(None);
+        self.node.shutdown(self.drain).await;
     }
 }
 
-/// Looks up the peers whose address is a name, again and again, and tells the endpoint.
-async fn look_up(endpoint: Endpoint, peers: Vec<(NodeName, String)>) {
+async fn start_node(
+    config: &NodeConfig,
+    loaded: &Loaded,
+    incarnation: u64,
+    troubles: &Arc<Troubles>,
+) -> Result<Node, StartError> {
+    let mut builder = Node::builder(Arc::new(loaded.credentials.clone()));
+    if let Some(workers) = config.workers {
+        builder = builder.workers(workers);
+    }
+    let troubles = Arc::<Troubles>::clone(troubles);
+    builder = builder.incarnation(incarnation).link_listener(troubles).listen(config.listen);
+    let path = || config.path.clone();
+    builder.transport(config.transport.clone()).start().await.map_err(|error| match error {
+        NodeError::Listen { addr, source } => StartError::Listen { addr, path: path(), source },
+        other => StartError::Node(other),
+    })
+}
+
+/// Looks up the peers whose address is a name, again and again, and tells the node.
+async fn look_up(node: Node, peers: Vec<(NodeName, String)>) {
     let mut rounds = interval(LOOKUP_INTERVAL);
     let mut known: HashMap<NodeName, SocketAddr> = HashMap::new();
     loop {
@@ -292,7 +298,7 @@ async fn look_up(endpoint: Endpoint, peers: Vec<(NodeName, String)>) {
                 continue;
             }
             tracing::info!(%peer, addr, %found, "address of a peer found");
-            if let Err(error) = endpoint.connect(peer.clone(), found).await {
+            if let Err(error) = node.connect(peer.clone(), found).await {
                 tracing::warn!(%peer, %error, "peer not dialled");
             }
         }

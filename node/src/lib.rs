@@ -6,15 +6,20 @@
 //! | [`daemon`] | a running node: credentials, data directory, links to its peers |
 //! | [`incarnation`] | the data directory: one process at a time, a number for each run |
 //! | [`renewal`] | has the node's certificate renewed before it expires |
-//! | [`service`] | messages that a node answers, and the client that asks them |
+//! | [`status`] | how a node is, as JSON |
+//! | [`system`] | the actors that every node has |
+//! | [`tool`] | asks them from outside: for the command line and the load harness |
 //!
-//! The `vioduct` program is the command line on top. The messages of [`service`] are provisional:
-//! they stand until actors carry the same questions.
+//! The `vioduct` program is the command line on top.
 
 pub mod config;
 pub mod daemon;
 pub mod incarnation;
 pub mod renewal;
-pub mod service;
+pub mod status;
+pub mod system;
+pub mod tool;
 
 mod reload;
+mod reporter;
+mod troubles;

@@ -21,7 +21,7 @@ use vioduct_certs::rotation::Urgency;
 use vioduct_transport::Endpoint;
 
 use crate::renewal::{RenewalState, schedule};
-use crate::service::{AuthorityStatus, LeafStatus, RevocationStatus, TrustStatus};
+use crate::status::{AuthorityStatus, LeafStatus, RevocationStatus, TrustStatus};
 
 /// How often the files are looked at.
 pub(crate) const POLL: Duration = Duration::from_secs(1);

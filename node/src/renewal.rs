@@ -28,7 +28,7 @@ use vioduct_transport::Endpoint;
 
 use crate::config::{NodeConfig, RenewalConfig};
 use crate::reload::{TrustState, locked};
-use crate::service::RenewalStatus;
+use crate::status::RenewalStatus;
 
 mod signer;
 

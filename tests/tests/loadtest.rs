@@ -100,7 +100,7 @@ async fn both_loops_get_every_reply_from_three_nodes_and_say_so() {
     let result_closed = result(&closed);
     assert_eq!(closed.status.code(), Some(0), "{result_closed:#}");
     assert!(closed.stderr.is_empty(), "no progress unless asked for");
-    assert_eq!(result_closed["schema"], 1);
+    assert_eq!(result_closed["schema"], 2);
     assert_eq!(result_closed["config"]["nodes"], serde_json::json!(["n1", "n2", "n3"]));
     assert_eq!(result_closed["config"]["loop"], "closed");
     assert!(count(&result_closed, "sent") > 0);
@@ -149,6 +149,48 @@ async fn messages_to_a_killed_node_are_counted_as_lost_and_give_exit_code_1() {
     let wrong = ["wrong_body", "wrong_order", "unfinished"].map(|name| count(&result, name));
     assert_eq!(wrong, [0, 0, 0]);
     assert_eq!(count(&result, "sent"), count(&result, "ok") + lost.iter().sum::<u64>());
+    let told = ["n2 not_delivered", "n2 maybe_delivered"].map(|label| &result["errors"][label][0]);
+    assert_eq!(
+        told.iter().filter_map(|count| count.as_u64()).sum::<u64>(),
+        lost.iter().sum::<u64>()
+    );
+    assert_eq!(result["errors"]["n1 maybe_delivered"], Value::Null);
+}
+
+#[tokio::test]
+async fn tells_are_counted_to_the_last_one_by_every_node() {
+    let cluster = started(&["n1", "n2"]).await;
+    let run = "--tell --warmup 300ms --duration 1s --deadline 10s";
+
+    let fast = output(msg(&cluster, run)).await;
+    let result_fast = result(&fast);
+    assert_eq!(fast.status.code(), Some(0), "{result_fast:#}");
+    let config = &result_fast["config"];
+    assert_eq!((&config["kind"], &config["loop"]), (&"tell".into(), &"credit".into()));
+    assert!(count(&result_fast, "ok") > 1000, "{result_fast:#}");
+    assert_eq!(count(&result_fast, "ok"), count(&result_fast, "sent"));
+    assert!(result_fast["measured_s"].as_f64() >= Some(1.0));
+
+    let args = format!("{run} --rate 1001 --late-after {LATE_AFTER}");
+    let paced = output(msg(&cluster, &args)).await;
+    let result_paced = result(&paced);
+    assert_eq!(paced.status.code(), Some(0), "{result_paced:#}");
+    assert_eq!((count(&result_paced, "sent"), count(&result_paced, "ok")), (1001, 1001));
+    assert_eq!(result_paced["warmup"]["ok"], result_paced["warmup"]["sent"]);
+}
+
+#[tokio::test]
+async fn tells_to_a_killed_node_are_not_reported_as_done() {
+    let mut cluster = started(&["n1"]).await;
+    let run = under_way(msg(&cluster, "--tell --warmup 0s --duration 3s --deadline 1s")).await;
+    cluster.kill("n1").await.unwrap();
+    let output = ended(run).await;
+    let result = result(&output);
+    assert_eq!(output.status.code(), Some(1), "{result:#}");
+    assert_eq!(count(&result, "ok"), 0, "nobody says that they came: {result:#}");
+    assert!(count(&result, "maybe_delivered") > 0, "{result:#}");
+    let lost = ["not_delivered", "maybe_delivered"].map(|name| count(&result, name));
+    assert_eq!(lost.iter().sum::<u64>(), count(&result, "sent"));
 }
 
 #[tokio::test]

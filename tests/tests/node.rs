@@ -35,7 +35,7 @@ async fn start_refused(cluster: &Cluster) -> (i32, String) {
 async fn a_killed_node_is_shown_as_unreachable_and_comes_back_as_a_new_run() {
     let mut cluster = started(&["n1", "n2", "n3"]).await;
     let status = cluster.healthy(BOUND).await.unwrap();
-    assert_eq!(status["schema"], 1);
+    assert_eq!(status["schema"], 2);
     for name in ["n1", "n2", "n3"] {
         assert_eq!(node(&status, name)["incarnation"], 1);
         assert_eq!(node(&status, name)["cluster"], "demo");

@@ -3,7 +3,11 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
+use vioduct_certs::identity::NodeName;
 use vioduct_loadtest::stats::{LatencyRecorder, LatencyReport};
+use vioduct_node::system::SinkCount;
+use vioduct_node::tool::Faults;
+use vioduct_runtime::AskError;
 
 /// When a message was planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,24 +21,24 @@ pub(crate) enum Phase {
 /// What came of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The same bytes came back, after those of every earlier message of the flow that did.
+    /// The same bytes came back, in their turn; of a tell: it was counted in its place.
     Ok,
     /// The node did not get it.
     NotDelivered,
-    /// The connection was lost; the node may have got it.
+    /// It left, and the link was lost or the actor ended; the node may have got it.
     MaybeDelivered,
-    /// No reply in time; the node may have got it.
+    /// No answer in time; the node may have got it.
     Deadline,
     /// Other bytes came back.
     WrongBody,
-    /// The reply to a later message of the flow came before.
+    /// What was sent later was handled before.
     WrongOrder,
 }
 
 /// How many messages had which outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Counts {
-    /// Messages given to links; the sum of the next seven.
+    /// Messages; the sum of the next seven.
     pub(crate) sent: u64,
     /// [`Outcome::Ok`].
     pub(crate) ok: u64,
@@ -52,13 +56,13 @@ pub(crate) struct Counts {
     pub(crate) unfinished: u64,
 }
 
-/// Replies that belong to no waiting message, over the whole run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Strays {
-    /// They came after the message was given up as maybe delivered; no fault.
-    pub(crate) late: u64,
-    /// Second replies, replies to what was reported as not delivered, and what is no reply.
-    pub(crate) unexpected: u64,
+/// What one sender told in one phase.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Messages that it tried to tell.
+    pub(crate) sent: u64,
+    /// Those that were not delivered.
+    pub(crate) refused: u64,
 }
 
 /// A message that has ended.
@@ -73,6 +77,7 @@ pub(crate) struct Ended {
 /// What happened since the last look.
 #[derive(Clone, Debug)]
 pub(crate) struct Recent {
+    pub(crate) sent: u64,
     pub(crate) ok: u64,
     pub(crate) errors: u64,
     latencies: LatencyRecorder,
@@ -83,21 +88,23 @@ pub(crate) struct Recent {
 pub(crate) struct Tally {
     pub(crate) warmup: Counts,
     pub(crate) measured: Counts,
-    pub(crate) strays: Strays,
-    /// Replies of either phase that arrived in the time of the measurement.
+    pub(crate) faults: Faults,
+    /// Answers of either phase that came in the time of the measurement.
     pub(crate) ok_in_window: u64,
+    /// When the last node said how many tells of the measurement came.
+    pub(crate) told_at_ns: Option<u64>,
     window_ns: std::ops::Range<u64>,
     latencies: LatencyRecorder,
     recent: Recent,
 }
 
-/// The sums, where every link's readers add to them.
+/// The sums, where all senders add to them.
 #[derive(Debug)]
 pub(crate) struct Board(Mutex<Tally>);
 
 impl Counts {
-    /// Counts one outcome.
-    pub(crate) const fn add(&mut self, outcome: Outcome) {
+    /// Counts so many of one outcome.
+    const fn add(&mut self, outcome: Outcome, count: u64) {
         *match outcome {
             Outcome::Ok => &mut self.ok,
             Outcome::NotDelivered => &mut self.not_delivered,
@@ -105,18 +112,22 @@ impl Counts {
             Outcome::Deadline => &mut self.deadline,
             Outcome::WrongBody => &mut self.wrong_body,
             Outcome::WrongOrder => &mut self.wrong_order,
-        } += 1;
+        } += count;
     }
 
     /// Those that ended in anything but [`Outcome::Ok`].
     pub(crate) const fn errors(&self) -> u64 {
-        self.sent - self.ok
+        self.failed() + self.unfinished
     }
 
-    /// Those of which nothing has come yet.
+    const fn failed(&self) -> u64 {
+        let unanswered = self.not_delivered + self.maybe_delivered + self.deadline;
+        unanswered + self.wrong_body + self.wrong_order
+    }
+
+    /// Those of which nothing has come yet. None are left when a tell was counted twice.
     const fn open(&self) -> u64 {
-        let ended = self.ok + self.not_delivered + self.maybe_delivered + self.deadline;
-        self.sent - ended - self.wrong_body - self.wrong_order
+        self.sent.saturating_sub(self.ok + self.failed())
     }
 }
 
@@ -154,11 +165,12 @@ impl Board {
         Ok(Self(Mutex::new(Tally {
             warmup: Counts::default(),
             measured: Counts::default(),
-            strays: Strays::default(),
+            faults: Faults::default(),
             ok_in_window: 0,
+            told_at_ns: None,
             window_ns: 0..0,
             latencies: empty.clone(),
-            recent: Recent { ok: 0, errors: 0, latencies: empty },
+            recent: Recent { sent: 0, ok: 0, errors: 0, latencies: empty },
         })))
     }
 
@@ -171,42 +183,56 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A message is given to its link.
+    /// A message is about to leave.
     pub(crate) fn sent(&self, phase: Phase) {
-        self.tally().counts(phase).sent += 1;
+        let mut tally = self.tally();
+        tally.counts(phase).sent += 1;
+        tally.recent.sent += 1;
     }
 
-    /// These messages have ended just now. Only an [`Outcome::Ok`] has a latency.
-    pub(crate) fn ended(&self, all: &[Ended], now_ns: u64) {
+    /// A message has ended just now. Only an [`Outcome::Ok`] has a latency.
+    pub(crate) fn ended(&self, ended: Ended, now_ns: u64) {
         let mut tally = self.tally();
-        let is_in_window = tally.window_ns.contains(&now_ns);
-        for ended in all {
-            tally.counts(ended.phase).add(ended.outcome);
-            if ended.outcome != Outcome::Ok {
-                tally.recent.errors += 1;
-                continue;
-            }
-            tally.recent.ok += 1;
-            tally.recent.latencies.record(ended.planned_ns, ended.sent_ns, now_ns);
-            tally.ok_in_window += u64::from(is_in_window);
-            if ended.phase == Phase::Measured {
-                tally.latencies.record(ended.planned_ns, ended.sent_ns, now_ns);
-            }
+        let Ended { phase, planned_ns, sent_ns, outcome } = ended;
+        tally.counts(phase).add(outcome, 1);
+        if outcome != Outcome::Ok {
+            tally.recent.errors += 1;
+            return;
+        }
+        tally.recent.ok += 1;
+        tally.recent.latencies.record(planned_ns, sent_ns, now_ns);
+        tally.ok_in_window += u64::from(tally.window_ns.contains(&now_ns));
+        if phase == Phase::Measured {
+            tally.latencies.record(planned_ns, sent_ns, now_ns);
         }
     }
 
-    /// Replies that belong to no waiting message.
-    pub(crate) fn strays(&self, strays: Strays) {
+    /// A node has said just now what came of all that it was told in a phase.
+    pub(crate) fn told(&self, phase: Phase, told: Told, count: SinkCount, now_ns: u64) {
+        let SinkCount { received, out_of_order } = count;
         let mut tally = self.tally();
-        tally.strays.late += strays.late;
-        tally.strays.unexpected += strays.unexpected;
-        tally.recent.errors += strays.unexpected;
+        let counts = tally.counts(phase);
+        counts.add(Outcome::Ok, received.saturating_sub(out_of_order));
+        counts.add(Outcome::WrongOrder, out_of_order);
+        counts.add(Outcome::NotDelivered, told.refused);
+        let lost = (told.sent - told.refused).saturating_sub(received);
+        counts.add(Outcome::MaybeDelivered, lost);
+        tally.recent.errors += out_of_order + lost;
+        if phase == Phase::Measured {
+            tally.told_at_ns = tally.told_at_ns.max(Some(now_ns));
+        }
+    }
+
+    /// Why a message has no answer.
+    pub(crate) fn fault(&self, node: &NodeName, error: &AskError) {
+        self.tally().faults.note(node, error);
     }
 
     /// What happened since the last call.
     pub(crate) fn take_recent(&self) -> Recent {
         let mut tally = self.tally();
         let recent = tally.recent.clone();
+        tally.recent.sent = 0;
         tally.recent.ok = 0;
         tally.recent.errors = 0;
         tally.recent.latencies.clear();
@@ -233,9 +259,9 @@ mod tests {
         for phase in [Phase::WarmUp, Phase::Measured, Phase::Measured, Phase::Measured] {
             board.sent(phase);
         }
-        board.ended(&[ended(Phase::WarmUp, Outcome::Ok)], 99);
-        board.ended(&[ended(Phase::Measured, Outcome::Ok)], 150);
-        board.ended(&[ended(Phase::Measured, Outcome::Deadline)], 150);
+        board.ended(ended(Phase::WarmUp, Outcome::Ok), 99);
+        board.ended(ended(Phase::Measured, Outcome::Ok), 150);
+        board.ended(ended(Phase::Measured, Outcome::Deadline), 150);
         let tally = board.finished();
         assert_eq!(tally.warmup, Counts { sent: 1, ok: 1, ..Counts::default() });
         let measured = Counts { sent: 3, ok: 1, deadline: 1, unfinished: 1, ..Counts::default() };
@@ -245,5 +271,33 @@ mod tests {
         assert_eq!((recent.ok, recent.errors, recent.latency().response.count), (2, 1, 2));
         let recent = board.take_recent();
         assert_eq!((recent.ok, recent.errors, recent.latency().response.count), (0, 0, 0));
+    }
+    #[test]
+    fn of_what_was_told_the_rest_may_have_been_delivered() {
+        let board = Board::new().unwrap();
+        let phase = Phase::Measured;
+        (0..10).for_each(|_tell| board.sent(phase));
+        let count = SinkCount { received: 6, out_of_order: 1 };
+        board.told(phase, Told { sent: 10, refused: 2 }, count, 70);
+        let tally = board.finished();
+        let expected = Counts {
+            sent: 10,
+            ok: 5,
+            wrong_order: 1,
+            not_delivered: 2,
+            maybe_delivered: 2,
+            ..Counts::default()
+        };
+        assert_eq!((tally.measured, tally.told_at_ns), (expected, Some(70)));
+    }
+
+    #[test]
+    fn what_was_counted_twice_is_an_error() {
+        let board = Board::new().unwrap();
+        board.sent(Phase::Measured);
+        let count = SinkCount { received: 2, out_of_order: 1 };
+        board.told(Phase::Measured, Told { sent: 1, refused: 0 }, count, 70);
+        let measured = board.finished().measured;
+        assert_eq!((measured.ok, measured.wrong_order, measured.errors()), (1, 1, 1));
     }
 }

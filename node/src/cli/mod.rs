@@ -17,7 +17,7 @@ mod cert;
 mod cluster;
 mod node;
 mod output;
-mod ping;
+mod table;
 
 use ca::CaCommand;
 use cert::CertCommand;

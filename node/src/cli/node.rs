@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
@@ -65,7 +65,9 @@ impl StartArgs {
             return Ok(ExitCode::SUCCESS);
         }
         self.log_format.install()?;
-        let runtime = Runtime::new().context("can't start the runtime")?;
+        // Actors and links have threads of their own.
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("can't start the runtime")?;
         let exit = runtime.block_on(run(config))?;
         // Nothing is left but look-ups of names, which nobody waits for.
         runtime.shutdown_background();
@@ -117,8 +119,8 @@ async fn run(config: NodeConfig) -> Result<ExitCode> {
     let mut stop = StopSignals::listen().context(context)?;
     let mut hang_up = signal(SignalKind::hangup()).context(context)?;
     let mut daemon = Daemon::start(config, UnixTime::now()).await?;
-    let (node, addr) = (daemon.name().clone(), daemon.local_addr()?);
-    let (incarnation, version) = (daemon.incarnation(), env!("CARGO_PKG_VERSION"));
+    let (node, addr) = (daemon.node().name().clone(), daemon.node().local_addr()?);
+    let (incarnation, version) = (daemon.node().incarnation(), env!("CARGO_PKG_VERSION"));
     tracing::info!(%node, %addr, incarnation, version, "node started");
     // Whoever started it may not listen; the node runs all the same.
     writeln!(io::stdout(), "vioduct node {node} ready on {addr}").ok();

@@ -30,3 +30,10 @@ impl OutputFormat {
         stdout.flush()
     }
 }
+
+/// Prints a line at once, for those who follow along.
+pub(crate) fn print_line(line: impl Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}

@@ -40,6 +40,9 @@ fn a_whole_file_is_read_with_paths_relative_to_it() {
     assert_eq!(config.transport.lanes, 8);
     assert_eq!(config.transport.keep_alive, Duration::from_millis(500));
     assert_eq!(config.transport.idle_timeout, TransportConfig::default().idle_timeout);
+    assert_eq!(config.workers, None);
+    let config = parse(&WHOLE.replace("[[peer]]", "workers = 2\n[[peer]]")).unwrap();
+    assert_eq!(config.workers, Some(2));
 }
 
 #[test]
@@ -58,6 +61,7 @@ fn a_misspelt_key_is_named_with_its_line_and_the_nearest_known_one() {
 fn a_value_out_of_range_is_named_with_key_value_and_bound() {
     for (from, to, expected) in [
         ("lanes = 8", "lanes = 17", "transport.lanes is 17; it must be 1 to 16"),
+        ("certs_dir", "workers = 0\ncerts_dir", "node.workers is 0; it must be 1 to 256"),
         ("500", "5000", "transport.keep_alive_ms is 5s; it must be 1ms to 2s"),
         (
             "127.0.0.1:7400",

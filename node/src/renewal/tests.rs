@@ -5,11 +5,9 @@ use vioduct_certs::ca_dir::IfExists;
 use vioduct_certs::identity::{Identity, Kind, Roles};
 use vioduct_certs::moment::{DAY, before};
 use vioduct_certs::rotation::RetryBounds;
-use vioduct_transport::seam::Surroundings;
-use vioduct_transport::{Inbound, TransportConfig};
+use vioduct_runtime::Node;
 
 use super::*;
-use crate::service::Service;
 
 /// A node whose certificate was issued some time ago, without a watcher: what its renewal command
 /// prints is in `answer`, and each run of it adds a line to `runs`.
@@ -18,11 +16,11 @@ struct Host {
     ca: ClusterCa,
     identity: Identity,
     renewer: Renewer,
-    _service: Arc<Service>,
+    _node: Node,
 }
 
 impl Host {
-    fn new(test: &str, age: Duration) -> Self {
+    async fn new(test: &str, age: Duration) -> Self {
         let dir = std::env::temp_dir().join(format!("vioduct-{test}-{}", std::process::id()));
         let issued = before(UnixTime::now(), age);
         let cluster: vioduct_certs::identity::ClusterName = "test".parse().expect("a name");
@@ -35,14 +33,8 @@ impl Host {
         let credentials = Credentials::load(&dir, UnixTime::now()).expect("good certificates");
 
         let trust = Arc::new(Mutex::new(TrustState::default()));
-        let service = Arc::new(Service::new(1, Arc::clone(&trust)));
-        let config = TransportConfig::default();
-        let surroundings =
-            Surroundings::bind(([127, 0, 0, 1], 0).into(), config.socket_buffer_bytes);
-        let inbound: Arc<dyn Inbound> = Arc::<Service>::clone(&service);
-        let surroundings = surroundings.expect("a socket");
-        let endpoint = Endpoint::new(config, 1, Arc::new(credentials), surroundings, inbound);
-        let endpoint = endpoint.expect("an endpoint");
+        let node = Node::builder(Arc::new(credentials)).workers(1).start();
+        let node = node.await.expect("a node");
 
         let script = "cd \"$0\" && echo run >> runs && cat answer";
         let (min, max) = (Duration::from_secs(5), Duration::from_secs(60));
@@ -52,8 +44,8 @@ impl Host {
             timeout: Duration::from_secs(10),
             retry: RetryBounds { min, max },
         };
-        let renewer = Renewer::new(config, name, dir.clone(), endpoint, trust);
-        Self { dir, ca, identity, renewer, _service: service }
+        let renewer = Renewer::new(config, name, dir.clone(), node.endpoint().clone(), trust);
+        Self { dir, ca, identity, renewer, _node: node }
     }
 
     /// Has the CA sign the request that waits, or would be made next.
@@ -94,7 +86,7 @@ impl Drop for Host {
 
 #[tokio::test]
 async fn nothing_is_signed_before_it_is_due() {
-    let mut host = Host::new("fresh", DAY);
+    let mut host = Host::new("fresh", DAY).await;
     host.sign();
     let state = host.look().await;
     assert_eq!((host.runs(), state.renewed, state.failures), (0, 0, 0));
@@ -102,7 +94,7 @@ async fn nothing_is_signed_before_it_is_due() {
 
 #[tokio::test]
 async fn a_renewed_certificate_is_given_time_to_come_into_use_and_told_of_when_it_does_not() {
-    let mut host = Host::new("in-use", DAY * 6);
+    let mut host = Host::new("in-use", DAY * 6).await;
     host.sign();
     let state = host.look().await;
     assert_eq!((host.runs(), state.renewed, state.failures), (1, 1, 0));
@@ -123,7 +115,7 @@ async fn a_renewed_certificate_is_given_time_to_come_into_use_and_told_of_when_i
 
 #[tokio::test]
 async fn an_answer_that_can_not_be_used_leaves_everything_as_it_was_until_the_next_try() {
-    let mut host = Host::new("useless", DAY * 6);
+    let mut host = Host::new("useless", DAY * 6).await;
     let before = fs::read(host.dir.join("node.crt")).unwrap();
     fs::write(host.dir.join("answer"), "come back tomorrow\n").unwrap();
     let error = host.look().await.error.expect("an error");
@@ -145,7 +137,7 @@ async fn an_answer_that_can_not_be_used_leaves_everything_as_it_was_until_the_ne
 
 #[tokio::test]
 async fn a_certificate_for_another_holder_is_not_installed() {
-    let mut host = Host::new("holder", DAY * 6);
+    let mut host = Host::new("holder", DAY * 6).await;
     // The installed certificate can't be compared with.
     fs::write(host.dir.join("node.crt"), "damaged").unwrap();
     let other = Identity { name: "n2".parse().unwrap(), ..host.identity.clone() };
@@ -165,7 +157,7 @@ async fn a_certificate_for_another_holder_is_not_installed() {
 
 #[tokio::test]
 async fn a_certificate_that_is_due_again_at_once_is_renewed_ever_more_rarely() {
-    let mut host = Host::new("at-once", DAY * 6);
+    let mut host = Host::new("at-once", DAY * 6).await;
     // To the CA it is six days ago: what it signs has a day to live.
     let behind = before(UnixTime::now(), DAY * 6);
     let mut waits = Vec::new();

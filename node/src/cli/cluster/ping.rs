@@ -1,8 +1,8 @@
 //! `vioduct cluster ping`: messages there and back, at a steady rate, told once a second.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,17 +13,21 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use vioduct_certs::identity::NodeName;
-use vioduct_node::service::{AskError, SCHEMA, ServicePeer};
-use vioduct_transport::Flow;
+use vioduct_node::status::SCHEMA;
+use vioduct_node::system::{ECHO, Echo, EchoActor};
+use vioduct_node::tool::{Faults, Found};
+use vioduct_runtime::AskError;
 
-use crate::cli::cluster::{TargetArgs, print_line};
+use super::TargetArgs;
 use crate::cli::node::StopSignals;
-use crate::cli::output::OutputFormat;
+use crate::cli::output::{OutputFormat, print_line};
 
 /// Answers that wait to be counted.
 const OUTCOMES_MAX: usize = 4096;
-/// Questions to one node that may wait at once.
+/// Messages to one node that may wait for their answers at once.
 const OUTSTANDING_MAX: usize = 256;
+/// How long an answer is waited for.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Arguments of `cluster ping`.
 #[derive(Debug, Args)]
@@ -57,23 +61,21 @@ struct Second {
     p50_us: u64,
     p99_us: u64,
     max_us: u64,
-    /// How many of each kind, and the latest of them in words.
-    errors: BTreeMap<String, (u64, String)>,
+    errors: Faults,
 }
 
 impl fmt::Display for Second {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { second, ok, failed, p50_us, p99_us, max_us, errors, .. } = self;
         write!(f, "{second:>3} s  ok {ok}  failed {failed}")?;
-        write!(f, "  p50 {p50_us} us  p99 {p99_us} us  max {max_us} us")?;
-        errors.iter().try_for_each(|(label, (count, text))| write!(f, "  {label} {count}: {text}"))
+        write!(f, "  p50 {p50_us} us  p99 {p99_us} us  max {max_us} us{errors}")
     }
 }
 
 #[derive(Default)]
 struct Tally {
     latencies_us: Vec<u64>,
-    errors: BTreeMap<String, (u64, String)>,
+    errors: Faults,
 }
 
 impl Tally {
@@ -82,11 +84,7 @@ impl Tally {
             Ok(latency) => {
                 self.latencies_us.push(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
             }
-            Err(error) => {
-                let label = format!("{} {}", outcome.node, error.label());
-                let entry = self.errors.entry(label).or_default();
-                *entry = (entry.0 + 1, error.to_string());
-            }
+            Err(error) => self.errors.note(&outcome.node, &error),
         }
     }
 
@@ -101,7 +99,7 @@ impl Tally {
             schema: SCHEMA,
             second,
             ok: latencies.len() as u64,
-            failed: self.errors.values().map(|(count, _text)| count).sum(),
+            failed: self.errors.count(),
             p50_us: at(50),
             p99_us: at(99),
             max_us: at(100),
@@ -111,15 +109,15 @@ impl Tally {
 }
 
 impl PingArgs {
-    pub(crate) async fn run(self, out: OutputFormat) -> Result<ExitCode> {
+    pub(super) async fn run(self, out: OutputFormat) -> Result<ExitCode> {
         let mut stop = StopSignals::listen()?;
-        let clients = self.target.clients()?;
+        let tool = self.target.tool()?;
         let (outcomes, mut counted) = mpsc::channel(OUTCOMES_MAX);
         let mut pingers = JoinSet::new();
         let body = Bytes::from(vec![0x5a; self.bytes as usize]);
         for (node, addr) in self.target.nodes()? {
-            let peer = clients.connect(node.clone(), &addr).await?;
-            pingers.spawn(ping(node, peer, body.clone(), self.rate, outcomes.clone()));
+            let echo = tool.connect(node.clone(), &addr).await?.actor(ECHO);
+            pingers.spawn(ping(node, Arc::new(echo), body.clone(), self.rate, outcomes.clone()));
         }
         drop(outcomes);
         let mut seconds = interval(Duration::from_secs(1));
@@ -141,7 +139,7 @@ impl PingArgs {
             }
         }
         pingers.shutdown().await;
-        clients.close().await;
+        tool.close().await;
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -149,7 +147,7 @@ impl PingArgs {
 /// Asks at a steady rate, whatever the answers do, until it is stopped.
 async fn ping(
     node: NodeName,
-    peer: ServicePeer,
+    echo: Arc<Found<EchoActor>>,
     body: Bytes,
     rate: u32,
     outcomes: mpsc::Sender<Outcome>,
@@ -163,10 +161,10 @@ async fn ping(
             waiting.join_next().await;
         }
         while waiting.try_join_next().is_some() {}
-        let (node, peer, body) = (node.clone(), peer.clone(), body.clone());
+        let (node, echo, body) = (node.clone(), Arc::clone(&echo), body.clone());
         let outcomes = outcomes.clone();
         waiting.spawn(async move {
-            let result = peer.echo(Flow::Pair(1), &body).await.map(|_body| asked.elapsed());
+            let result = echo.ask(Echo { body }, DEADLINE).await.map(|_echoed| asked.elapsed());
             // Fails only at the end.
             outcomes.send(Outcome { node, result }).await.ok();
         });
@@ -175,6 +173,8 @@ async fn ping(
 
 #[cfg(test)]
 mod tests {
+    use vioduct_runtime::Doubt;
+
     use super::*;
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
             tally.count(Outcome { node: node.clone(), result });
         }
         for _time in 0..2 {
-            let result = Err(AskError::MaybeDelivered { peer: node.clone() });
+            let result = Err(Doubt::LinkLost.into());
             tally.count(Outcome { node: node.clone(), result });
         }
         let second = tally.second(3);
@@ -195,8 +195,7 @@ mod tests {
         assert_eq!(
             second.to_string(),
             "  3 s  ok 200  failed 2  p50 100000 us  p99 198000 us  max 200000 us  \
-             n1 maybe_delivered 2: \
-             maybe delivered to n1: the connection was lost before an answer"
+             n1 maybe_delivered 2: maybe delivered: the link was lost"
         );
     }
 

@@ -7,7 +7,7 @@ use vioduct_certs::identity::{ClusterName, Kind, NodeName, Roles};
 use vioduct_certs::serial::Serial;
 
 /// Version of the JSON documents here.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// How one node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +30,7 @@ pub struct NodeStatus {
     pub roles: Roles,
     /// The credentials in use.
     pub trust: TrustStatus,
-    /// What came in as service messages.
+    /// What its system actors have done.
     pub service: ServiceCounts,
     /// Its links to nodes, and those to tools that are up, by the peer's name.
     pub links: Vec<LinkStatus>,
@@ -117,21 +117,15 @@ pub struct RevocationStatus {
     pub expires_in_s: u64,
 }
 
-/// Service messages that a node took, since its start.
+/// What a node's system actors have done since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ServiceCounts {
-    /// Echo requests answered.
+    /// Echoes answered.
     pub echoes: u64,
-    /// Status requests answered.
+    /// Statuses told.
     pub statuses: u64,
     /// Sink messages counted.
     pub sunk: u64,
-    /// Messages that are none, or that a node does not take. Dropped.
-    pub malformed: u64,
-    /// Sink messages for which there was no room. Dropped.
-    pub sinks_refused: u64,
-    /// Answers whose link had gone. Dropped.
-    pub replies_dropped: u64,
 }
 
 /// Whether a link carries messages.

@@ -1,0 +1,135 @@
+//! When the load runs, when it stops, and how well a rate was kept.
+
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use vioduct_loadtest::pace::Pacer;
+
+use super::clock::Clock;
+use super::counts::Phase;
+
+/// Longest that a pacing thread waits without looking whether it shall stop.
+const LOOK_MAX: Duration = Duration::from_millis(50);
+
+/// When the load begins, is measured and ends, on the run's clock.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedule {
+    pub(crate) warmup_ns: Range<u64>,
+    pub(crate) measured_ns: Range<u64>,
+    /// Open loop: what leaves this much later than planned is late.
+    pub(crate) late_after_ns: u64,
+}
+
+impl Schedule {
+    /// Both phases, in their order.
+    pub(crate) fn phases(&self) -> [(Phase, Range<u64>); 2] {
+        [(Phase::WarmUp, self.warmup_ns.clone()), (Phase::Measured, self.measured_ns.clone())]
+    }
+
+    /// The phase of this moment; none after the end.
+    pub(crate) fn phase(&self, now_ns: u64) -> Option<Phase> {
+        if now_ns >= self.measured_ns.end {
+            None
+        } else if now_ns >= self.measured_ns.start {
+            Some(Phase::Measured)
+        } else {
+            Some(Phase::WarmUp)
+        }
+    }
+}
+
+/// Whether the run shall end early: told once, nothing more is sent; told twice, nothing more is
+/// waited for.
+#[derive(Clone, Debug)]
+pub(crate) struct Halt(pub(crate) watch::Receiver<u8>);
+
+impl Halt {
+    pub(crate) fn is_told(&self) -> bool {
+        *self.0.borrow() > 0
+    }
+
+    /// The future's value, unless the run is told so often to end before.
+    pub(crate) async fn unless<T>(&self, times: u8, future: impl Future<Output = T>) -> Option<T> {
+        let mut told = self.0.clone();
+        tokio::select! {
+            biased;
+            // Fails never: who tells is there until all have ended.
+            Ok(_told) = told.wait_for(|told| *told >= times) => None,
+            value = future => Some(value),
+        }
+    }
+}
+
+/// How well the schedule of the measurement was kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Kept {
+    /// Sends whose planned moment came.
+    pub(crate) planned: u64,
+    /// Those that left late, or did not leave.
+    pub(crate) late: u64,
+    /// Those that did not leave before the end of the run.
+    pub(crate) missed: u64,
+}
+
+impl Kept {
+    /// Adds another sender's.
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.planned += other.planned;
+        self.late += other.late;
+        self.missed += other.missed;
+    }
+}
+
+/// Sends at each planned moment of a rate, on this thread.
+///
+/// `ready` is called first, with the last moment at which it may be so: it gives what a send
+/// needs, or none, which ends the phase. `send` is given that, the phase, the planned moment and
+/// the present one.
+pub(crate) fn pace<T>(
+    schedule: &Schedule,
+    rate_per_s: NonZeroU64,
+    halt: &Halt,
+    clock: &Clock,
+    ready: impl Fn(u64) -> Option<T>,
+    mut send: impl FnMut(T, Phase, u64, u64),
+) -> Kept {
+    let mut kept = Kept::default();
+    for (phase, window_ns) in schedule.phases() {
+        let mut pacer = Pacer::new(window_ns.start, rate_per_s, schedule.late_after_ns);
+        // What is planned before the end may leave a little after it.
+        let last_ns = window_ns.end.saturating_add(schedule.late_after_ns);
+        while pacer.planned_ns() < window_ns.end && wait_until(pacer.planned_ns(), halt, clock) {
+            let Some(need) = ready(last_ns) else { break };
+            let now_ns = clock.now_ns();
+            if let Some(planned_ns) = pacer.take(now_ns) {
+                send(need, phase, planned_ns, now_ns);
+            }
+        }
+        let sent = pacer.sent();
+        let now_ns = clock.now_ns();
+        while pacer.planned_ns() < window_ns.end.min(now_ns) && !halt.is_told() {
+            pacer.take(now_ns);
+        }
+        if phase == Phase::Measured {
+            let missed = pacer.sent() - sent;
+            kept = Kept { planned: pacer.sent(), late: pacer.late(), missed };
+        }
+    }
+    kept
+}
+
+/// Waits for a moment; `false` when the run shall end.
+fn wait_until(at_ns: u64, halt: &Halt, clock: &Clock) -> bool {
+    loop {
+        if halt.is_told() {
+            return false;
+        }
+        match at_ns.saturating_sub(clock.now_ns()) {
+            0 => return true,
+            wait_ns => thread::park_timeout(Duration::from_nanos(wait_ns).min(LOOK_MAX)),
+        }
+    }
+}
