@@ -4,6 +4,7 @@
 //! [node]
 //! name = "n1"               # as the certificate says
 //! listen = "10.0.0.1:7400"  # UDP
+//! advertise = "n1:7400"     # where others dial it; needed if `listen` is no single address
 //! data_dir = "data"         # relative to this file
 //! certs_dir = "."           # node.crt, node.key, ca.crt, ca.crl
 //! workers = 4               # threads for actors; may be left out: one for each core
@@ -43,6 +44,7 @@ use transport::RawTransport;
 /// Name of the file in a host's directory.
 pub const CONFIG_FILE: &str = "vioduct.toml";
 const FILE_MAX: u64 = 1 << 20;
+const ADDR_BOUND: &str = "host:port with a port from 1 to 65535";
 
 /// Why a node's file is refused. Fault: whoever wrote the file. Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +92,8 @@ pub struct NodeConfig {
     pub name: NodeName,
     /// UDP address to listen on.
     pub listen: SocketAddr,
+    /// Where others dial it; `None` for where it listens.
+    pub advertise: Option<NodeAddr>,
     /// Directory for what outlives a run.
     pub data_dir: PathBuf,
     /// Directory of the certificates.
@@ -120,6 +124,7 @@ struct RawConfig {
 struct RawNode {
     name: NodeName,
     listen: SocketAddr,
+    advertise: Option<String>,
     data_dir: PathBuf,
     certs_dir: PathBuf,
     workers: Option<usize>,
@@ -170,6 +175,17 @@ impl NodeConfig {
             let bound = "an address with a port from 1 to 65535";
             return Err(value("node.listen", node.listen.to_string(), bound));
         }
+        let advertise = match &node.advertise {
+            Some(addr) => Some(
+                addr.parse()
+                    .map_err(|_wrong| value("node.advertise", format!("{addr:?}"), ADDR_BOUND))?,
+            ),
+            None if node.listen.ip().is_unspecified() => {
+                let bound = "host:port, since node.listen is no address that others can dial";
+                return Err(value("node.advertise", "missing".to_owned(), bound));
+            }
+            None => None,
+        };
         if let Some(count) = node.workers
             && !(1..=WORKERS_MAX).contains(&count)
         {
@@ -193,8 +209,7 @@ impl NodeConfig {
             }
             let Ok(addr) = addr.parse() else {
                 let key = format!("peer.addr of {name}");
-                let bound = "host:port with a port from 1 to 65535";
-                return Err(value(&key, format!("{addr:?}"), bound));
+                return Err(value(&key, format!("{addr:?}"), ADDR_BOUND));
             };
             peers.push(PeerConfig { name, addr });
         }
@@ -202,6 +217,7 @@ impl NodeConfig {
             path: path.to_owned(),
             name: node.name,
             listen: node.listen,
+            advertise,
             data_dir: home.join(node.data_dir),
             certs_dir: home.join(node.certs_dir),
             workers: node.workers,
@@ -216,10 +232,10 @@ impl NodeConfig {
 /// as a peer. A node whose address is a name listens on every address of its host.
 pub fn render(node: &InventoryNode, inventory: &Inventory) -> String {
     let listen = match node.addr.as_str().parse::<SocketAddr>() {
-        Ok(addr) => addr.to_string(),
+        Ok(addr) => format!("listen = \"{addr}\""),
         Err(_name) => {
             let port = node.addr.as_str().rsplit_once(':').map_or("7400", |(_host, port)| port);
-            format!("0.0.0.0:{port}")
+            format!("listen = \"0.0.0.0:{port}\"\nadvertise = \"{}\"", node.addr)
         }
     };
     let (name, cluster) = (&node.name, &inventory.cluster);
@@ -229,7 +245,7 @@ pub fn render(node: &InventoryNode, inventory: &Inventory) -> String {
          \n\
          [node]\n\
          name = \"{name}\"\n\
-         listen = \"{listen}\"\n\
+         {listen}\n\
          data_dir = \"data\"\n\
          certs_dir = \".\"\n"
     );

@@ -1,6 +1,5 @@
 //! A running node: credentials, data directory, actors, links to its peers.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -8,29 +7,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::lookup_host;
 use tokio::task::JoinHandle;
-use tokio::time::{interval, timeout};
 use vioduct_certs::UnixTime;
 use vioduct_certs::credentials::{Credentials, LoadError};
-use vioduct_certs::identity::{Identity, Kind, NodeName};
+use vioduct_certs::identity::{Identity, Kind};
 use vioduct_certs::install::{InstallError, finish, pending};
 use vioduct_certs::serial::Serial;
-use vioduct_runtime::{Node, NodeError};
+use vioduct_runtime::membership::{ExpelReason, Seed};
+use vioduct_runtime::{ClusterConfig, ClusterView, Node, NodeError, Standing};
 use vioduct_transport::EndpointError;
 
-use crate::config::{ConfigError, NodeConfig, PeerConfig};
+use crate::addresses::{self, Addresses};
+use crate::config::{ConfigError, NodeConfig};
 use crate::incarnation::{DataDir, DataDirError};
 use crate::reload::{Loaded, Prompt, Watcher};
 use crate::renewal::Renewer;
 use crate::reporter::Reporter;
 use crate::system;
 use crate::troubles::Troubles;
-
-/// How often the names of peers are looked up.
-const LOOKUP_INTERVAL: Duration = Duration::from_secs(5);
-/// A look-up that takes longer is given up until the next.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why a node did not start. No packet was sent.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +70,17 @@ pub enum StartError {
     /// The data directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The name under which others are to dial it has no address. Fault: the operator's, or none.
+    #[error("no address found for {addr}, node.advertise in {}", path.display())]
+    Advertise {
+        /// The name and port.
+        addr: String,
+        /// The node's file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// Nothing can listen there.
     #[error("can't listen on {addr}; correct node.listen in {}", path.display())]
     Listen {
@@ -102,7 +107,8 @@ impl StartError {
     /// Whether files have to be mended before the node can start.
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::HalfInstalled { source: InstallError::Busy { .. }, .. } => false,
+            Self::HalfInstalled { source: InstallError::Busy { .. }, .. }
+            | Self::Advertise { .. } => false,
             Self::Config(_)
             | Self::Credentials { .. }
             | Self::HalfInstalled { .. }
@@ -201,21 +207,27 @@ impl Daemon {
             tracing::warn!(%serial, "installation of a certificate was cut off, now it is done");
         }
         let loaded = credentials(&config, now)?;
+        let (peers, named) = Addresses::split(&config.peers);
+        let advertise = match &config.advertise {
+            Some(addr) => Some(addresses::find(addr).await.map_err(|source| {
+                let (addr, path) = (addr.to_string(), config.path.clone());
+                StartError::Advertise { addr, path, source }
+            })?),
+            None => None,
+        };
         let (incarnation, troubles) = (data_dir.begin_run()?, Arc::<Troubles>::default());
-        let node = start_node(&config, &loaded, incarnation, &troubles).await?;
+        let cluster = ClusterConfig { seeds: peers.clone(), advertise, ..Default::default() };
+        let node = start_node(&config, cluster, &loaded, incarnation, &troubles).await?;
         let (endpoint, trust) = (node.endpoint().clone(), loaded.trust_state());
-        let reporter = Reporter::new(endpoint.clone(), incarnation, Arc::clone(&trust), troubles);
+        let reporter = Reporter::new(&node, Arc::clone(&trust), troubles);
         system::start(&node, Arc::new(reporter)).await?;
-        let mut named = Vec::new();
-        for PeerConfig { name, addr } in config.peers {
-            match addr.as_str().parse() {
-                Ok(addr) => node.connect(name, addr).await?,
-                Err(_host_name) => named.push((name, addr.to_string())),
-            }
+        for Seed { node: name, addr } in &peers {
+            node.connect(name.clone(), *addr).await?;
         }
         let mut tasks = Vec::new();
         if !named.is_empty() {
-            tasks.push(tokio::spawn(look_up(node.clone(), named)));
+            let addresses = Addresses::new(peers, named);
+            tasks.push(tokio::spawn(addresses.keep(node.clone())));
         }
         let (name, dir) = (config.name, config.certs_dir);
         if let Some(renewal) = config.renewal {
@@ -231,6 +243,17 @@ impl Daemon {
     /// Its end of the cluster: actors and links.
     pub const fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Waits until this run of the node is over for its cluster, and says why.
+    pub async fn expelled(&self) -> ExpelReason {
+        let is_expelled = |view: &ClusterView| matches!(view.standing, Standing::Expelled(_));
+        loop {
+            let view = self.node.cluster_is(is_expelled).await;
+            if let Standing::Expelled(reason) = view.standing {
+                return reason;
+            }
+        }
     }
 
     /// How long to wait before [`look_at_credentials`](Self::look_at_credentials).
@@ -258,6 +281,7 @@ impl Daemon {
 
 async fn start_node(
     config: &NodeConfig,
+    cluster: ClusterConfig,
     loaded: &Loaded,
     incarnation: u64,
     troubles: &Arc<Troubles>,
@@ -269,38 +293,9 @@ async fn start_node(
     let troubles = Arc::<Troubles>::clone(troubles);
     builder = builder.incarnation(incarnation).link_listener(troubles).listen(config.listen);
     let path = || config.path.clone();
-    builder.transport(config.transport.clone()).start().await.map_err(|error| match error {
+    let builder = builder.transport(config.transport.clone()).cluster(cluster);
+    builder.start().await.map_err(|error| match error {
         NodeError::Listen { addr, source } => StartError::Listen { addr, path: path(), source },
         other => StartError::Node(other),
     })
-}
-
-/// Looks up the peers whose address is a name, again and again, and tells the node.
-async fn look_up(node: Node, peers: Vec<(NodeName, String)>) {
-    let mut rounds = interval(LOOKUP_INTERVAL);
-    let mut known: HashMap<NodeName, SocketAddr> = HashMap::new();
-    loop {
-        rounds.tick().await;
-        for (peer, addr) in &peers {
-            let found = match timeout(LOOKUP_TIMEOUT, lookup_host(addr)).await {
-                Ok(Ok(mut found)) => found.next(),
-                Ok(Err(error)) => {
-                    tracing::warn!(%peer, addr, %error, "address of a peer not found");
-                    continue;
-                }
-                Err(_late) => {
-                    tracing::warn!(%peer, addr, "looking up the address of a peer takes too long");
-                    continue;
-                }
-            };
-            let Some(found) = found else { continue };
-            if known.insert(peer.clone(), found) == Some(found) {
-                continue;
-            }
-            tracing::info!(%peer, addr, %found, "address of a peer found");
-            if let Err(error) = node.connect(peer.clone(), found).await {
-                tracing::warn!(%peer, %error, "peer not dialled");
-            }
-        }
-    }
 }

@@ -20,6 +20,7 @@ pub mod status;
 pub mod system;
 pub mod tool;
 
+mod addresses;
 mod reload;
 mod reporter;
 mod troubles;

@@ -2,14 +2,20 @@
 
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use vioduct_certs::UnixTime;
 use vioduct_certs::identity::Kind;
 use vioduct_certs::moment::between;
+use vioduct_runtime::membership::{Member, MemberState};
+use vioduct_runtime::{ClusterView, Node, Standing};
 use vioduct_transport::{ConnectionInfo, Endpoint, Link, LinkState};
 
 use crate::reload::{TrustState, locked};
-use crate::status::{ConnectionStatus, LinkCondition, LinkStatus, NodeStatus, SCHEMA};
+use crate::status::{
+    ConnectionStatus, LinkCondition, LinkStatus, MemberCondition, MemberStatus, MembershipStatus,
+    NodeStatus, SCHEMA, StandingLabel,
+};
 use crate::system::Counts;
 use crate::troubles::{Trouble, Troubles};
 
@@ -18,6 +24,7 @@ use crate::troubles::{Trouble, Troubles};
 pub(crate) struct Reporter {
     endpoint: Endpoint,
     incarnation: u64,
+    cluster: Option<watch::Receiver<ClusterView>>,
     started: Instant,
     trust: Arc<Mutex<TrustState>>,
     troubles: Arc<Troubles>,
@@ -25,14 +32,17 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(
-        endpoint: Endpoint,
-        incarnation: u64,
-        trust: Arc<Mutex<TrustState>>,
-        troubles: Arc<Troubles>,
-    ) -> Self {
-        let (started, counts) = (Instant::now(), Arc::default());
-        Self { endpoint, incarnation, started, trust, troubles, counts }
+    /// Keeps no hold on the node itself, which keeps this.
+    pub(crate) fn new(node: &Node, trust: Arc<Mutex<TrustState>>, troubles: Arc<Troubles>) -> Self {
+        Self {
+            endpoint: node.endpoint().clone(),
+            incarnation: node.incarnation(),
+            cluster: node.watch_cluster(),
+            started: Instant::now(),
+            trust,
+            troubles,
+            counts: Arc::default(),
+        }
     }
 
     /// What the system actors count.
@@ -63,6 +73,11 @@ impl Reporter {
             roles: identity.roles,
             trust: locked(&self.trust).status(&credentials, now),
             service: self.counts.read(),
+            membership: self
+                .cluster
+                .as_ref()
+                .map(|view| membership(&view.borrow()))
+                .unwrap_or_default(),
             links,
             refused_dials,
             refused_dials_count,
@@ -103,5 +118,27 @@ impl Reporter {
             messages_received: stats.messages_received,
             connections: stats.connections,
         }
+    }
+}
+
+fn membership(view: &ClusterView) -> MembershipStatus {
+    let member = |(member, state): &(Member, MemberState)| MemberStatus {
+        node: member.node.clone(),
+        state: match state {
+            MemberState::Alive => MemberCondition::Alive,
+            MemberState::Suspect => MemberCondition::Suspect,
+            MemberState::Down => MemberCondition::Down,
+        },
+        incarnation: member.incarnation,
+        addr: member.addr.to_string(),
+        roles: member.roles,
+    };
+    MembershipStatus {
+        standing: match view.standing {
+            Standing::Member => StandingLabel::Member,
+            Standing::Left => StandingLabel::Left,
+            Standing::Expelled(_) => StandingLabel::Expelled,
+        },
+        members: view.members.iter().map(member).collect(),
     }
 }

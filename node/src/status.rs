@@ -32,12 +32,72 @@ pub struct NodeStatus {
     pub trust: TrustStatus,
     /// What its system actors have done.
     pub service: ServiceCounts,
+    /// The cluster as it sees it.
+    #[serde(default)]
+    pub membership: MembershipStatus,
     /// Its links to nodes, and those to tools that are up, by the peer's name.
     pub links: Vec<LinkStatus>,
     /// Connections from outside that were turned down: the latest, oldest first.
     pub refused_dials: Vec<RefusedDial>,
     /// All of them since the start.
     pub refused_dials_count: u64,
+}
+
+/// The cluster as one node sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipStatus {
+    /// How the node itself stands in it.
+    pub standing: StandingLabel,
+    /// Every other node that it knows of, by name, those that are down too.
+    pub members: Vec<MemberStatus>,
+}
+
+impl MembershipStatus {
+    /// How many members there are, the node itself counted.
+    pub fn up_count(&self) -> usize {
+        let up = self.members.iter().filter(|member| member.state != MemberCondition::Down);
+        up.count() + usize::from(self.standing == StandingLabel::Member)
+    }
+}
+
+/// How a node stands in its cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StandingLabel {
+    /// It takes part.
+    #[default]
+    Member,
+    /// It took its leave.
+    Left,
+    /// The others hold this run of it for down.
+    Expelled,
+}
+
+/// Another node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Its name.
+    pub node: NodeName,
+    /// How it fares.
+    pub state: MemberCondition,
+    /// Its run.
+    pub incarnation: u64,
+    /// Where others dial it, as it says.
+    pub addr: String,
+    /// What it says it may do.
+    pub roles: Roles,
+}
+
+/// How a member fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberCondition {
+    /// It answers.
+    Alive,
+    /// It did not answer lately.
+    Suspect,
+    /// It left, or was declared down.
+    Down,
 }
 
 /// The credentials that a node uses.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,6 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 use vioduct_certs::UnixTime;
 use vioduct_node::config::NodeConfig;
 use vioduct_node::daemon::{Daemon, StartError, check};
+use vioduct_runtime::membership::ExpelReason;
 
 const LOG_VARIABLE: &str = "VIODUCT_LOG";
 
@@ -113,15 +114,21 @@ impl StopSignals {
     }
 }
 
+async fn start(config: &NodeConfig) -> Result<Daemon> {
+    let daemon = Daemon::start(config.clone(), UnixTime::now()).await?;
+    let (node, addr) = (daemon.node().name(), daemon.node().local_addr()?);
+    let (incarnation, version) = (daemon.node().incarnation(), env!("CARGO_PKG_VERSION"));
+    tracing::info!(%node, %addr, incarnation, version, "node started");
+    Ok(daemon)
+}
+
 async fn run(config: NodeConfig) -> Result<ExitCode> {
     // Before the start: a signal meanwhile is then kept for later.
     let context = "can't listen for signals";
     let mut stop = StopSignals::listen().context(context)?;
     let mut hang_up = signal(SignalKind::hangup()).context(context)?;
-    let mut daemon = Daemon::start(config, UnixTime::now()).await?;
+    let mut daemon = start(&config).await?;
     let (node, addr) = (daemon.node().name().clone(), daemon.node().local_addr()?);
-    let (incarnation, version) = (daemon.node().incarnation(), env!("CARGO_PKG_VERSION"));
-    tracing::info!(%node, %addr, incarnation, version, "node started");
     // Whoever started it may not listen; the node runs all the same.
     writeln!(io::stdout(), "vioduct node {node} ready on {addr}").ok();
     let signal = loop {
@@ -129,6 +136,18 @@ async fn run(config: NodeConfig) -> Result<ExitCode> {
             signal = stop.next() => break signal,
             Some(()) = hang_up.recv() => {
                 daemon.reload_credentials(UnixTime::now()).await;
+            }
+            reason = daemon.expelled() => {
+                daemon.close().await;
+                drop(daemon);
+                daemon = match reason {
+                    ExpelReason::DeclaredDown => start(&config).await?,
+                    // Another process has this node's key: the two would expel each other for ever.
+                    ExpelReason::Superseded { by } => bail!(
+                        "node {node} runs elsewhere too, in its run {by}: \
+                         stop one of the two, or give it a certificate of its own"
+                    ),
+                };
             }
             _looked_long_ago = timeout(daemon.pause(), std::future::pending::<()>()) => {
                 daemon.look_at_credentials(UnixTime::now()).await;

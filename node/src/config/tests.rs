@@ -146,4 +146,5 @@ fn what_is_rendered_for_an_inventory_is_read_back() {
     assert_eq!(peers, ["b.example.net:7401", "[fd00::3]:7400"]);
     let config = parse(&render(b, &inventory)).unwrap();
     assert_eq!(config.listen.to_string(), "0.0.0.0:7401");
+    assert!(config.advertise.is_some_and(|addr| addr.as_str().ends_with(":7401")));
 }

@@ -38,7 +38,7 @@ async fn start_node(ca: &mut DevCa) -> (Node, Arc<Reporter>) {
     let listener = Arc::<Troubles>::clone(&troubles);
     let node = builder.incarnation(7).link_listener(listener).start().await.unwrap();
     let trust = Arc::new(Mutex::new(TrustState::default()));
-    let reporter = Arc::new(Reporter::new(node.endpoint().clone(), 7, trust, troubles));
+    let reporter = Arc::new(Reporter::new(&node, trust, troubles));
     start(&node, Arc::clone(&reporter)).await.unwrap();
     (node, reporter)
 }

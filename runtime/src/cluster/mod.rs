@@ -189,6 +189,13 @@ impl Node {
         Some(self.shared().cluster.as_ref()?.view.borrow().clone())
     }
 
+    /// The cluster as this node sees it, to be followed by who does not keep the node; none for a
+    /// node that is no member of one.
+    #[must_use]
+    pub fn watch_cluster(&self) -> Option<watch::Receiver<ClusterView>> {
+        Some(self.shared().cluster.as_ref()?.view.subscribe())
+    }
+
     /// Waits until the cluster, as this node sees it, is so. Cancel-safe. Never ends on a node that
     /// is no member of one.
     pub async fn cluster_is(&self, mut so: impl FnMut(&ClusterView) -> bool) -> ClusterView {

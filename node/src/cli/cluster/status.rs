@@ -10,15 +10,20 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use vioduct_certs::identity::{Kind, NodeName};
 use vioduct_certs::inventory::NodeAddr;
-use vioduct_node::status::{LinkCondition, LinkStatus, NodeStatus, SCHEMA, TrustStatus};
+use vioduct_node::status::{
+    LinkCondition, LinkStatus, MemberCondition, MembershipStatus, NodeStatus, SCHEMA,
+    StandingLabel, TrustStatus,
+};
 use vioduct_node::tool::{Tool, ToolError};
 
 use super::TargetArgs;
 use crate::cli::output::OutputFormat;
 use crate::cli::table::{Table, span};
 
-const NODE_HEAD: [&str; 11] =
-    ["NODE", "STATE", "RUN", "VERSION", "UPTIME", "ROLES", "SERIAL", "EXPIRES", "DUE", "CA", "CRL"];
+const NODE_HEAD: [&str; 12] = [
+    "NODE", "STATE", "RUN", "VERSION", "UPTIME", "ROLES", "MEMBERS", "SERIAL", "EXPIRES", "DUE",
+    "CA", "CRL",
+];
 const LINK_HEAD: [&str; 9] =
     ["NODE", "PEER", "STATE", "GEN", "RTT", "QUEUED", "SENT", "RECEIVED", "SERIAL"];
 /// Digits of a serial number that the tables show; JSON has them all.
@@ -83,7 +88,9 @@ impl NodeAnswer {
 
     fn is_healthy(&self) -> bool {
         let up = |link: &LinkStatus| link.state == LinkCondition::Up || link.kind == Kind::Tool;
-        self.status.as_ref().is_some_and(|status| status.links.iter().all(up))
+        self.status.as_ref().is_some_and(|status| {
+            status.links.iter().all(up) && status.membership.standing == StandingLabel::Member
+        })
     }
 }
 
@@ -91,7 +98,7 @@ impl NodeAnswer {
 #[derive(Debug, Serialize)]
 struct ClusterStatus {
     schema: u32,
-    /// Every node answers, and every link between nodes is up.
+    /// Every node answers and is a member, and every link between nodes is up.
     healthy: bool,
     nodes: Vec<NodeAnswer>,
 }
@@ -125,6 +132,7 @@ impl fmt::Display for ClusterStatus {
                     "{node}: certificate not renewed, tried {times} times, again in {next}: {error}"
                 ));
             }
+            notes.extend(member_notes(&answer.node, &status.membership));
             for link in status.links.iter().filter(|link| link.kind == Kind::Node) {
                 links.row(link_row(answer, link));
                 let (from, to) = (&answer.node, &link.peer);
@@ -141,9 +149,20 @@ impl fmt::Display for ClusterStatus {
     }
 }
 
-fn node_row(answer: &NodeAnswer) -> [String; 11] {
+/// What is not as it should be with the members that a node sees.
+fn member_notes(node: &NodeName, membership: &MembershipStatus) -> Vec<String> {
+    let mut notes = Vec::new();
+    if membership.standing != StandingLabel::Member {
+        notes.push(format!("{node}: no member of the cluster any more; it has to be started anew"));
+    }
+    let suspects = membership.members.iter().filter(|it| it.state == MemberCondition::Suspect);
+    notes.extend(suspects.map(|member| format!("{node}: {} did not answer lately", member.node)));
+    notes
+}
+
+fn node_row(answer: &NodeAnswer) -> [String; 12] {
     let Some(status) = &answer.status else {
-        let mut row = [""; 11].map(|_empty| "-".to_owned());
+        let mut row = [""; 12].map(|_empty| "-".to_owned());
         let [node, state, ..] = &mut row;
         *node = answer.node.to_string();
         answer.state.clone_into(state);
@@ -162,6 +181,7 @@ fn node_row(answer: &NodeAnswer) -> [String; 11] {
         status.version.clone(),
         span(status.uptime_ms / 1000),
         status.roles.to_string(),
+        status.membership.up_count().to_string(),
         short(&trust.leaf.serial.to_string()),
         span(trust.leaf.expires_in_s),
         due(trust),
