@@ -1,36 +1,32 @@
-//! Paired benchmarks: our transport against bare quinn of the same shape, tuned the same.
+//! Paired benchmarks: our transport and our runtime against peers, tuned the same.
 //!
-//! The parent (`transport`) starts a server and a client process for each measurement, one core
-//! each, and takes the peers in turn within a round, so that a ratio compares neighbours in time.
+//! The parent (`transport`, `runtime`) starts a server and a client process for each measurement,
+//! one core each, and takes the peers in turn within a round, so that a ratio compares neighbours
+//! in time.
 
 #![expect(clippy::print_stdout, reason = "the results of a benchmark go to stdout")]
 
-mod cpu;
-mod identity;
-mod measure;
+mod local;
 mod peers;
 mod process;
 mod report;
-mod rows;
-mod sample;
+mod run;
+mod runtime;
+mod scheme;
+mod table;
 mod transport;
 mod tuning;
 
-use std::io::Read;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use vioduct_bench_harness::child::{self, Child, ClientOptions, ServerOptions};
+use vioduct_bench_harness::measure::{any_row, one_way_row};
+use vioduct_bench_harness::peer::{Peer, PeerKind};
+use vioduct_bench_harness::sample::Sample;
 
-use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
-use tokio::sync::oneshot;
+use peers::{Actix, LocalRuntime, QuinnBatched, QuinnTasks, Runtime, Vioduct};
 
-use measure::Job;
-use peers::{Peer, PeerKind, QuinnBatched, QuinnTasks, Runtime, Vioduct};
-use rows::Row;
-use sample::{Plan, Sample};
-
-/// Paired benchmarks against bare peers of the same shape.
+/// Paired benchmarks against peers of the same shape.
 #[derive(Debug, Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -39,117 +35,52 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Messages and bulk data between two processes of one core each, over loopback.
+    /// Messages and bulk data over links, beside bare quinn.
     Transport(transport::Options),
-    /// The server process of a measurement.
-    #[command(hide = true)]
-    PeerServer(ServerOptions),
-    /// The client process of a measurement.
-    #[command(hide = true)]
-    PeerClient(ClientOptions),
-}
-
-#[derive(Args, Debug)]
-struct ServerOptions {
-    #[arg(long)]
-    peer: PeerKind,
-    #[arg(long)]
-    credentials: PathBuf,
-}
-
-#[derive(Args, Debug)]
-struct ClientOptions {
-    #[arg(long)]
-    peer: PeerKind,
-    #[arg(long)]
-    credentials: PathBuf,
-    #[arg(long)]
-    row: Row,
-    #[arg(long)]
-    server: SocketAddr,
-    #[arg(long)]
-    server_pid: u32,
-    #[arg(long, value_parser = seconds)]
-    seconds: Duration,
-    #[arg(long, value_parser = seconds)]
-    warmup: Duration,
-    #[arg(long)]
-    bulk_bytes: u64,
+    /// Asks and tells to actors, beside other runtimes, bare quinn and bare actix.
+    Runtime(runtime::Options),
+    #[command(flatten)]
+    Child(Child),
 }
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // The actor runtime runs on a local set; the other peers do not touch it.
-    tokio::task::LocalSet::new().block_on(&runtime, async {
+    child::run(async {
         match cli.command {
             Command::Transport(options) => transport::run(options).await,
-            Command::PeerServer(options) => match options.peer {
-                PeerKind::Vioduct => serve::<Vioduct>(options).await,
-                PeerKind::Runtime => serve::<Runtime>(options).await,
-                PeerKind::Quinn => serve::<QuinnTasks>(options).await,
-                PeerKind::QuinnBatched => serve::<QuinnBatched>(options).await,
-            },
-            Command::PeerClient(options) => {
-                println!("{}", serde_json::to_string(&measure(options).await?)?);
-                Ok(())
-            }
+            Command::Runtime(options) => runtime::run(options).await,
+            Command::Child(Child::PeerServer(options)) => serve(options).await,
+            Command::Child(Child::PeerClient(options)) => child::report(&measure(options).await?),
         }
     })
 }
 
-/// Serves until the parent closes our input, which it does by ending, too.
-async fn serve<P: Peer>(options: ServerOptions) -> Result<()> {
-    let setup = P::prepare(&options.credentials)?;
-    let (bound, address) = oneshot::channel();
-    let (orphaned, parent_gone) = oneshot::channel();
-    std::thread::spawn(move || {
-        let end = std::io::stdin().read(&mut [0]);
-        // The receiver is gone only when the server has ended by itself.
-        drop(orphaned.send(end));
-    });
-    let announce = async {
-        println!("{}", address.await.context("the server did not bind")?);
-        parent_gone.await.context("watch the parent")??;
-        Ok(())
-    };
-    tokio::select! {
-        ended = P::serve(setup, bound) => ended,
-        ended = announce => ended,
+async fn serve(options: ServerOptions) -> Result<()> {
+    match options.peer {
+        PeerKind::Vioduct => child::serve::<Vioduct>(options).await,
+        PeerKind::Runtime => child::serve::<Runtime>(options).await,
+        PeerKind::Quinn => child::serve::<QuinnTasks>(options).await,
+        PeerKind::QuinnBatched => child::serve::<QuinnBatched>(options).await,
+        PeerKind::Actix => anyhow::bail!("actix has no server"),
+        PeerKind::Ractor | PeerKind::Kameo | PeerKind::Tonic => another(options.peer),
     }
 }
 
 async fn measure(options: ClientOptions) -> Result<Sample> {
-    let job = Job {
-        row: options.row,
-        peer: options.peer,
-        server: options.server,
-        server_pid: options.server_pid,
-        plan: Plan {
-            warmup: options.warmup,
-            window: options.seconds,
-            bulk_bytes: options.bulk_bytes,
-        },
-    };
-    let credentials = &options.credentials;
+    let (job, dir) = (options.job(), &options.credentials);
     match options.peer {
-        PeerKind::Vioduct => {
-            measure::any_row::<Vioduct>(job, &Vioduct::prepare(credentials)?).await
-        }
-        PeerKind::Runtime => {
-            measure::any_row::<Runtime>(job, &Runtime::prepare(credentials)?).await
-        }
-        PeerKind::Quinn => {
-            measure::any_row::<QuinnTasks>(job, &QuinnTasks::prepare(credentials)?).await
-        }
+        PeerKind::Vioduct => any_row::<Vioduct>(job, &Vioduct::prepare(dir)?).await,
+        PeerKind::Runtime if job.row.is_local() => local::local_row::<LocalRuntime>(job, dir).await,
+        PeerKind::Runtime => any_row::<Runtime>(job, &Runtime::prepare(dir)?).await,
+        PeerKind::Quinn => any_row::<QuinnTasks>(job, &QuinnTasks::prepare(dir)?).await,
         PeerKind::QuinnBatched => {
-            measure::one_way_row::<QuinnBatched>(job, &QuinnBatched::prepare(credentials)?).await
+            one_way_row::<QuinnBatched>(job, &QuinnBatched::prepare(dir)?).await
         }
+        PeerKind::Actix => local::local_row::<Actix>(job, dir).await,
+        PeerKind::Ractor | PeerKind::Kameo | PeerKind::Tonic => another(options.peer),
     }
 }
 
-/// Parses a length of time in seconds, such as `1.5`.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number: f64 = text.parse().map_err(|error| format!("{error}"))?;
-    Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
+fn another<T>(peer: PeerKind) -> Result<T> {
+    anyhow::bail!("{peer} is run by vioduct-bench-peers")
 }

@@ -8,21 +8,24 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-
-use crate::peers::PeerKind;
-use crate::rows::Row;
-use crate::sample::{Plan, Sample};
+use vioduct_bench_harness::peer::{Home, PeerKind};
+use vioduct_bench_harness::rows::{Load, Row};
+use vioduct_bench_harness::sample::{Plan, Sample};
 
 /// How long a server may take to listen.
 const SERVER_START_MAX: Duration = Duration::from_secs(10);
 
-/// How long a client may take beyond its warm-up and window: a slow bulk transfer, above all.
-const CLIENT_GRACE: Duration = Duration::from_secs(120);
+/// How long a client may take beyond its warm-up and window.
+const CLIENT_GRACE: Duration = Duration::from_secs(30);
+
+/// The same with bulk data, which takes as long as it takes.
+const BULK_GRACE: Duration = Duration::from_secs(120);
 
 /// Starts the processes of a run.
 #[derive(Debug)]
 pub(crate) struct Launcher {
-    program: PathBuf,
+    bench: PathBuf,
+    peers: Option<PathBuf>,
     credentials: PathBuf,
     taskset: Option<PathBuf>,
     cores: usize,
@@ -30,10 +33,16 @@ pub(crate) struct Launcher {
 }
 
 impl Launcher {
-    /// Finds this program and `taskset`.
-    pub(crate) fn new(credentials: &Path, cores: usize, plan: Plan) -> Result<Self> {
+    /// Finds this program and `taskset`. `peers` is the program of the other runtimes.
+    pub(crate) fn new(
+        credentials: &Path,
+        peers: Option<&Path>,
+        cores: usize,
+        plan: Plan,
+    ) -> Result<Self> {
         Ok(Self {
-            program: std::env::current_exe().context("find this program")?,
+            bench: std::env::current_exe().context("find this program")?,
+            peers: peers.map(Path::to_owned),
             credentials: credentials.to_owned(),
             taskset: find_program("taskset"),
             cores,
@@ -52,16 +61,19 @@ impl Launcher {
 
     /// Measures one row of one peer in a fresh pair of processes.
     pub(crate) async fn measure(&self, row: Row, peer: PeerKind) -> Result<Sample> {
+        if row.is_local() {
+            return self.run_client(row, peer, None).await;
+        }
         let (mut server, address) = self.start_server(peer).await?;
         let server_pid = server.id().context("the server has ended")?;
-        let sample = self.run_client(row, peer, &address, server_pid).await;
+        let sample = self.run_client(row, peer, Some((&address, server_pid))).await;
         server.kill().await.context("end the server")?;
         sample
     }
 
     async fn start_server(&self, peer: PeerKind) -> Result<(Child, String)> {
         let mut server = self
-            .command("peer-server", 0, peer)
+            .command("peer-server", 0, peer)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -79,19 +91,24 @@ impl Launcher {
         &self,
         row: Row,
         peer: PeerKind,
-        server: &str,
-        server_pid: u32,
+        server: Option<(&str, u32)>,
     ) -> Result<Sample> {
-        let client = self
-            .command("peer-client", self.cores.saturating_sub(1).min(1), peer)
-            .args(["--row", &row.to_string(), "--server", server])
-            .args(["--server-pid", &server_pid.to_string()])
+        let mut client = self.command("peer-client", self.cores.saturating_sub(1).min(1), peer)?;
+        if let Some((address, pid)) = server {
+            client.args(["--server", address, "--server-pid", &pid.to_string()]);
+        }
+        let client = client
+            .args(["--row", &row.to_string()])
             .args(["--seconds", &self.plan.window.as_secs_f64().to_string()])
             .args(["--warmup", &self.plan.warmup.as_secs_f64().to_string()])
             .args(["--bulk-bytes", &self.plan.bulk_bytes.to_string()])
             .stdin(Stdio::null())
             .output();
-        let output = timeout(self.plan.warmup + self.plan.window + CLIENT_GRACE, client)
+        let grace = match row.load() {
+            Load::Bulk | Load::Mixed { .. } => BULK_GRACE,
+            _ => CLIENT_GRACE,
+        };
+        let output = timeout(self.plan.warmup + self.plan.window + grace, client)
             .await
             .context("the client did not end in time")?
             .context("run the client")?;
@@ -99,26 +116,35 @@ impl Launcher {
             output.status.success(),
             "the client ended with {}: {}",
             output.status,
-            String::from_utf8_lossy(&output.stderr).trim_end()
+            one_line(&String::from_utf8_lossy(&output.stderr))
         );
         serde_json::from_slice(&output.stdout).context("read the client's sample")
     }
 
-    fn command(&self, subcommand: &str, core: usize, peer: PeerKind) -> Command {
+    fn command(&self, subcommand: &str, core: usize, peer: PeerKind) -> Result<Command> {
+        let program = match peer.home() {
+            Home::Bench => &self.bench,
+            Home::Peers => self.peers.as_ref().context("not run: no --peers-program")?,
+        };
         let mut command = match &self.taskset {
             Some(taskset) => {
                 let mut command = Command::new(taskset);
                 // taskset replaces itself, so the process id is the program's.
-                command.args(["-c", &core.to_string()]).arg(&self.program);
+                command.args(["-c", &core.to_string()]).arg(program);
                 command
             }
-            None => Command::new(&self.program),
+            None => Command::new(program),
         };
         command.arg(subcommand).args(["--peer", &peer.to_string()]);
         command.arg("--credentials").arg(&self.credentials);
-        command.kill_on_drop(true);
-        command
+        // Its words become a line below the table.
+        command.env("RUST_LIB_BACKTRACE", "0").kill_on_drop(true);
+        Ok(command)
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {

@@ -1,27 +1,44 @@
-//! From samples to the table: medians, ratios within a round, verdicts.
+//! From samples to lines: medians, ratios within a round, verdicts.
 
-use crate::peers::PeerKind;
-use crate::rows::{Aim, Metric, Row};
-use crate::sample::Sample;
+use vioduct_bench_harness::peer::PeerKind;
+use vioduct_bench_harness::rows::{Metric, Row};
+use vioduct_bench_harness::sample::Sample;
 
-/// One line of the table: a row and a peer.
+use crate::scheme::{Against, Aim, Figure, Scheme};
+
+/// A peer that did not give a sample.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Failure {
+    /// Of which row.
+    pub(crate) row: Row,
+    /// Which peer.
+    pub(crate) peer: PeerKind,
+    /// In which round, from 0.
+    pub(crate) round: u32,
+    /// Why, for people.
+    pub(crate) reason: String,
+}
+
+/// One line of the table: a figure and a peer.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Line {
     /// What was measured.
-    pub(crate) row: Row,
+    pub(crate) figure: &'static str,
     /// Of which peer.
     pub(crate) peer: PeerKind,
-    /// The figure the ratio is taken of.
+    /// The figure the ratios are taken of.
     pub(crate) metric: Metric,
     /// The figure against the baseline's of the same round; absent without a baseline.
     pub(crate) ratio: Option<Spread>,
+    /// The judged peer's figure against this one's of the same round, where an aim is about that.
+    pub(crate) judged_ratio: Option<Spread>,
     /// The figure itself.
     pub(crate) value: Option<Spread>,
-    /// What our transport should reach.
-    pub(crate) aim: Aim,
+    /// What the judged peer should reach.
+    pub(crate) aim: Option<Aim>,
     /// Whether it did.
     pub(crate) verdict: Verdict,
-    /// Medians over the rounds of what else was measured.
+    /// Medians over the rounds of what was measured.
     pub(crate) rate_per_s: Option<f64>,
     /// As in [`Sample`].
     pub(crate) mb_per_s: Option<f64>,
@@ -33,6 +50,8 @@ pub(crate) struct Line {
     pub(crate) cpu_s_per_million: Option<f64>,
     /// The worst round's.
     pub(crate) foreign_cpu_percent_max: f64,
+    /// Why there is no figure, or not of each round.
+    pub(crate) failure: Option<String>,
 }
 
 /// A figure over the rounds.
@@ -46,7 +65,7 @@ pub(crate) struct Spread {
     pub(crate) max: f64,
 }
 
-/// How a line compares with its aim. Only our transport is judged, by the median.
+/// How the judged peer compares with an aim, by the median.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
@@ -54,7 +73,7 @@ pub(crate) enum Verdict {
     NotJudged,
     /// At the aim or better.
     Met,
-    /// Worse than the aim by this much: a ratio, or microseconds for an aim in them.
+    /// Worse than the aim by this much, in the unit of the aim.
     MissedBy(f64),
 }
 
@@ -69,154 +88,90 @@ impl Spread {
     }
 }
 
-/// Makes the lines, in the order of the rows and peers given.
-pub(crate) fn lines(samples: &[Sample], peers: &[PeerKind]) -> Vec<Line> {
-    let pairs = Row::ALL.iter().flat_map(|row| peers.iter().map(|peer| (*row, *peer)));
-    pairs.filter_map(|(row, peer)| line(samples, row, peer)).collect()
+/// Makes the lines, in the order of the figures and peers given.
+pub(crate) fn lines(
+    scheme: &Scheme,
+    samples: &[Sample],
+    failures: &[Failure],
+    peers: &[PeerKind],
+) -> Vec<Line> {
+    let rounds = Rounds { judged: scheme.judged, samples, failures };
+    let pairs = scheme.figures.iter().flat_map(|figure| peers.iter().map(move |p| (figure, *p)));
+    pairs.filter_map(|(figure, peer)| rounds.line(figure, peer)).collect()
 }
 
-fn line(samples: &[Sample], row: Row, peer: PeerKind) -> Option<Line> {
-    let own: Vec<&Sample> = samples.iter().filter(|s| s.row == row && s.peer == peer).collect();
-    let first = own.first()?;
-    let metric = row.metric();
-    let median = |figure: fn(&Sample) -> Option<f64>| {
-        Spread::of(own.iter().filter_map(|sample| figure(sample))).map(|spread| spread.median)
-    };
-    let ratio = Spread::of(own.iter().filter_map(|sample| {
-        let same_round = |base: &&Sample| {
-            base.row == row && base.peer == row.baseline() && base.round == sample.round
+struct Rounds<'a> {
+    judged: PeerKind,
+    samples: &'a [Sample],
+    failures: &'a [Failure],
+}
+
+impl Rounds<'_> {
+    /// None where nothing was tried.
+    fn line(&self, figure: &Figure, peer: PeerKind) -> Option<Line> {
+        let Figure { row, metric, .. } = *figure;
+        let is_ours = |of_row, of_peer| of_row == row && of_peer == peer;
+        let own: Vec<&Sample> = self.samples.iter().filter(|s| is_ours(s.row, s.peer)).collect();
+        let failure = self.failures.iter().find(|failed| is_ours(failed.row, failed.peer));
+        if own.is_empty() && failure.is_none() {
+            return None;
+        }
+        let median = |metric: Metric| {
+            Spread::of(own.iter().filter_map(|sample| sample.metric(metric)))
+                .map(|spread| spread.median)
         };
-        let base = samples.iter().find(same_round)?.metric(metric)?;
-        Some(sample.metric(metric)? / base)
-    }));
-    let value = Spread::of(own.iter().filter_map(|sample| sample.metric(metric)));
-    let aim = row.aim();
-    Some(Line {
-        row,
-        peer,
-        metric,
-        ratio,
-        value,
-        aim,
-        verdict: if peer == PeerKind::Vioduct {
-            judge(aim, ratio, value)
-        } else {
-            Verdict::NotJudged
-        },
-        rate_per_s: median(|sample| sample.rate_per_s),
-        mb_per_s: median(|sample| sample.mb_per_s),
-        p50_us: median(|sample| sample.p50_us),
-        p99_us: median(|sample| sample.p99_us),
-        cpu_s_per_million: median(|sample| sample.cpu_s_per_million),
-        foreign_cpu_percent_max: own
-            .iter()
-            .map(|sample| sample.foreign_cpu_percent)
-            .fold(first.foreign_cpu_percent, f64::max),
-    })
-}
-
-fn judge(aim: Aim, ratio: Option<Spread>, value: Option<Spread>) -> Verdict {
-    let excess = match aim {
-        Aim::None => None,
-        Aim::RatioAtMost(bound) => ratio.map(|ratio| ratio.median - bound),
-        Aim::RatioAtLeast(bound) => ratio.map(|ratio| bound - ratio.median),
-        // Strictly below: at the bound it is missed, if by nothing.
-        Aim::BelowUs(bound) => {
-            return value.map_or(Verdict::NotJudged, |value| {
-                if value.median < bound {
-                    Verdict::Met
-                } else {
-                    Verdict::MissedBy(value.median - bound)
-                }
-            });
-        }
-    };
-    match excess {
-        None => Verdict::NotJudged,
-        Some(excess) if excess <= 0.0 => Verdict::Met,
-        Some(excess) => Verdict::MissedBy(excess),
-    }
-}
-
-/// Renders the table, ratios first.
-pub(crate) fn table(lines: &[Line]) -> String {
-    let mut cells = vec![
-        [
-            "row",
-            "peer",
-            "ratio",
-            "min..max",
-            "aim",
-            "verdict",
-            "ops/s",
-            "MB/s",
-            "p50 us",
-            "p99 us",
-            "CPU s/1M",
-            "foreign CPU",
-        ]
-        .map(str::to_owned),
-    ];
-    cells.extend(lines.iter().map(cells_of));
-    let widths: Vec<usize> = (0..12)
-        .map(|column| {
-            let column_cells = cells.iter().filter_map(|row| row.get(column));
-            column_cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        let ratio = self.ratio(figure, peer, figure.baseline);
+        let value = Spread::of(own.iter().filter_map(|sample| sample.metric(metric)));
+        let is_judged = peer == self.judged;
+        let aim = if is_judged { figure.own_aim() } else { figure.aim_against(peer) };
+        let judged_ratio = match aim {
+            Some(_) if !is_judged => self.ratio(figure, self.judged, peer),
+            Some(_) | None => None,
+        };
+        let reached = match aim.map(|aim| aim.against) {
+            None => None,
+            Some(Against::Itself) => value,
+            Some(Against::Peer(_)) if is_judged => ratio,
+            Some(Against::Peer(_)) => judged_ratio,
+        };
+        let foreign = own.iter().map(|sample| sample.foreign_cpu_percent);
+        Some(Line {
+            figure: figure.name,
+            peer,
+            metric,
+            ratio,
+            judged_ratio,
+            value,
+            aim,
+            verdict: judge(aim, reached),
+            rate_per_s: median(Metric::RatePerS),
+            mb_per_s: median(Metric::MbPerS),
+            p50_us: median(Metric::P50Us),
+            p99_us: median(Metric::P99Us),
+            cpu_s_per_million: median(Metric::CpuSPerMillion),
+            foreign_cpu_percent_max: foreign.fold(0.0, f64::max),
+            failure: failure.map(|failed| failed.reason.clone()),
         })
-        .collect();
-    let mut text = String::new();
-    for row in &cells {
-        for (cell, width) in row.iter().zip(&widths) {
-            text.push_str(cell);
-            text.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
-        }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
     }
-    text
+
+    /// One peer's figure against another's, of the rounds that have both.
+    fn ratio(&self, figure: &Figure, peer: PeerKind, base: PeerKind) -> Option<Spread> {
+        let of =
+            |wanted| self.samples.iter().filter(move |s| s.row == figure.row && s.peer == wanted);
+        Spread::of(of(peer).filter_map(|sample| {
+            let base = of(base).find(|base| base.round == sample.round)?.metric(figure.metric)?;
+            Some(sample.metric(figure.metric)? / base)
+        }))
+    }
 }
 
-fn cells_of(line: &Line) -> [String; 12] {
-    [
-        line.row.to_string(),
-        line.peer.to_string(),
-        cell(line.ratio, |ratio| format!("{:.2}x", ratio.median)),
-        cell(line.ratio, |ratio| format!("{:.2}..{:.2}", ratio.min, ratio.max)),
-        line.aim.to_string(),
-        verdict(line),
-        cell(line.rate_per_s, rate),
-        cell(line.mb_per_s, |mb| format!("{mb:.0}")),
-        cell(line.p50_us, |us| format!("{us:.0}")),
-        cell(line.p99_us, |us| format!("{us:.0}")),
-        cell(line.cpu_s_per_million, |cpu| format!("{cpu:.2}")),
-        format!("{:.0} %", line.foreign_cpu_percent_max),
-    ]
-}
-
-fn verdict(line: &Line) -> String {
-    match (line.verdict, line.aim) {
-        (Verdict::NotJudged, _) => "-".to_owned(),
-        (Verdict::Met, _) => "met".to_owned(),
-        (Verdict::MissedBy(us), Aim::BelowUs(_)) => format!("missed by {:.1} ms", us / 1000.0),
-        (Verdict::MissedBy(ratio), Aim::None | Aim::RatioAtLeast(_) | Aim::RatioAtMost(_)) => {
-            // Rounded up, so that a miss never reads as 0.
-            format!("missed by {:.2}x", (ratio * 100.0).ceil() / 100.0)
+fn judge(aim: Option<Aim>, reached: Option<Spread>) -> Verdict {
+    match aim.zip(reached) {
+        None => Verdict::NotJudged,
+        Some((aim, reached)) => {
+            aim.bound.excess(reached.median).map_or(Verdict::Met, Verdict::MissedBy)
         }
     }
-}
-
-fn rate(per_s: f64) -> String {
-    if per_s < 1e4 {
-        format!("{per_s:.0}")
-    } else if per_s < 1e6 {
-        format!("{:.1}k", per_s / 1e3)
-    } else {
-        format!("{:.2}M", per_s / 1e6)
-    }
-}
-
-fn cell<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
-    value.map_or_else(|| "-".to_owned(), show)
 }
 
 #[cfg(test)]

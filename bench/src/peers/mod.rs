@@ -1,6 +1,7 @@
-//! The peers of a benchmark, and what a peer must do.
+//! The peers that this program runs.
 
-pub(crate) mod correlation;
+mod actix;
+mod echo;
 mod frame;
 mod quinn_batched;
 mod quinn_link;
@@ -8,85 +9,11 @@ mod quinn_tasks;
 mod runtime;
 mod vioduct;
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::Path;
-
-use anyhow::Result;
-use bytes::Bytes;
-use tokio::sync::oneshot;
-
-pub(crate) use quinn_batched::QuinnBatched;
-pub(crate) use quinn_tasks::QuinnTasks;
-pub(crate) use runtime::Runtime;
-pub(crate) use vioduct::Vioduct;
+pub(crate) use self::actix::Actix;
+pub(crate) use self::quinn_batched::QuinnBatched;
+pub(crate) use self::quinn_tasks::QuinnTasks;
+pub(crate) use self::runtime::{LocalRuntime, Runtime};
+pub(crate) use self::vioduct::Vioduct;
 
 /// Bulk data is written from a buffer of this many bytes: more than a core keeps in its cache.
 const BULK_MESSAGE_BYTES: usize = 4 << 20;
-
-/// Which implementation a process runs.
-#[derive(
-    Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum PeerKind {
-    /// Our transport.
-    Vioduct,
-    /// Our actor runtime.
-    Runtime,
-    /// Bare quinn with a writer task, a correlation table and a server actor.
-    Quinn,
-    /// Bare quinn, one task writing batches: the ceiling of the one-way row.
-    QuinnBatched,
-}
-
-impl fmt::Display for PeerKind {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.pad(match self {
-            Self::Vioduct => "vioduct",
-            Self::Runtime => "runtime",
-            Self::Quinn => "quinn",
-            Self::QuinnBatched => "quinn-batched",
-        })
-    }
-}
-
-/// A connection from the client process to the server process.
-///
-/// Dropping it closes it; nothing may be outstanding then.
-pub(crate) trait Peer: Send + Sized + Sync + 'static {
-    /// What is read and built once per process, so that no row times it.
-    type Setup: Send + Sync + 'static;
-
-    /// Reads the credentials of this process (see [`crate::identity`]).
-    fn prepare(credentials: &Path) -> Result<Self::Setup>;
-
-    /// Serves until dropped: echoes asks, counts tells per connection, swallows bulk.
-    ///
-    /// Sends the bound loopback address to `bound` as soon as clients may connect.
-    fn serve(
-        setup: Self::Setup,
-        bound: oneshot::Sender<SocketAddr>,
-    ) -> impl Future<Output = Result<()>> + Send;
-
-    /// Opens a connection from nothing: socket, endpoint, handshake.
-    fn connect(
-        setup: &Self::Setup,
-        server: SocketAddr,
-    ) -> impl Future<Output = Result<Self>> + Send;
-
-    /// Sends `count` one-way messages from one task. Waits only for room to queue them.
-    fn tell(&self, payload: &Bytes, count: u64) -> impl Future<Output = Result<()>> + Send;
-
-    /// The number of tells the server has received on this connection, counting all sent before.
-    fn tells_received(&self) -> impl Future<Output = Result<u64>> + Send;
-}
-
-/// A [`Peer`] that also carries round trips and bulk data.
-pub(crate) trait AskPeer: Peer {
-    /// One round trip; the reply repeats the payload.
-    fn ask(&self, payload: Bytes) -> impl Future<Output = Result<Bytes>> + Send;
-
-    /// Moves `len_bytes` to the server, beside the messages. Returns once the server has them all.
-    fn bulk(&self, len_bytes: u64) -> impl Future<Output = Result<()>> + Send;
-}

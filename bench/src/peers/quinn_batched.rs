@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use quinn::SendStream;
 use tokio::sync::{Mutex, oneshot};
+use vioduct_bench_harness::peer::Peer;
 
-use super::Peer;
 use super::frame::{self, Kind};
 use super::quinn_link::{self, FrameReader, Link, Setup};
 

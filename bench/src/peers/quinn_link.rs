@@ -11,10 +11,11 @@ use quinn::{Connection, ConnectionError, Incoming, ReadError, RecvStream, SendSt
 use tokio::io::AsyncReadExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use vioduct_bench_harness::identity;
 
 use super::BULK_MESSAGE_BYTES;
 use super::frame::{self, Frame, Kind};
-use crate::{identity, tuning};
+use crate::tuning;
 
 /// Messages taken from a queue at once, and so at most in one write.
 pub(super) const COALESCED_FRAMES_MAX: usize = 1024;
@@ -44,7 +45,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(super) fn load(credentials: &Path) -> Result<Self> {
-        let (server, client, server_name) = identity::pair(credentials)?;
+        let (server, client, server_name) = identity::pair(credentials, identity::ALPN)?;
         let mut server =
             quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(server)?));
         server.transport_config(tuning::transport());

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use quinn::SendStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use vioduct_bench_harness::correlation::Correlation;
+use vioduct_bench_harness::peer::{AskPeer, Peer};
 
-use super::correlation::Correlation;
 use super::frame::{Frame, Kind};
 use super::quinn_link::{self, COALESCED_FRAMES_MAX, FrameReader, Link, QUEUE_FRAMES_MAX, Setup};
-use super::{AskPeer, Peer};
 
 /// The client's end.
 #[derive(Debug)]

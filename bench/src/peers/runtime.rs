@@ -6,90 +6,47 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler, Message, MessageResponse};
-use anyhow::{Context as _, Result};
+use anyhow::{Context, Result};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use vioduct_bench_harness::identity::Pair;
+use vioduct_bench_harness::peer::{AskPeer, Peer};
 use vioduct_certs::credentials::Credentials;
-use vioduct_runtime::{Access, ActorName, ActorRef, Node, RemoteMessage, Wire};
+use vioduct_runtime::{Access, ActorName, ActorRef, Node};
 
-use super::{AskPeer, Peer};
-use crate::identity::Pair;
+use super::echo::{Ask, Echo, Tally, Tell};
+use crate::local::LocalPeer;
 use crate::tuning;
 
 const ACTOR: &str = "echo";
 /// Longer than any row takes.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-#[derive(Message, RemoteMessage, Serialize, Deserialize)]
-#[rtype(result = "Payload")]
-#[remote(name = "bench.Ask")]
-struct Ask {
-    #[serde(skip)]
-    #[remote(body)]
-    payload: Bytes,
-}
-
-#[derive(MessageResponse, Wire, Serialize, Deserialize)]
-struct Payload {
-    #[serde(skip)]
-    #[remote(body)]
-    payload: Bytes,
-}
-
-#[derive(Message, RemoteMessage, Serialize, Deserialize)]
-#[rtype(result = "()")]
-#[remote(name = "bench.Tell")]
-struct Tell {
-    #[serde(skip)]
-    #[remote(body)]
-    payload: Bytes,
-}
-
-#[derive(Message, RemoteMessage, Serialize, Deserialize)]
-#[rtype(result = "u64")]
-#[remote(name = "bench.Tally")]
-struct Tally;
-
-/// Echoes asks, counts tells. A process serves one client.
-#[derive(Default)]
-struct Echo {
-    tells: u64,
-}
-
-impl Actor for Echo {
-    type Context = Context<Self>;
-}
-
-impl Handler<Ask> for Echo {
-    type Result = Payload;
-
-    fn handle(&mut self, Ask { payload }: Ask, _ctx: &mut Self::Context) -> Payload {
-        Payload { payload }
-    }
-}
-
-impl Handler<Tell> for Echo {
-    type Result = ();
-
-    fn handle(&mut self, Tell { payload }: Tell, _ctx: &mut Self::Context) {
-        drop(payload);
-        self.tells += 1;
-    }
-}
-
-impl Handler<Tally> for Echo {
-    type Result = u64;
-
-    fn handle(&mut self, Tally: Tally, _ctx: &mut Self::Context) -> u64 {
-        self.tells
-    }
-}
-
-async fn start(credentials: &Arc<Credentials>) -> Result<Node> {
+async fn node(credentials: &Arc<Credentials>) -> Result<Node> {
     let node = Node::builder(Arc::clone(credentials)).on_this_local_set();
     Ok(node.incarnation(1).transport(tuning::links()).start().await?)
+}
+
+async fn echo(node: &Node) -> Result<ActorRef<Echo>> {
+    let echo = node.actor(Echo::default).named(ActorName::new(ACTOR)?);
+    let echo = echo.accept::<Ask>(Access::tools()).accept::<Tell>(Access::tools());
+    let echo = echo.accept::<Tally>(Access::tools()).start().await?;
+    Ok(echo.now().context("the actor has ended")?.actor_ref())
+}
+
+async fn tell(actor: &ActorRef<Echo>, payload: &Bytes, count: u64) -> Result<()> {
+    for _ in 0..count {
+        actor.tell(Tell { payload: payload.clone() }).await?;
+    }
+    Ok(())
+}
+
+async fn tally(actor: &ActorRef<Echo>) -> Result<u64> {
+    actor.ask(Tally, DEADLINE).await.context("tally")
+}
+
+async fn ask(actor: &ActorRef<Echo>, payload: Bytes) -> Result<Bytes> {
+    Ok(actor.ask(Ask { payload }, DEADLINE).await?.payload)
 }
 
 /// The client's end.
@@ -107,10 +64,8 @@ impl Peer for Runtime {
     }
 
     async fn serve(setup: Pair, bound: oneshot::Sender<SocketAddr>) -> Result<()> {
-        let node = start(&setup.server).await?;
-        let echo = node.actor(Echo::default).named(ActorName::new(ACTOR)?);
-        let echo = echo.accept::<Ask>(Access::tools()).accept::<Tell>(Access::tools());
-        echo.accept::<Tally>(Access::tools()).start().await?;
+        let node = node(&setup.server).await?;
+        echo(&node).await?;
         if bound.send(node.local_addr()?).is_ok() {
             std::future::pending::<()>().await;
         }
@@ -118,7 +73,7 @@ impl Peer for Runtime {
     }
 
     async fn connect(setup: &Pair, server: SocketAddr) -> Result<Self> {
-        let node = start(&setup.client).await?;
+        let node = node(&setup.client).await?;
         let name = setup.server.identity().name.clone();
         node.connect(name.clone(), server).await?;
         let actor = node.lookup(&name, &ActorName::new(ACTOR)?).await?;
@@ -126,23 +81,43 @@ impl Peer for Runtime {
     }
 
     async fn tell(&self, payload: &Bytes, count: u64) -> Result<()> {
-        for _ in 0..count {
-            self.actor.tell(Tell { payload: payload.clone() }).await?;
-        }
-        Ok(())
+        tell(&self.actor, payload, count).await
     }
 
     async fn tells_received(&self) -> Result<u64> {
-        self.actor.ask(Tally, DEADLINE).await.context("tally")
+        tally(&self.actor).await
     }
 }
 
 impl AskPeer for Runtime {
     async fn ask(&self, payload: Bytes) -> Result<Bytes> {
-        Ok(self.actor.ask(Ask { payload }, DEADLINE).await?.payload)
+        ask(&self.actor, payload).await
+    }
+}
+
+/// The same reference to an actor of the same node, on the thread of whoever asks.
+#[derive(Debug)]
+pub(crate) struct LocalRuntime {
+    actor: ActorRef<Echo>,
+    _node: Node,
+}
+
+impl LocalPeer for LocalRuntime {
+    async fn start(credentials: &Path) -> Result<Self> {
+        let node = node(&Pair::load(credentials)?.server).await?;
+        let actor = echo(&node).await?;
+        Ok(Self { actor, _node: node })
     }
 
-    async fn bulk(&self, _len_bytes: u64) -> Result<()> {
-        anyhow::bail!("the runtime carries no bulk row")
+    async fn ask(&self, payload: Bytes) -> Result<Bytes> {
+        ask(&self.actor, payload).await
+    }
+
+    async fn tell(&self, payload: &Bytes, count: u64) -> Result<()> {
+        tell(&self.actor, payload, count).await
+    }
+
+    async fn tells_received(&self) -> Result<u64> {
+        tally(&self.actor).await
     }
 }

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use vioduct_bench_harness::correlation::Correlation;
+use vioduct_bench_harness::identity::Pair;
+use vioduct_bench_harness::peer::{AskPeer, Peer};
 use vioduct_certs::credentials::Credentials;
 use vioduct_transport::seam::Surroundings;
 use vioduct_transport::{BoxFuture, DialError, Endpoint, Flow, Inbound, Link, LinkEvent, Message};
 
-use super::correlation::Correlation;
-use super::{AskPeer, BULK_MESSAGE_BYTES, Peer};
-use crate::identity::Pair;
+use super::BULK_MESSAGE_BYTES;
 use crate::tuning;
 
 const ASK: u8 = 1;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::cpu::Meter;
-use crate::peers::{AskPeer, Peer, PeerKind};
+use crate::peer::{AskPeer, Peer, PeerKind};
 use crate::rows::{Load, Row};
 use crate::sample::{Plan, Sample};
 
@@ -23,7 +23,7 @@ const CONNECTIONS: u64 = 100;
 const CONNECTIONS_WARMUP: u64 = 5;
 
 /// One-way messages handed to the peer at once; between two of them the client looks at the time.
-const TELLS_PER_CALL: u64 = 64;
+pub const TELLS_PER_CALL: u64 = 64;
 
 /// Latencies above this are recorded as this.
 const LATENCY_MAX: Duration = Duration::from_secs(60);
@@ -32,46 +32,86 @@ const LATENCY_DIGITS: u8 = 3;
 
 /// Which row of which peer is measured, against which server.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Job {
+pub struct Job {
     /// What to measure.
-    pub(crate) row: Row,
+    pub row: Row,
     /// Of which peer.
-    pub(crate) peer: PeerKind,
-    /// Where the server listens.
-    pub(crate) server: SocketAddr,
-    /// The server's process, for its processor time.
-    pub(crate) server_pid: u32,
+    pub peer: PeerKind,
+    /// The other process; none in the rows of one process.
+    pub server: Option<Server>,
     /// How long and how much.
-    pub(crate) plan: Plan,
+    pub plan: Plan,
 }
 
-/// Measures any row.
-pub(crate) async fn any_row<P: AskPeer>(job: Job, setup: &P::Setup) -> Result<Sample> {
+/// The server process.
+#[derive(Clone, Copy, Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Its number, for its processor time.
+    pub pid: u32,
+}
+
+impl Job {
+    /// Begins to measure processor time.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn meter(&self) -> Result<Meter> {
+        Meter::start(self.server.map(|server| server.pid))
+    }
+
+    async fn connect<P: Peer>(&self, setup: &P::Setup) -> Result<P> {
+        let server = self.server.context("this row needs a server")?;
+        P::connect(setup, server.addr).await
+    }
+}
+
+/// Measures any row between two processes.
+///
+/// # Errors
+/// The peer has failed, or does not carry the row.
+pub async fn any_row<P: AskPeer>(job: Job, setup: &P::Setup) -> Result<Sample> {
     match job.row.load() {
         Load::RoundTrips { outstanding, payload_bytes } => {
-            let peer = Arc::new(P::connect(setup, job.server).await?);
+            let peer = Arc::new(job.connect::<P>(setup).await?);
             round_trips(job, peer, outstanding, payload(payload_bytes)).await
         }
         Load::OneWay { payload_bytes } => one_way::<P>(job, setup, payload(payload_bytes)).await,
-        Load::Bulk => bulk(job, P::connect(setup, job.server).await?).await,
+        Load::Bulk => bulk(job, job.connect::<P>(setup).await?).await,
         Load::Connect { payload_bytes } => {
             connections::<P>(job, setup, payload(payload_bytes)).await
         }
         Load::Mixed { payload_bytes } => {
-            let peer = Arc::new(P::connect(setup, job.server).await?);
+            let peer = Arc::new(job.connect::<P>(setup).await?);
             mixed(job, peer, payload(payload_bytes)).await
         }
+        Load::LocalAsks { .. } | Load::LocalTells { .. } => not_carried(job),
     }
 }
 
 /// Measures the one row of a peer that carries one-way messages only.
-pub(crate) async fn one_way_row<P: Peer>(job: Job, setup: &P::Setup) -> Result<Sample> {
+///
+/// # Errors
+/// The peer has failed, or does not carry the row.
+pub async fn one_way_row<P: Peer>(job: Job, setup: &P::Setup) -> Result<Sample> {
     match job.row.load() {
         Load::OneWay { payload_bytes } => one_way::<P>(job, setup, payload(payload_bytes)).await,
-        Load::RoundTrips { .. } | Load::Bulk | Load::Connect { .. } | Load::Mixed { .. } => {
-            anyhow::bail!("{} does not carry {}", job.peer, job.row)
-        }
+        Load::RoundTrips { .. }
+        | Load::Bulk
+        | Load::Connect { .. }
+        | Load::Mixed { .. }
+        | Load::LocalAsks { .. }
+        | Load::LocalTells { .. } => not_carried(job),
     }
+}
+
+/// The answer of a peer to a row that is not for it.
+///
+/// # Errors
+/// Always.
+pub fn not_carried(job: Job) -> Result<Sample> {
+    anyhow::bail!("{} does not carry {}", job.peer, job.row)
 }
 
 /// Round trips for a time, `outstanding` tasks with one in the air each.
@@ -89,7 +129,7 @@ async fn round_trips<P: AskPeer>(
         tasks.spawn(async move { ask_while_open(&*peer, payload, &window).await });
     }
     sleep_until(Instant::now() + job.plan.warmup).await;
-    let meter = Meter::start(job.server_pid)?;
+    let meter = job.meter()?;
     window.set(Phase::Measure);
     sleep_until(Instant::now() + job.plan.window).await;
     window.set(Phase::Over);
@@ -108,11 +148,11 @@ async fn round_trips<P: AskPeer>(
 
 /// One-way messages for a time; the clock stops when the server has acknowledged the last.
 async fn one_way<P: Peer>(job: Job, setup: &P::Setup, payload: Bytes) -> Result<Sample> {
-    let peer = P::connect(setup, job.server).await?;
+    let peer = job.connect::<P>(setup).await?;
     let payload_bytes = u64::try_from(payload.len())?;
     let warm = tell_until(&peer, &payload, Instant::now() + job.plan.warmup).await?;
     expect_tally(&peer, warm).await?;
-    let meter = Meter::start(job.server_pid)?;
+    let meter = job.meter()?;
     let messages = tell_until(&peer, &payload, Instant::now() + job.plan.window).await?;
     expect_tally(&peer, warm + messages).await?;
     let usage = meter.stop()?;
@@ -140,7 +180,7 @@ async fn expect_tally<P: Peer>(peer: &P, sent: u64) -> Result<()> {
 /// Bulk data alone, after a sixteenth of it to open the congestion window.
 async fn bulk<P: AskPeer>(job: Job, peer: P) -> Result<Sample> {
     peer.bulk(job.plan.bulk_bytes / 16).await?;
-    let meter = Meter::start(job.server_pid)?;
+    let meter = job.meter()?;
     peer.bulk(job.plan.bulk_bytes).await?;
     let usage = meter.stop()?;
     Ok(Sample::new(job.row, job.peer, usage).payload_bytes(job.plan.bulk_bytes))
@@ -149,13 +189,13 @@ async fn bulk<P: AskPeer>(job: Job, peer: P) -> Result<Sample> {
 /// Connections one after another, each timed from nothing to its first reply.
 async fn connections<P: AskPeer>(job: Job, setup: &P::Setup, payload: Bytes) -> Result<Sample> {
     for _ in 0..CONNECTIONS_WARMUP {
-        P::connect(setup, job.server).await?.ask(payload.clone()).await?;
+        job.connect::<P>(setup).await?.ask(payload.clone()).await?;
     }
     let mut latencies = histogram()?;
-    let meter = Meter::start(job.server_pid)?;
+    let meter = job.meter()?;
     for _ in 0..CONNECTIONS {
         let begin = Instant::now();
-        let peer = P::connect(setup, job.server).await?;
+        let peer = job.connect::<P>(setup).await?;
         peer.ask(payload.clone()).await?;
         latencies.saturating_record(nanoseconds(begin.elapsed()));
     }
@@ -171,7 +211,7 @@ async fn mixed<P: AskPeer>(job: Job, peer: Arc<P>, payload: Bytes) -> Result<Sam
         async move { ask_while_open(&*peer, payload, &window).await }
     });
     sleep_until(Instant::now() + job.plan.warmup).await;
-    let meter = Meter::start(job.server_pid)?;
+    let meter = job.meter()?;
     window.set(Phase::Measure);
     peer.bulk(job.plan.bulk_bytes).await?;
     window.set(Phase::Over);
@@ -255,6 +295,8 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn payload(len_bytes: usize) -> Bytes {
+/// What messages carry.
+#[must_use]
+pub fn payload(len_bytes: usize) -> Bytes {
     Bytes::from(vec![0xA5; len_bytes])
 }

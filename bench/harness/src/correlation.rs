@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 /// An id is `generation << 32 | slot`, so that a reply to an abandoned ask never reaches the next
 /// user of its slot. The size is bounded by the number of tasks that ask.
 #[derive(Debug, Default)]
-pub(crate) struct Correlation {
+pub struct Correlation {
     table: Mutex<Table>,
 }
 
@@ -30,7 +30,10 @@ struct Slot {
 
 impl Correlation {
     /// Enters an ask: the id to send, and where its reply will arrive.
-    pub(crate) fn enter(&self) -> Result<(u64, oneshot::Receiver<Bytes>)> {
+    ///
+    /// # Errors
+    /// The connection is closed, or 2³² asks are outstanding.
+    pub fn enter(&self) -> Result<(u64, oneshot::Receiver<Bytes>)> {
         let (reply, arrival) = oneshot::channel();
         let mut table = self.lock();
         anyhow::ensure!(!table.closed, "the connection is closed");
@@ -49,7 +52,10 @@ impl Correlation {
     }
 
     /// Hands a reply to its ask. An id that is not outstanding is an error of the peer.
-    pub(crate) fn complete(&self, id: u64, payload: Bytes) -> Result<()> {
+    ///
+    /// # Errors
+    /// It is not outstanding.
+    pub fn complete(&self, id: u64, payload: Bytes) -> Result<()> {
         let slot_index = u32::try_from(id & u64::from(u32::MAX))?;
         let waiting = {
             let mut table = self.lock();
@@ -68,7 +74,7 @@ impl Correlation {
     }
 
     /// Ends every outstanding ask with an error, and refuses new ones.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         let mut table = self.lock();
         table.closed = true;
         table.slots.clear();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustls::time_provider::DefaultTimeProvider;
 use rustls::{ClientConfig, ServerConfig};
 use vioduct_certs::UnixTime;
 use vioduct_certs::ca::ClusterCa;
@@ -17,13 +18,12 @@ use vioduct_certs::ca_dir::IfExists;
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::{Identity, Roles};
 use vioduct_certs::refusal::RefusalSlot;
-use vioduct_transport::seam::SystemClock;
 
 const SERVER: &str = "server";
 const CLIENT: &str = "client";
 
-/// The application protocol of the bare peers.
-const ALPN: &[u8] = b"vioduct-bench/1";
+/// The application protocol of the bare quinn peers.
+pub const ALPN: &[u8] = b"vioduct-bench/1";
 
 /// Life of the certificates of a run.
 const VALIDITY: Duration = Duration::from_secs(24 * 3600);
@@ -33,13 +33,16 @@ const NAME_ATTEMPTS_MAX: u32 = 100;
 
 /// A directory of mode 0700 that is removed when dropped.
 #[derive(Debug)]
-pub(crate) struct PrivateDir {
+pub struct PrivateDir {
     path: PathBuf,
 }
 
 impl PrivateDir {
     /// Creates it among the system's temporary files. An existing path is never used.
-    pub(crate) fn create() -> Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn create() -> Result<Self> {
         let base = std::env::temp_dir();
         let process_id = std::process::id();
         for attempt in 0..NAME_ATTEMPTS_MAX {
@@ -56,7 +59,8 @@ impl PrivateDir {
     }
 
     /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -70,7 +74,10 @@ impl Drop for PrivateDir {
 }
 
 /// Issues the credentials of both processes into `dir`.
-pub(crate) fn issue(dir: &Path) -> Result<()> {
+///
+/// # Errors
+/// They cannot be written.
+pub fn issue(dir: &Path) -> Result<()> {
     let now = UnixTime::now();
     let mut ca = ClusterCa::create("bench".parse()?, VALIDITY, now)?;
     let cluster = ca.cluster().clone();
@@ -84,29 +91,38 @@ pub(crate) fn issue(dir: &Path) -> Result<()> {
 
 /// What [`issue`] wrote.
 #[derive(Debug)]
-pub(crate) struct Pair {
-    pub(crate) server: Arc<Credentials>,
-    pub(crate) client: Arc<Credentials>,
+pub struct Pair {
+    /// The server's.
+    pub server: Arc<Credentials>,
+    /// The client's.
+    pub client: Arc<Credentials>,
 }
 
 impl Pair {
     /// Reads it.
-    pub(crate) fn load(dir: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn load(dir: &Path) -> Result<Self> {
         let load = |name: &str| Credentials::load(&dir.join(name), UnixTime::now()).map(Arc::new);
         Ok(Self { server: load(SERVER)?, client: load(CLIENT)? })
     }
 }
 
-/// The name that the bare peers dial.
+/// The name that the other peers dial.
 fn server_name(server: &Credentials) -> String {
     server.identity().server_name()
 }
 
-/// TLS configurations of the bare peers, the same that our transport uses.
-pub(crate) fn pair(dir: &Path) -> Result<(ServerConfig, ClientConfig, String)> {
+/// TLS configurations of the other peers, the same that our transport uses, for one application
+/// protocol.
+///
+/// # Errors
+/// The credentials cannot be read.
+pub fn pair(dir: &Path, alpn: &[u8]) -> Result<(ServerConfig, ClientConfig, String)> {
     let Pair { server, client } = Pair::load(dir)?;
-    let clock = || Arc::new(SystemClock);
-    let server_config = server.server_config(&[ALPN], clock(), RefusalSlot::default())?;
-    let client_config = client.client_config(&[ALPN], clock(), RefusalSlot::default())?;
+    let clock = || Arc::new(DefaultTimeProvider);
+    let server_config = server.server_config(&[alpn], clock(), RefusalSlot::default())?;
+    let client_config = client.client_config(&[alpn], clock(), RefusalSlot::default())?;
     Ok((server_config, client_config, server_name(&server)))
 }

@@ -10,19 +10,19 @@ const TICKS_PER_S: f64 = 100.0;
 
 /// What a measured window used.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// Length of the window in seconds.
-    pub(crate) elapsed_s: f64,
+    pub elapsed_s: f64,
     /// User and system time of client and server together, in seconds.
-    pub(crate) cpu_s: f64,
+    pub cpu_s: f64,
     /// Share of the machine's processor time that went to anything else, in per cent.
-    pub(crate) foreign_cpu_percent: f64,
+    pub foreign_cpu_percent: f64,
 }
 
 /// A running measurement.
 #[derive(Debug)]
-pub(crate) struct Meter {
-    server_pid: u32,
+pub struct Meter {
+    server_pid: Option<u32>,
     begin: Reading,
 }
 
@@ -41,12 +41,18 @@ struct MachineTicks {
 
 impl Meter {
     /// Begins a window for this process and the server.
-    pub(crate) fn start(server_pid: u32) -> Result<Self> {
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn start(server_pid: Option<u32>) -> Result<Self> {
         Ok(Self { server_pid, begin: Reading::take(server_pid)? })
     }
 
     /// Ends the window.
-    pub(crate) fn stop(self) -> Result<Usage> {
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn stop(self) -> Result<Usage> {
         let end = Reading::take(self.server_pid)?;
         let ours = end.ours_ticks.saturating_sub(self.begin.ours_ticks);
         let total = end.machine.total.saturating_sub(self.begin.machine.total);
@@ -65,16 +71,16 @@ impl Meter {
 }
 
 impl Reading {
-    fn take(server_pid: u32) -> Result<Self> {
+    fn take(server_pid: Option<u32>) -> Result<Self> {
         let own = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
-        let path = format!("/proc/{server_pid}/stat");
-        let server = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let mut ours_ticks = process_ticks(&own)?;
+        if let Some(pid) = server_pid {
+            let path = format!("/proc/{pid}/stat");
+            let server = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+            ours_ticks += process_ticks(&server)?;
+        }
         let machine = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
-        Ok(Self {
-            at: Instant::now(),
-            ours_ticks: process_ticks(&own)? + process_ticks(&server)?,
-            machine: machine_ticks(&machine)?,
-        })
+        Ok(Self { at: Instant::now(), ours_ticks, machine: machine_ticks(&machine)? })
     }
 }
 

@@ -1,15 +1,15 @@
-//! The rows of the table: what is measured, and what we aim at.
+//! The rows of the tables: what is measured.
 
 use std::fmt;
 
-use crate::peers::PeerKind;
+use crate::peer::PeerKind;
 
 /// One thing measured.
 #[derive(
     Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize, clap::ValueEnum,
 )]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Row {
+pub enum Row {
     /// 64-byte round trips, 1 outstanding.
     #[serde(rename = "rt-1")]
     #[value(name = "rt-1")]
@@ -40,27 +40,63 @@ pub(crate) enum Row {
     Connect,
     /// 64-byte round trips, 1 outstanding, while bulk data moves the same way.
     Mixed,
+    /// 64-byte asks within one process, 1 outstanding.
+    #[serde(rename = "local-1")]
+    #[value(name = "local-1")]
+    Local1,
+    /// 64-byte asks within one process, 64 outstanding.
+    #[serde(rename = "local-64")]
+    #[value(name = "local-64")]
+    Local64,
+    /// 64-byte one-way messages within one process, to the actor's acknowledgement of all of them.
+    LocalTell,
 }
 
 /// The load of a row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Load {
-    /// Round trips of `payload_bytes` with `outstanding` of them in the air.
-    RoundTrips { outstanding: u32, payload_bytes: usize },
-    /// One-way messages of `payload_bytes`.
-    OneWay { payload_bytes: usize },
+pub enum Load {
+    /// Round trips.
+    RoundTrips {
+        /// Of them in the air.
+        outstanding: u32,
+        /// Of each message.
+        payload_bytes: usize,
+    },
+    /// One-way messages.
+    OneWay {
+        /// Of each message.
+        payload_bytes: usize,
+    },
     /// Bulk data alone.
     Bulk,
-    /// Connections one after another, each with one round trip of `payload_bytes`.
-    Connect { payload_bytes: usize },
-    /// Bulk data with round trips of `payload_bytes`, 1 outstanding, beside it.
-    Mixed { payload_bytes: usize },
+    /// Connections one after another, each with one round trip.
+    Connect {
+        /// Of each message.
+        payload_bytes: usize,
+    },
+    /// Bulk data with round trips, 1 outstanding, beside it.
+    Mixed {
+        /// Of each message of the round trips.
+        payload_bytes: usize,
+    },
+    /// Asks within one process.
+    LocalAsks {
+        /// Of them waiting.
+        outstanding: u32,
+        /// Of each message.
+        payload_bytes: usize,
+    },
+    /// One-way messages within one process.
+    LocalTells {
+        /// Of each message.
+        payload_bytes: usize,
+    },
 }
 
-/// The figure a row is judged by.
+/// A figure of a row.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Metric {
+pub enum Metric {
     /// Messages per second.
     RatePerS,
     /// Payload per second, in units of 10⁶ bytes.
@@ -69,25 +105,13 @@ pub(crate) enum Metric {
     P50Us,
     /// 99th percentile of latency in microseconds.
     P99Us,
-}
-
-/// What our transport should reach.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Aim {
-    /// Measured, not judged.
-    None,
-    /// The ratio to the baseline is at most this.
-    RatioAtMost(f64),
-    /// The ratio to the baseline is at least this.
-    RatioAtLeast(f64),
-    /// The figure itself is below this many microseconds.
-    BelowUs(f64),
+    /// Processor time of both processes per million messages, in seconds.
+    CpuSPerMillion,
 }
 
 impl Row {
-    /// Every row, in the order of the table.
-    pub(crate) const ALL: [Self; 9] = [
+    /// Every row.
+    pub const ALL: [Self; 12] = [
         Self::RoundTrip1,
         Self::RoundTrip64,
         Self::RoundTrip1024,
@@ -97,10 +121,14 @@ impl Row {
         Self::Bulk,
         Self::Connect,
         Self::Mixed,
+        Self::Local1,
+        Self::Local64,
+        Self::LocalTell,
     ];
 
     /// What the client does.
-    pub(crate) const fn load(self) -> Load {
+    #[must_use]
+    pub const fn load(self) -> Load {
         const SMALL: usize = 64;
         const fn round_trips(outstanding: u32, payload_bytes: usize) -> Load {
             Load::RoundTrips { outstanding, payload_bytes }
@@ -115,53 +143,28 @@ impl Row {
             Self::Bulk => Load::Bulk,
             Self::Connect => Load::Connect { payload_bytes: SMALL },
             Self::Mixed => Load::Mixed { payload_bytes: SMALL },
+            Self::Local1 => Load::LocalAsks { outstanding: 1, payload_bytes: SMALL },
+            Self::Local64 => Load::LocalAsks { outstanding: 64, payload_bytes: SMALL },
+            Self::LocalTell => Load::LocalTells { payload_bytes: SMALL },
         }
     }
 
-    /// The figure the ratio is taken of.
-    pub(crate) const fn metric(self) -> Metric {
-        match self {
-            Self::RoundTrip1 | Self::Connect => Metric::P50Us,
-            Self::RoundTrip64
-            | Self::RoundTrip1024
-            | Self::OneWay
-            | Self::RoundTrip4K
-            | Self::RoundTrip64K => Metric::RatePerS,
-            Self::Bulk => Metric::MbPerS,
-            Self::Mixed => Metric::P99Us,
-        }
+    /// Whether the row needs no server, and so no second process.
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        matches!(self.load(), Load::LocalAsks { .. } | Load::LocalTells { .. })
     }
 
-    /// What our transport should reach.
-    pub(crate) const fn aim(self) -> Aim {
-        match self {
-            Self::RoundTrip1 => Aim::RatioAtMost(1.1),
-            Self::RoundTrip64 | Self::RoundTrip1024 | Self::RoundTrip4K | Self::RoundTrip64K => {
-                Aim::RatioAtLeast(0.9)
-            }
-            Self::OneWay => Aim::RatioAtLeast(0.5),
-            Self::Bulk => Aim::RatioAtLeast(0.9),
-            Self::Connect => Aim::None,
-            Self::Mixed => Aim::BelowUs(10_000.0),
-        }
-    }
-
-    /// The peer that counts as 1.00×.
-    pub(crate) const fn baseline(self) -> PeerKind {
-        match self {
-            Self::OneWay => PeerKind::QuinnBatched,
-            _ => PeerKind::Quinn,
-        }
-    }
-
-    /// Whether `peer` can carry this row.
-    pub(crate) fn includes(self, peer: PeerKind) -> bool {
+    /// Whether the row is meant for `peer`.
+    #[must_use]
+    pub fn includes(self, peer: PeerKind) -> bool {
+        let is_message = matches!(self.load(), Load::RoundTrips { .. } | Load::OneWay { .. });
         match peer {
-            PeerKind::Vioduct | PeerKind::Quinn => true,
-            PeerKind::Runtime => {
-                matches!(self.load(), Load::RoundTrips { .. } | Load::OneWay { .. })
-            }
+            PeerKind::Vioduct | PeerKind::Quinn => !self.is_local(),
+            PeerKind::Runtime => is_message || self.is_local(),
             PeerKind::QuinnBatched => self == Self::OneWay,
+            PeerKind::Actix => self.is_local(),
+            PeerKind::Ractor | PeerKind::Kameo | PeerKind::Tonic => is_message,
         }
     }
 }
@@ -178,17 +181,9 @@ impl fmt::Display for Row {
             Self::Bulk => "bulk",
             Self::Connect => "connect",
             Self::Mixed => "mixed",
+            Self::Local1 => "local-1",
+            Self::Local64 => "local-64",
+            Self::LocalTell => "local-tell",
         })
-    }
-}
-
-impl fmt::Display for Aim {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => out.pad("-"),
-            Self::RatioAtMost(bound) => out.pad(&format!("<= {bound:.2}x")),
-            Self::RatioAtLeast(bound) => out.pad(&format!(">= {bound:.2}x")),
-            Self::BelowUs(bound) => out.pad(&format!("< {:.0} ms", bound / 1000.0)),
-        }
     }
 }
