@@ -1,11 +1,16 @@
 //! The commands that are made of cargo calls.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::failure::Failure;
 use crate::steps::{Steps, announce, run, works};
-use crate::workspace::Workspace;
+use crate::workspace::{self, Workspace};
 use crate::{setup, tidy};
+
+/// The other runtimes as peers of a benchmark: a workspace of its own. `check` looks at its
+/// formatting only: to compile it takes longer than all the rest.
+const PEERS: &str = "bench/peers/Cargo.toml";
 
 /// The gate: reads and builds, never writes to the tree.
 pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
@@ -14,6 +19,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
         return steps.finish();
     }
     steps.child("fmt", &mut workspace.cargo(&["fmt", "--all", "--check"]));
+    steps.child("peers", &mut workspace.cargo(&["fmt", "--manifest-path", PEERS, "--check"]));
     steps.call("tidy", || tidy::run(&workspace.root));
     // Warnings are denied by argument: RUSTFLAGS would rebuild every dependency.
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
@@ -35,6 +41,7 @@ pub(crate) fn fix(workspace: &Workspace) -> Result<(), Failure> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty"];
     steps.child("clippy", workspace.cargo(&clippy).arg("--allow-staged"));
     steps.child("fmt", &mut workspace.cargo(&["fmt", "--all"]));
+    steps.child("peers", &mut workspace.cargo(&["fmt", "--manifest-path", PEERS]));
     steps.finish()
 }
 
@@ -73,15 +80,32 @@ pub(crate) fn demo(workspace: &Workspace, args: &[String]) -> Result<(), Failure
 
 /// One benchmark, optimised.
 pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
-    if args.is_empty() {
+    let Some(name) = args.first() else {
         return Err(Failure::usage("bench needs a name: cargo xtask bench NAME [ARGS]"));
-    }
+    };
     announce("build (optimised)");
     let build = ["build", "--release", "-p", "vioduct-bench", "--locked"];
     run("build", &mut workspace.cargo(&build))?;
-    announce("bench");
     let mut bench = Command::new(workspace.built("release", "vioduct-bench"));
-    run("bench", bench.args(args).current_dir(&workspace.root))
+    bench.args(args).current_dir(&workspace.root);
+    if name == "runtime" {
+        bench.arg("--peers-program").arg(build_peers(workspace)?);
+    }
+    announce("bench");
+    run("bench", &mut bench)
+}
+
+/// Builds the program of the other runtimes; gives where it is.
+fn build_peers(workspace: &Workspace) -> Result<PathBuf, Failure> {
+    announce(
+        "build the other runtimes (optimised; the first time some 440 crates: about ten minutes on \
+         two cores, afterwards seconds)",
+    );
+    // A directory of its own: the long build does not hold the lock of the others.
+    let target_dir = workspace.target_dir.join("bench-peers");
+    let build = ["build", "--release", "--locked", "--manifest-path", PEERS];
+    run("build", workspace.cargo(&build).env("CARGO_TARGET_DIR", &target_dir))?;
+    Ok(workspace::program(&target_dir, "release", "vioduct-bench-peers"))
 }
 
 /// The cluster over a simulated network.

@@ -25,7 +25,7 @@ usage: cargo xtask COMMAND [ARGS]
   fix     format, and apply the lints' own suggestions
   test    run all tests; ARGS go to `cargo test`
   demo    build the cluster program and run the demonstration; ARGS go to it
-  bench   bench NAME [ARGS]: run one benchmark against its bare peer, optimised
+  bench   bench NAME [ARGS]: run one benchmark against its peers, optimised
   sim     run the cluster over a simulated network; ARGS go to the simulator
   tidy    the tree's own rules alone (tidy.toml), the quickest part of check";
 

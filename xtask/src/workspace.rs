@@ -12,7 +12,12 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// Build output of every command: outside the tree, so that `cargo clean` and a fresh clone
     /// do not throw away the expensive C and C++ parts.
-    target_dir: PathBuf,
+    pub(crate) target_dir: PathBuf,
+}
+
+/// A program that cargo built into `target_dir`; `profile` is the name of its directory.
+pub(crate) fn program(target_dir: &Path, profile: &str, name: &str) -> PathBuf {
+    target_dir.join(profile).join(name).with_extension(std::env::consts::EXE_EXTENSION)
 }
 
 impl Workspace {
@@ -33,9 +38,9 @@ impl Workspace {
         command
     }
 
-    /// A program that cargo built; `profile` is the name of its directory.
-    pub(crate) fn built(&self, profile: &str, program: &str) -> PathBuf {
-        self.target_dir.join(profile).join(program).with_extension(std::env::consts::EXE_EXTENSION)
+    /// A program of this workspace that cargo built; `profile` is the name of its directory.
+    pub(crate) fn built(&self, profile: &str, name: &str) -> PathBuf {
+        program(&self.target_dir, profile, name)
     }
 }
 
