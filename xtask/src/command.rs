@@ -1,5 +1,6 @@
 //! The commands that are made of cargo calls.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -103,9 +104,21 @@ fn build_peers(workspace: &Workspace) -> Result<PathBuf, Failure> {
     );
     // A directory of its own: the long build does not hold the lock of the others.
     let target_dir = workspace.target_dir.join("bench-peers");
-    let build = ["build", "--release", "--locked", "--manifest-path", PEERS];
-    run("build", workspace.cargo(&build).env("CARGO_TARGET_DIR", &target_dir))?;
+    let mut build = workspace.cargo(&["build", "--release", "--locked", "--manifest-path", PEERS]);
+    build.env("CARGO_TARGET_DIR", &target_dir);
+    // What `cargo xtask` tells us of our own package is not the peers': ring's build script
+    // watches it, and would have half of them built again after a build by hand.
+    for (name, _value) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|own| starts_with(&name, own)) {
+            build.env_remove(name);
+        }
+    }
+    run("build", &mut build)?;
     Ok(workspace::program(&target_dir, "release", "vioduct-bench-peers"))
+}
+
+fn starts_with(name: &OsStr, prefix: &str) -> bool {
+    name.as_encoded_bytes().starts_with(prefix.as_bytes())
 }
 
 /// The cluster over a simulated network.
