@@ -3,17 +3,22 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 use vioduct_certs::identity::NodeName;
 use vioduct_transport::{Endpoint, LinkState};
 
 use super::post::Post;
 use super::{Cluster, ClusterView, Joining, Standing};
-use crate::membership::{Effect, Input, Machine, Member, MemberEvent, Moment};
+use crate::membership::{DownReason, Effect, Input, Machine, Member, MemberEvent, Moment};
 use crate::node::NodeShared;
+
+/// How long a member that took its leave may take to close its link: links flush for 5 s.
+const FAREWELL_MAX: Duration = Duration::from_secs(10);
 
 /// Carries out what the machine decides. Ends when it is aborted.
 pub(crate) struct Driver {
@@ -24,9 +29,11 @@ pub(crate) struct Driver {
 
 /// The machine's hands.
 struct Hands {
-    node: Arc<NodeShared>,
     cluster: Arc<Cluster>,
     endpoint: Endpoint,
+    bonds: Bonds,
+    /// Members that took their leave, and are still heard out.
+    farewells: JoinSet<()>,
     /// Whom links are dialled to, and where.
     dialled: BTreeMap<NodeName, SocketAddr>,
     post: Post,
@@ -37,9 +44,10 @@ impl Driver {
     pub(crate) fn new(joining: Joining, node: &Arc<NodeShared>, endpoint: &Endpoint) -> Self {
         let Joining { machine, cluster, inputs } = joining;
         let hands = Hands {
-            node: Arc::clone(node),
             cluster,
             endpoint: endpoint.clone(),
+            bonds: Bonds { node: Arc::clone(node), endpoint: endpoint.clone() },
+            farewells: JoinSet::new(),
             dialled: BTreeMap::new(),
             post: Post::default(),
             standing: Standing::Member,
@@ -135,7 +143,7 @@ impl Hands {
         }
         match self.endpoint.connect(to.clone(), addr).await {
             Ok(link) => {
-                self.node.peers.of(&link);
+                self.bonds.node.peers.of(&link);
                 self.dialled.insert(to, addr);
             }
             Err(error) => tracing::warn!(peer = %to, %error, "member not dialled"),
@@ -172,7 +180,12 @@ impl Hands {
             }
             MemberEvent::Down { node, incarnation, reason } => {
                 tracing::warn!(peer = %node, incarnation, ?reason, "member down");
-                self.part(node, *incarnation, "this run of the node is down").await;
+                match reason {
+                    DownReason::Failed => {
+                        self.part(node, *incarnation, "this run of the node is down").await;
+                    }
+                    DownReason::Left => self.see_off(node, *incarnation).await,
+                }
             }
             MemberEvent::Expelled(reason) => {
                 tracing::error!(%reason, "this node is no member any more: start it anew");
@@ -190,10 +203,39 @@ impl Hands {
         }
     }
 
+    /// It has said all that it wants to say once it closes the link.
+    async fn see_off(&mut self, node: &NodeName, incarnation: u64) {
+        self.dialled.remove(node);
+        self.endpoint.disconnect(node).await;
+        self.bonds.node.names.forget_run(node, incarnation);
+        let (bonds, node) = (self.bonds.clone(), node.clone());
+        while self.farewells.try_join_next().is_some() {}
+        self.farewells.spawn(async move {
+            if let Some(link) = bonds.endpoint.link(&node) {
+                // One that does not close it is dismissed all the same.
+                timeout(FAREWELL_MAX, link.without(incarnation)).await.ok();
+            }
+            bonds.cut(&node, incarnation, "this run of the node has left").await;
+        });
+    }
+
     /// That run of a node, and what was before it, is over.
     async fn part(&mut self, node: &NodeName, incarnation: u64, reason: &str) {
         self.dialled.remove(node);
         self.post.take(node);
+        self.bonds.cut(node, incarnation, reason).await;
+    }
+}
+
+/// What ties this node to the others.
+#[derive(Clone)]
+struct Bonds {
+    node: Arc<NodeShared>,
+    endpoint: Endpoint,
+}
+
+impl Bonds {
+    async fn cut(&self, node: &NodeName, incarnation: u64, reason: &str) {
         self.endpoint.dismiss(node, incarnation, reason).await;
         self.node.names.forget_run(node, incarnation);
         if let Some(peer) = self.node.peers.named(node) {

@@ -343,6 +343,17 @@ impl Link {
         }
     }
 
+    /// Waits until no connection with this run of the peer, or an earlier one, carries the link.
+    /// Cancel-safe.
+    pub async fn without(&self, incarnation: u64) {
+        let is_over = |state: &LinkState| match state {
+            LinkState::Up(info) => info.incarnation > incarnation,
+            LinkState::Connecting | LinkState::Unreachable | LinkState::Closed => true,
+        };
+        // Fails only when the link is gone.
+        self.shared.state.subscribe().wait_for(is_over).await.ok();
+    }
+
     /// Waits until the peer has handed over every message up to `ticket` on its lane, or it was
     /// reported undelivered. The report itself may come a moment later. Cancel-safe.
     pub async fn settled(&self, ticket: Ticket) {
