@@ -84,7 +84,10 @@ impl<F: Future> Future for Life<F> {
 }
 
 pub(crate) fn set_caller(caller: Caller) {
-    drop(CALLER.replace(caller));
+    CALLER.with_borrow_mut(|last| match (&caller, &*last) {
+        (Caller::Nobody, Caller::Nobody) | (Caller::Local, Caller::Local) => {}
+        _other => *last = caller,
+    });
 }
 
 /// Most messages come from where the one before came from.

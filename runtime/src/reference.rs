@@ -249,15 +249,25 @@ impl<'a> Place<'a> {
         NotDelivered::Gone { actor: self.actor.id().clone() }
     }
 
+    /// Waits for a place.
+    async fn take(&self) -> Result<(), NotDelivered> {
+        match self.actor.places().acquire().await {
+            Ok(place) => {
+                place.forget();
+                Ok(())
+            }
+            Err(_closed) => Err(self.gone()),
+        }
+    }
+
     async fn put<M: Message>(
         &self,
         message: M,
         put: impl FnOnce(LocalCall<M>) -> Result<u64, Closed<LocalCall<M>>>,
     ) -> Result<(), NotTaken<M>> {
-        let Ok(place) = self.actor.places().acquire().await else {
-            return Err(NotTaken { message, reason: self.gone() });
-        };
-        place.forget();
+        if let Err(reason) = self.take().await {
+            return Err(NotTaken { message, reason });
+        }
         self.enter(message, put)
     }
 
@@ -297,9 +307,13 @@ impl<'a> Place<'a> {
         put: impl FnOnce(LocalCall<M>) -> Result<u64, Closed<LocalCall<M>>>,
     ) -> Result<M::Result, AskError> {
         let deadline = Instant::now() + deadline.min(DEADLINE_MAX);
-        let place = timeout_at(deadline, self.actor.places().acquire()).await;
-        let place = place.map_err(|_late| NotDelivered::Late)?.map_err(|_closed| self.gone())?;
-        place.forget();
+        match self.actor.places().try_acquire() {
+            // The usual case: no timer is needed.
+            Ok(place) => place.forget(),
+            Err(_none) => {
+                timeout_at(deadline, self.take()).await.map_err(|_late| NotDelivered::Late)??
+            }
+        }
         let (answer, answered) = oneshot::channel();
         let number = put(LocalCall { message, answer: Some(answer) });
         let number = number.map_err(|Closed(_call)| self.gone())?;

@@ -76,7 +76,7 @@ pub(crate) struct Inbox<A: Actor> {
     pub(crate) window: u32,
     /// Places for senders of this node.
     pub(crate) room: Semaphore,
-    /// Items that a handler has seen, or that were dropped on purpose.
+    /// Items that a handler has seen, or that were dropped on purpose; the pump's to write.
     begun: AtomicU64,
     state: Mutex<State<A>>,
     /// An order is there; read for each message.

@@ -26,6 +26,10 @@ pub(crate) struct Pump<A: Actor> {
     order: Option<Order>,
     /// When the batch was taken, if a message in it has a deadline: read once for all of them.
     now: Option<Instant>,
+    /// Items that a handler has seen, or that were dropped on purpose.
+    begun: u64,
+    /// Places of messages that were handled in this turn.
+    freed: usize,
 }
 
 impl<A: Actor> Pump<A> {
@@ -37,7 +41,14 @@ impl<A: Actor> Pump<A> {
             cancelled: HashSet::new(),
             order: None,
             now: None,
+            begun: 0,
+            freed: 0,
         }
+    }
+
+    /// Gives places back, not each by itself: it takes a lock.
+    fn free(&mut self) {
+        self.inbox.room.add_permits(std::mem::take(&mut self.freed));
     }
 
     /// Takes over what came in; when nothing did, the waker is kept.
@@ -66,10 +77,14 @@ impl<A: Actor> Pump<A> {
 
 impl<A: Actor<Context = Context<A>>> Pump<A> {
     fn run(&mut self, item: Item<A>, actor: &mut A, ctx: &mut Context<A>) {
-        self.inbox.begun.fetch_add(1, Ordering::AcqRel);
+        self.begun += 1;
+        self.inbox.begun.store(self.begun, Ordering::Release);
         match item {
             Item::Local(call) => {
-                self.inbox.room.add_permits(1);
+                self.freed += 1;
+                if self.batch.is_empty() {
+                    self.free();
+                }
                 current::set_caller(Caller::Local);
                 call.run(actor, ctx);
             }
@@ -137,6 +152,7 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
     ) -> Poll<()> {
         let this = self.get_mut();
         let is_more = this.turn(actor, ctx, cx);
+        this.free();
         // Not before what was begun is polled: its answers do not wait for messages behind them.
         this.running.poll(cx);
         this.obey(ctx);

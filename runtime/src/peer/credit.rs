@@ -5,7 +5,7 @@
 //!
 //! Invariants: (1) what is granted and not used, and what is held, are together never more than the
 //! window, but for what a lost epoch had under way, which is at most one window more. (2) Whatever
-//! is worked off is granted again, at the latest when nothing is held.
+//! is worked off is granted again, once it is a quarter of the window.
 
 /// Added to the length of each message: what keeping it costs.
 pub(crate) const OVERHEAD_BYTES: u32 = 64;
@@ -65,12 +65,14 @@ impl Account {
         Ok(())
     }
 
-    /// A message was worked off, or dropped. Gives what is to be granted now.
+    /// A message was worked off, or dropped. Gives what is to be granted now: nothing as long as it
+    /// is less than a quarter of the window. Once nothing is held, the peer then has more than
+    /// three quarters, and no message costs more than a half.
     pub(crate) fn work_off(&mut self, cost: u32) -> Option<u32> {
         self.held = self.held.saturating_sub(cost);
         let room = self.window.saturating_sub(self.granted).saturating_sub(self.held);
         self.owed = self.owed.saturating_add(cost).min(room);
-        if self.owed == 0 || (self.owed < self.window / 4 && self.held > 0) {
+        if self.owed < self.window / 4 {
             return None;
         }
         let grant = std::mem::take(&mut self.owed);
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn credit_comes_back_in_quarters_and_with_the_last_message() {
+    fn credit_comes_back_in_quarters() {
         let mut account = Account::new(WINDOW);
         account.bind(1);
         for _message in 0..10 {
@@ -112,7 +114,7 @@ mod tests {
         }
         let grants: Vec<_> = (0..10).map(|_message| account.work_off(100)).collect();
         let (none, some) = (None, Some(300));
-        assert_eq!(grants, [none, none, some, none, none, some, none, none, some, Some(100)]);
+        assert_eq!(grants, [none, none, some, none, none, some, none, none, some, none]);
     }
 
     #[test]
@@ -126,7 +128,7 @@ mod tests {
 
     proptest! {
         /// A peer that keeps to its credit is never refused, never gets more than the window, and
-        /// has all of it again once everything is worked off.
+        /// has enough of it for any message once everything is worked off.
         #[test]
         fn an_honest_peer_is_never_refused_and_never_starved(
             steps in prop::collection::vec((0..3_u8, 1..=WINDOW), 1..300),
@@ -157,7 +159,7 @@ mod tests {
             for cost in held {
                 credit += account.work_off(cost).unwrap_or(0);
             }
-            prop_assert_eq!(credit, WINDOW);
+            prop_assert!(credit > WINDOW / 4 * 3, "{}", credit);
         }
     }
 }
