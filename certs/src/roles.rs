@@ -168,7 +168,8 @@ impl FromStr for Roles {
 
 impl Serialize for Roles {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.iter())
+        // As they are read, and their number first: not every format describes itself.
+        serializer.collect_seq(self.iter().map(Role::as_str).collect::<Vec<_>>())
     }
 }
 

@@ -9,11 +9,21 @@ use vioduct_certs::identity::{Identity, Kind, NodeName, Role};
 ///
 /// Actors of the same node are not asked.
 #[derive(Clone)]
-pub struct Access(Arc<dyn Fn(&Identity) -> bool + Send + Sync>);
+pub struct Access {
+    allows: Arc<dyn Fn(&Identity) -> bool + Send + Sync>,
+    text: Arc<str>,
+}
+
+/// In words: `nodes`, `tools`, `node a`, `roles db, vios`, `a predicate`, joined by `or`.
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Access")
+        write!(f, "Access({})", self.text)
     }
 }
 
@@ -21,19 +31,27 @@ impl Access {
     /// Those that the predicate accepts. It is asked once for each sender, actor and message, and
     /// again when the sender's certificate changes: it must not depend on anything else.
     pub fn when(predicate: impl Fn(&Identity) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(predicate))
+        Self::named("a predicate", predicate)
+    }
+
+    fn named(
+        text: impl Into<Arc<str>>,
+        predicate: impl Fn(&Identity) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { allows: Arc::new(predicate), text: text.into() }
     }
 
     /// Every node of the cluster.
     #[must_use]
     pub fn nodes() -> Self {
-        Self::when(|identity| identity.kind == Kind::Node)
+        Self::named("nodes", |identity| identity.kind == Kind::Node)
     }
 
     /// The nodes that hold one of these roles.
     pub fn roles(roles: impl IntoIterator<Item = Role>) -> Self {
         let roles: Vec<Role> = roles.into_iter().collect();
-        Self::when(move |identity| {
+        let text = roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Self::named(format!("roles {text}"), move |identity| {
             identity.kind == Kind::Node && identity.roles.iter().any(|role| roles.contains(&role))
         })
     }
@@ -41,22 +59,24 @@ impl Access {
     /// One node.
     #[must_use]
     pub fn node(name: NodeName) -> Self {
-        Self::when(move |identity| identity.kind == Kind::Node && identity.name == name)
+        let text = format!("node {name}");
+        Self::named(text, move |identity| identity.kind == Kind::Node && identity.name == name)
     }
 
     /// Every tool of the cluster: command line, load harness.
     #[must_use]
     pub fn tools() -> Self {
-        Self::when(|identity| identity.kind == Kind::Tool)
+        Self::named("tools", |identity| identity.kind == Kind::Tool)
     }
 
     /// Those that this or the other accepts.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        Self::when(move |identity| self.allows(identity) || other.allows(identity))
+        let text = format!("{self} or {other}");
+        Self::named(text, move |identity| self.allows(identity) || other.allows(identity))
     }
 
     pub(crate) fn allows(&self, identity: &Identity) -> bool {
-        (self.0)(identity)
+        (self.allows)(identity)
     }
 }

@@ -189,6 +189,7 @@ impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
             capacity,
             window,
             parent: self.parent,
+            restarts: 0,
             lives,
             halted,
         };
@@ -276,6 +277,8 @@ struct Child<A: Actor> {
     capacity: usize,
     window: u32,
     parent: Option<Parent>,
+    /// Lives that a failure ended.
+    restarts: u64,
     lives: watch::Sender<Option<LocalRef<A>>>,
     halted: watch::Receiver<bool>,
 }
@@ -296,16 +299,23 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
                 _failure => intensity.failed(started.elapsed(), self.node.jitter()),
             };
             let name = self.name.as_ref().map_or("(unnamed)", ActorName::as_str);
+            let counts = &self.node.counts;
+            if reason.is_failure() {
+                counts.failures.one_more();
+            }
             match verdict {
                 Verdict::Restart { after } => {
                     tracing::warn!(name, %reason, ?after, "actor failed, it is started again");
                     if self.pause(after).await {
                         break reason;
                     }
+                    self.restarts += 1;
+                    self.node.counts.restarts.one_more();
                 }
                 Verdict::GiveUp => {
                     // The starter is told of the first life's.
                     if reason.is_failure() && begun.is_none() {
+                        counts.given_up.one_more();
                         tracing::error!(name, %reason, "actor failed too often, it is given up");
                         if let Some(parent) = &self.parent {
                             parent.escalate(name, &reason);
@@ -402,9 +412,11 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
             incarnation: self.node.incarnation,
             serial: self.node.actors.next_serial(),
         };
+        let (name, worker, restarts) = (self.name.clone(), self.worker, self.restarts);
         let (capacity, window) = (self.capacity, self.window);
-        let (node, name) = (Arc::downgrade(&self.node), self.name.clone());
-        let seat = Seat { node, id, name, worker: self.worker, capacity, window };
+        let node = Arc::downgrade(&self.node);
+        let parent = self.parent.as_ref().map(Parent::serial);
+        let seat = Seat { node, id, name, worker, capacity, window, restarts, parent };
         Inbox::new(seat, ctx.address(), Arc::clone(&self.exports))
     }
 

@@ -1,11 +1,13 @@
 //! The actors that live on this node.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::StartError;
 use crate::id::ActorName;
 use crate::inbox::Hosted;
+use crate::inspect::TypeFigures;
 use crate::names::LISTED_MAX;
 
 #[derive(Default)]
@@ -16,7 +18,20 @@ struct Table {
     /// Actors that others can find, those between two lives too.
     findable: usize,
     last_serial: u64,
+    /// Lives that are over, by type.
+    ended: BTreeMap<&'static str, TypeFigures>,
+    /// How many live on each worker.
+    on_worker: BTreeMap<usize, u32>,
     is_closed: bool,
+}
+
+/// How many actors there are.
+pub(crate) struct Census {
+    pub(crate) alive: u64,
+    /// Begun since the node's start.
+    pub(crate) lives: u64,
+    /// By worker.
+    pub(crate) on_worker: Vec<(usize, u32)>,
 }
 
 /// Every actor of the node, by number and by name.
@@ -78,6 +93,7 @@ impl Actors {
         if let Some(name) = actor.name() {
             table.names.insert(name.clone(), Some(serial));
         }
+        *table.on_worker.entry(actor.worker()).or_default() += 1;
         table.alive.insert(serial, actor);
         true
     }
@@ -86,6 +102,12 @@ impl Actors {
     pub(crate) fn end(&self, serial: u64) {
         let mut table = self.table();
         let gone = table.alive.remove(&serial);
+        if let Some(gone) = &gone {
+            gone.tallies().add_to(table.ended.entry(gone.type_name()).or_default());
+        }
+        if let Some(count) = gone.as_ref().and_then(|it| table.on_worker.get_mut(&it.worker())) {
+            *count -= 1;
+        }
         if let Some(life) = gone.as_ref().and_then(|gone| table.names.get_mut(gone.name()?)) {
             *life = None;
         }
@@ -100,6 +122,31 @@ impl Actors {
         let table = self.table();
         let serial = table.names.get(name).copied().flatten()?;
         table.alive.get(&serial).cloned()
+    }
+
+    /// Actors of a higher serial, so many at most.
+    pub(crate) fn after(&self, serial: u64, count: usize) -> Vec<Arc<dyn Hosted>> {
+        let later = (Bound::Excluded(serial), Bound::Unbounded);
+        self.table().alive.range(later).take(count).map(|(_serial, it)| Arc::clone(it)).collect()
+    }
+
+    /// All lives by type. The name of a type stands before its figures.
+    pub(crate) fn types(&self) -> BTreeMap<&'static str, TypeFigures> {
+        let table = self.table();
+        let (mut types, alive) = (table.ended.clone(), table.alive.clone());
+        drop(table);
+        for actor in alive.values() {
+            let of_type = types.entry(actor.type_name()).or_default();
+            of_type.actors += 1;
+            actor.tallies().add_to(of_type);
+        }
+        types
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        let table = self.table();
+        let on_worker = table.on_worker.iter().map(|(worker, count)| (*worker, *count)).collect();
+        Census { alive: table.alive.len() as u64, lives: table.last_serial, on_worker }
     }
 
     /// Starts no more actors, and gives those that live.

@@ -7,6 +7,8 @@ use std::pin::Pin;
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, AsyncContext, Message};
 
+use crate::trace;
+
 /// A handler's result that comes later, and whose work ends when its asker has stopped waiting: by
 /// its deadline, because it dropped the ask, or because its node is gone.
 ///
@@ -21,9 +23,10 @@ impl<T> fmt::Debug for Cancellable<T> {
 }
 
 impl<T> Cancellable<T> {
-    /// Runs `work` in the actor's context. It may be dropped at any of its awaits.
+    /// Runs `work` in the actor's context, for the [request](crate::trace) that is current now. It
+    /// may be dropped at any of its awaits.
     pub fn new(work: impl Future<Output = T> + 'static) -> Self {
-        Self(Box::pin(work))
+        Self(Box::pin(trace::carry(work)))
     }
 }
 

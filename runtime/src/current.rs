@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix::Actor;
+use tracing::Span;
 use vioduct_certs::identity::Identity;
 
 use crate::inbox::Inbox;
 use crate::node::NodeShared;
 use crate::peer::inlet::Inlet;
 use crate::reference::LocalRef;
+use crate::trace;
 
 thread_local! {
     static PLACES: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
@@ -63,23 +65,28 @@ pub(crate) fn with_node<T>(node: &Arc<NodeShared>, act: impl FnOnce() -> T) -> T
 pub(crate) struct Life<F> {
     life: Pin<Box<F>>,
     place: Place,
+    span: Span,
 }
 
 impl<F: Future> Life<F> {
     pub(crate) fn new<A: Actor>(life: F, node: &Arc<NodeShared>, inbox: &Arc<Inbox<A>>) -> Self {
+        let kind = std::any::type_name::<A>();
+        let span = trace::of_actor(&node.span, &inbox.id, inbox.name.as_ref(), kind);
         let serial = inbox.id.serial;
         let inbox: Arc<dyn Any + Send + Sync> = Arc::<Inbox<A>>::clone(inbox);
         let place = Place { node: Arc::clone(node), inbox: Some(inbox), serial };
-        Self { life: Box::pin(life), place }
+        Self { life: Box::pin(life), place, span }
     }
 }
 
 impl<F: Future> Future for Life<F> {
     type Output = F::Output;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let _scope = enter(self.place.clone());
-        self.life.as_mut().poll(cx)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { life, place, span } = self.get_mut();
+        let _span = span.enter();
+        let _scope = enter(place.clone());
+        life.as_mut().poll(cx)
     }
 }
 

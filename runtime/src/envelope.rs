@@ -7,17 +7,21 @@
 //! |---|---|---|
 //! | tell | 1 | codec, target, message, epoch, payload |
 //! | ask | 2 | codec, target, message, epoch, id, time left in ms in five bytes, payload |
+//! | of a request | 129, 130 | codec, request in 16 bytes, and then as the tell or the ask |
 //! | answer | 3 | codec, id, status, payload |
 //! | cancel | 4 | target, id |
 //! | control | 5 | a [`Control`](crate::peer::control::Control) in postcard |
 //! | notice | 6 | a [`Notice`](crate::peer::control::Notice) in postcard |
 //!
 //! `target` is the serial of an actor, `message` its index in what that actor exports, `epoch` the
-//! credit that pays for it, `id` the asker's number of the ask.
+//! credit that pays for it, `id` the asker's number of the ask. `request` is the
+//! [`RequestId`](crate::trace::RequestId) that a tell or an ask belongs to, most significant byte
+//! first, and never zero.
 
 use bytes::{Buf, Bytes};
 
 use crate::codec::Codec;
+use crate::trace::RequestId;
 
 const TELL: u8 = 1;
 const ASK: u8 = 2;
@@ -25,6 +29,8 @@ const ANSWER: u8 = 3;
 const CANCEL: u8 = 4;
 const CONTROL: u8 = 5;
 const NOTICE: u8 = 6;
+/// Added to the kind of a message that belongs to a request.
+const REQUEST: u8 = 0x80;
 /// Groups of seven bits that a deadline takes: more than a day in milliseconds.
 const DEADLINE_GROUPS: u32 = 5;
 
@@ -73,6 +79,7 @@ pub(crate) enum Envelope {
         target: u64,
         message: u8,
         epoch: u32,
+        request: Option<RequestId>,
         /// Number and remaining milliseconds of an ask; none for a tell.
         ask: Option<(u64, u64)>,
         payload: Bytes,
@@ -103,16 +110,20 @@ pub(crate) struct EnvelopeError;
 impl Envelope {
     pub(crate) fn decode(mut head: Bytes) -> Result<Self, EnvelopeError> {
         match byte(&mut head)? {
-            kind @ (TELL | ASK) => {
+            kind if matches!(kind & !REQUEST, TELL | ASK) => {
                 let codec = codec(&mut head)?;
+                let request = match kind & REQUEST {
+                    REQUEST => Some(request(&mut head)?),
+                    _none => None,
+                };
                 let target = varint(&mut head)?;
                 let message = u8::try_from(varint(&mut head)?).map_err(|_large| EnvelopeError)?;
                 let epoch = u32::try_from(varint(&mut head)?).map_err(|_large| EnvelopeError)?;
-                let ask = match kind {
+                let ask = match kind & !REQUEST {
                     ASK => Some((varint(&mut head)?, varint(&mut head)?)),
                     _tell => None,
                 };
-                Ok(Self::Message { codec, target, message, epoch, ask, payload: head })
+                Ok(Self::Message { codec, target, message, epoch, request, ask, payload: head })
             }
             ANSWER => {
                 let (codec, id) = (codec(&mut head)?, varint(&mut head)?);
@@ -137,11 +148,20 @@ pub(crate) struct Address {
     pub(crate) target: u64,
     pub(crate) message: u8,
     pub(crate) epoch: u32,
+    /// The request that it belongs to.
+    pub(crate) request: Option<RequestId>,
 }
 
 pub(crate) fn put_message(out: &mut Vec<u8>, to: Address, ask: Option<(u64, u64)>) {
-    let Address { codec, target, message, epoch } = to;
-    out.extend_from_slice(&[if ask.is_some() { ASK } else { TELL }, codec as u8]);
+    let Address { codec, target, message, epoch, request } = to;
+    let kind = if ask.is_some() { ASK } else { TELL };
+    match request {
+        None => out.extend_from_slice(&[kind, codec as u8]),
+        Some(request) => {
+            out.extend_from_slice(&[kind | REQUEST, codec as u8]);
+            out.extend_from_slice(&request.get().to_be_bytes());
+        }
+    }
     put_varint(out, target);
     put_varint(out, message.into());
     put_varint(out, epoch.into());
@@ -196,6 +216,11 @@ fn codec(head: &mut Bytes) -> Result<Codec, EnvelopeError> {
     Codec::try_from(byte(head)?).map_err(|_unknown| EnvelopeError)
 }
 
+fn request(head: &mut Bytes) -> Result<RequestId, EnvelopeError> {
+    let number = head.try_get_u128().map_err(|_short| EnvelopeError)?;
+    RequestId::new(number).ok_or(EnvelopeError)
+}
+
 fn varint(head: &mut Bytes) -> Result<u64, EnvelopeError> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
@@ -218,10 +243,9 @@ mod tests {
 
     use super::*;
 
-    fn read_back(codec: Codec, at: (u64, u8, u32), ask: Option<(u64, u64)>) -> Envelope {
-        let (target, message, epoch) = at;
+    fn read_back(to: Address, ask: Option<(u64, u64)>) -> Envelope {
         let mut out = Vec::new();
-        put_message(&mut out, Address { codec, target, message, epoch }, ask);
+        put_message(&mut out, to, ask);
         out.extend_from_slice(b"payload");
         Envelope::decode(out.into()).unwrap()
     }
@@ -229,21 +253,48 @@ mod tests {
     #[test]
     fn an_ask_is_these_bytes() {
         let mut out = Vec::new();
-        let to = Address { codec: Codec::Bincode, target: 300, message: 2, epoch: 1 };
+        let (codec, request) = (Codec::Bincode, None);
+        let to = Address { codec, target: 300, message: 2, epoch: 1, request };
         put_message(&mut out, to, Some((128, 1000)));
         assert_eq!(out, [2, 1, 0xac, 2, 2, 1, 0x80, 1, 0xe8, 0x87, 0x80, 0x80, 0]);
     }
 
     #[test]
-    fn what_is_cut_short_or_unknown_is_refused() {
-        let whole = [2, 1, 0xac, 2, 2, 1, 0x80, 1, 0xe8, 7];
-        for end in 0..whole.len() {
-            let cut = Envelope::decode(Bytes::copy_from_slice(&whole[..end]));
-            assert_eq!(cut, Err(EnvelopeError), "{end} bytes");
-        }
-        for bad in
-            [&[9][..], &[1, 77, 1, 1, 1], &[3, 1, 5, 99], &[4, 1, 1, 0], &[1, 1, 1, 0x80, 4, 1]]
+    fn a_message_of_a_request_is_these_bytes() {
+        let request = RequestId::new(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+        let to = Address { codec: Codec::Postcard, target: 3, message: 2, epoch: 1, request };
+        let id = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+        for (kind, ask, end) in
+            [(0x81, None, &[][..]), (0x82, Some((5, 1)), &[5, 0x81, 0x80, 0x80, 0x80, 0])]
         {
+            let mut out = Vec::new();
+            put_message(&mut out, to, ask);
+            assert_eq!(out, [&[kind, 2][..], &id, &[3, 2, 1], end].concat());
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_or_unknown_is_refused() {
+        let plain = vec![2, 1, 0xac, 2, 2, 1, 0x80, 1, 0xe8, 7];
+        let of_request = [&[0x81, 1][..], &[7; 16], &[1, 1, 1]].concat();
+        for whole in [plain, of_request] {
+            for end in 0..whole.len() {
+                let cut = Envelope::decode(Bytes::copy_from_slice(&whole[..end]));
+                assert_eq!(cut, Err(EnvelopeError), "{end} bytes");
+            }
+        }
+        let request_zero = [&[0x81, 1][..], &[0; 16], &[1, 1, 1]].concat();
+        let answer_of_request = [&[0x83, 1][..], &[7; 16], &[5, 0]].concat();
+        for bad in [
+            &[9][..],
+            &[1, 77, 1, 1, 1],
+            &[3, 1, 5, 99],
+            &[4, 1, 1, 0],
+            &[1, 1, 1, 0x80, 4, 1],
+            &[0x80],
+            &request_zero,
+            &answer_of_request,
+        ] {
             assert_eq!(
                 Envelope::decode(Bytes::copy_from_slice(bad)),
                 Err(EnvelopeError),
@@ -254,13 +305,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_survive(target: u64, index: u8, epoch: u32, ask: Option<(u64, u32)>) {
+        fn messages_survive(
+            at: (u64, u8, u32),
+            request: u128,
+            ask: Option<(u64, u32)>,
+        ) {
+            let (target, message, epoch) = at;
             let ask = ask.map(|(id, ms)| (id, u64::from(ms)));
-            for codec in [Codec::Bincode, Codec::Postcard] {
+            for (codec, request) in
+                [(Codec::Bincode, None), (Codec::Postcard, RequestId::new(request))]
+            {
                 let payload = Bytes::from_static(b"payload");
-                let message = index;
-                let expected = Envelope::Message { codec, target, message, epoch, ask, payload };
-                prop_assert_eq!(read_back(codec, (target, index, epoch), ask), expected);
+                let expected =
+                    Envelope::Message { codec, target, message, epoch, request, ask, payload };
+                let to = Address { codec, target, message, epoch, request };
+                prop_assert_eq!(read_back(to, ask), expected);
             }
         }
 

@@ -11,6 +11,7 @@ use crate::envelope::Status;
 use crate::error::StartError;
 use crate::inbox::{Closed, Inbox, LocalCall, RemoteItem, Running};
 use crate::message::{MessageType, RemoteMessage};
+use crate::trace;
 
 /// Most messages that an actor exports; a peer's leave is kept in as many bits.
 pub(crate) const EXPORTS_MAX: usize = 64;
@@ -23,7 +24,16 @@ pub(crate) struct Export {
 }
 
 /// Decodes and handles a message of another node.
-pub(crate) type Runner<A> = fn(&mut A, &mut Context<A>, RemoteItem, &mut Running);
+pub(crate) type Runner<A> = fn(&mut A, &mut Context<A>, RemoteItem, &mut Running) -> Handled;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handled {
+    Not,
+    /// There is no answer, or it comes later.
+    Yes,
+    Answered,
+}
 
 /// Puts a message of this node into an inbox whose type only the function knows.
 pub(crate) type Entry<M> = fn(&dyn Any, LocalCall<M>) -> Result<u64, Closed<LocalCall<M>>>;
@@ -33,7 +43,7 @@ struct Row<A: Actor> {
     type_id: TypeId,
     /// An [`Entry`] of the message's type.
     entry: Box<dyn Any + Send + Sync>,
-    runner: fn(&mut A, &mut A::Context, RemoteItem, &mut Running),
+    runner: fn(&mut A, &mut A::Context, RemoteItem, &mut Running) -> Handled,
 }
 
 /// Everything that one actor exports. The index of a row is the message's number on the wire.
@@ -107,12 +117,17 @@ where
     }
 }
 
-fn run<A, M>(actor: &mut A, ctx: &mut Context<A>, item: RemoteItem, running: &mut Running)
+fn run<A, M>(
+    actor: &mut A,
+    ctx: &mut Context<A>,
+    item: RemoteItem,
+    running: &mut Running,
+) -> Handled
 where
     A: Actor<Context = Context<A>> + Handler<M>,
     M: RemoteMessage,
 {
-    let RemoteItem { codec, payload, body, reply, deadline, debit, .. } = item;
+    let RemoteItem { codec, payload, body, request, reply, deadline, debit, .. } = item;
     let decoded = codec.decode::<M>(&payload).ok().and_then(|mut message| {
         message.put_body(body).ok()?;
         Some(message)
@@ -120,19 +135,30 @@ where
     let Some(message) = decoded else {
         let peer = debit.inlet().peer.name();
         tracing::warn!(%peer, message = M::NAME, "a message could not be read");
+        debit.inlet().peer.counts.refused(Status::Unreadable);
         if let Some(reply) = reply {
             reply.refuse(Status::Unreadable);
         }
-        return;
+        return Handled::Not;
     };
+    let from = debit.inlet().peer.name();
     let Some(reply) = reply else {
-        return actor.handle(message, ctx).handle(ctx, None);
+        trace::handling(request, M::NAME, Some(from), || {
+            actor.handle(message, ctx).handle(ctx, None);
+        });
+        return Handled::Yes;
     };
     let (sender, mut answer) = oneshot::channel();
-    actor.handle(message, ctx).handle(ctx, Some(sender));
+    trace::handling(request, M::NAME, Some(from), || {
+        actor.handle(message, ctx).handle(ctx, Some(sender));
+    });
     match answer.try_recv() {
-        Ok(result) => reply.done(&result),
+        Ok(result) => {
+            reply.done(&result);
+            return Handled::Answered;
+        }
         Err(oneshot::error::TryRecvError::Empty) => running.push(answer, reply, deadline, debit),
         Err(oneshot::error::TryRecvError::Closed) => drop(reply),
     }
+    Handled::Yes
 }

@@ -25,6 +25,7 @@ mod error;
 mod exports;
 mod id;
 mod inbox;
+pub mod inspect;
 mod listener;
 pub mod membership;
 pub mod message;
@@ -37,6 +38,7 @@ mod router;
 pub mod schema;
 mod scratch;
 mod supervision;
+pub mod trace;
 mod worker;
 
 pub use vioduct_runtime_derive::{RemoteMessage, Wire};

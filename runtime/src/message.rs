@@ -105,8 +105,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use vioduct_certs::identity::NodeName;
+use vioduct_certs::identity::{NodeName, Roles};
 
+use crate::id::{ActorName, GroupName};
 use crate::schema::{self, Fingerprint, Schema};
 
 /// A value that may travel: in a message, or as its answer. [Derived](crate::message).
@@ -196,7 +197,7 @@ macro_rules! leaves {
 
 leaves!(bool char String);
 leaves!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64);
-leaves!(Duration IpAddr Ipv4Addr Ipv6Addr SocketAddr NodeName);
+leaves!(Duration IpAddr Ipv4Addr Ipv6Addr SocketAddr NodeName Roles ActorName GroupName);
 
 impl Wire for () {
     const SCHEMA: Schema = Schema::empty("()");

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tracing::Span;
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::{Kind, NodeName};
 use vioduct_transport::seam::Surroundings;
@@ -26,6 +27,8 @@ use crate::codec::Codec;
 use crate::error::NotDelivered;
 use crate::id::{ActorId, ActorName};
 use crate::inbox::Order;
+use crate::inspect::count::NodeCounts;
+use crate::inspect::{Inspection, gather};
 use crate::listener::{LinkListener, overheard};
 use crate::membership::MembershipConfigError;
 use crate::names::Names;
@@ -34,6 +37,7 @@ use crate::peer::asks::{Alarm, Asks};
 use crate::reference::ActorRef;
 use crate::remote::Remote;
 use crate::router::Router;
+use crate::trace;
 use crate::worker::{Hosting, WORKERS_MAX, Workers};
 
 /// How exactly deadlines of asks to other nodes are kept.
@@ -52,11 +56,16 @@ pub(crate) struct NodeShared {
     pub(crate) cluster: Option<Arc<Cluster>>,
     pub(crate) codec: Codec,
     workers: Weak<Workers>,
+    pub(crate) worker_count: usize,
+    pub(crate) counts: NodeCounts,
+    pub(crate) span: Span,
+    /// Longest head that its links take.
+    pub(crate) head_bytes_max: u32,
     jitter: Mutex<StdRng>,
 }
 
 impl NodeShared {
-    /// Random bits for a back-off.
+    /// Random bits, for a back-off or an id.
     pub(crate) fn jitter(&self) -> u64 {
         self.jitter.lock().unwrap_or_else(PoisonError::into_inner).random()
     }
@@ -118,7 +127,7 @@ impl Peers {
     }
 
     /// Every peer, in the order in which they became known.
-    fn all(&self) -> Vec<Arc<Peer>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Peer>> {
         let mut all: Vec<Arc<Peer>> = self.table().values().cloned().collect();
         all.sort_unstable_by_key(|peer| peer.number);
         all
@@ -340,6 +349,7 @@ impl NodeBuilder {
             handle: Handle::current(),
         };
         let names = Names::new(name.clone(), incarnation);
+        let span = trace::of_node(&name, incarnation);
         let shared = Arc::new(NodeShared {
             name,
             incarnation,
@@ -349,6 +359,10 @@ impl NodeBuilder {
             cluster,
             codec: self.codec,
             workers,
+            worker_count: self.hosting.workers(),
+            counts: NodeCounts::default(),
+            span,
+            head_bytes_max: self.transport.head_bytes_max,
             jitter: Mutex::new(StdRng::from_seed(seed)),
         });
         let router = Router { node: Arc::clone(&shared) };
@@ -508,6 +522,12 @@ impl Node {
         };
         let late = || NotDelivered::Unreachable { node: node.clone() };
         timeout(LOOKUP_MAX, asked).await.unwrap_or_else(|_late| Err(late()))
+    }
+
+    /// What this node has under way now, whole.
+    #[must_use]
+    pub fn inspect(&self) -> Inspection {
+        gather::whole(self.shared())
     }
 
     pub(crate) fn shared(&self) -> &Arc<NodeShared> {

@@ -21,6 +21,7 @@ use crate::message::{RemoteMessage, Wire};
 use crate::peer::watches::{NoRoom, Tell};
 use crate::remote::Remote;
 use crate::schema::Schema;
+use crate::trace;
 
 /// That an actor takes a message.
 ///
@@ -282,6 +283,7 @@ impl<'a> Place<'a> {
                 return Err(NotTaken { message, reason: self.gone() });
             }
             Err(tokio::sync::TryAcquireError::NoPermits) => {
+                self.actor.counts().refused_full.one_more();
                 let actor = self.actor.id().clone();
                 return Err(NotTaken { message, reason: NotDelivered::Full { actor } });
             }
@@ -294,7 +296,7 @@ impl<'a> Place<'a> {
         message: M,
         put: impl FnOnce(LocalCall<M>) -> Result<u64, Closed<LocalCall<M>>>,
     ) -> Result<(), NotTaken<M>> {
-        match put(LocalCall { message, answer: None }) {
+        match put(LocalCall { message, answer: None, request: trace::current() }) {
             Ok(_number) => Ok(()),
             Err(Closed(call)) => Err(NotTaken { message: call.message, reason: self.gone() }),
         }
@@ -315,10 +317,13 @@ impl<'a> Place<'a> {
             }
         }
         let (answer, answered) = oneshot::channel();
-        let number = put(LocalCall { message, answer: Some(answer) });
+        let number = put(LocalCall { message, answer: Some(answer), request: trace::current() });
         let number = number.map_err(|Closed(_call)| self.gone())?;
         match timeout_at(deadline, answered).await {
-            Ok(Ok(result)) => Ok(result),
+            Ok(Ok(result)) => {
+                self.actor.counts().answered_here.one_more();
+                Ok(result)
+            }
             Ok(Err(_dropped)) if self.actor.has_begun(number) => Err(Doubt::Dropped.into()),
             Ok(Err(_dropped)) => Err(self.gone().into()),
             Err(_late) => Err(Doubt::Late.into()),

@@ -23,6 +23,7 @@ use crate::peer::outlet::{Lease, Next, Outlet};
 use crate::peer::watches::{NoRoom, Tell};
 use crate::peer::{Peer, flow_of};
 use crate::scratch::Scratch;
+use crate::trace::{self, RequestId};
 
 /// A reference to an actor of another node.
 #[derive(Clone)]
@@ -87,7 +88,10 @@ impl Remote {
             let changed = self.outlet.changed();
             match self.next::<M>()? {
                 Some(lease) => return Ok(lease),
-                None => changed.await,
+                None => {
+                    let _waiting = self.outlet.waiting();
+                    changed.await;
+                }
             }
         }
     }
@@ -112,6 +116,7 @@ impl Remote {
         &self,
         message: &M,
         lease: &Lease,
+        request: Option<RequestId>,
         ask: Option<(u64, u64)>,
     ) -> Result<Scratch, NotDelivered> {
         let mut head = Scratch::new();
@@ -120,23 +125,33 @@ impl Remote {
             target: self.id().serial,
             message: lease.message,
             epoch: lease.epoch,
+            request,
         };
         envelope::put_message(&mut head, to, ask);
         self.codec.encode(message, &mut head).map_err(NotDelivered::Encode)?;
+        if request.is_some() && head.len() > self.node.head_bytes_max as usize {
+            // Whoever chose the id does not decide whether the message fits.
+            return self.head(message, lease, None, ask);
+        }
         Ok(head)
     }
 
-    /// Credit for a message; none when the epoch is over.
-    async fn pay<'a>(lease: &'a Lease, head: &[u8], body: &Bytes) -> Option<SemaphorePermit<'a>> {
-        lease.credit.acquire_many(cost(head.len(), body.len(), lease.window)).await.ok()
+    /// Waits for credit; none when the epoch is over.
+    async fn pay<'a>(&self, lease: &'a Lease, cost: u32) -> Option<SemaphorePermit<'a>> {
+        if let Ok(paid) = lease.credit.try_acquire_many(cost) {
+            return Some(paid);
+        }
+        let _waiting = self.outlet.waiting();
+        lease.credit.acquire_many(cost).await.ok()
     }
 
     pub(crate) async fn tell<M: RemoteMessage>(&self, message: &M) -> Result<(), NotDelivered> {
-        let body = message.body();
+        let (body, request) = (message.body(), trace::current());
         loop {
             let lease = self.lease::<M>().await?;
-            let head = self.head(message, &lease, None)?;
-            let Some(paid) = Self::pay(&lease, &head, &body).await else { continue };
+            let head = self.head(message, &lease, request, None)?;
+            let cost = cost(head.len(), body.len(), lease.window);
+            let Some(paid) = self.pay(&lease, cost).await else { continue };
             let sent = self.peer.link.send(self.flow(), &head, &body).await;
             sent.map_err(NotDelivered::of_link)?;
             paid.forget();
@@ -148,7 +163,7 @@ impl Remote {
         let full = || NotDelivered::Full { actor: self.id().clone() };
         let body = message.body();
         let lease = self.next::<M>()?.ok_or_else(full)?;
-        let head = self.head(message, &lease, None)?;
+        let head = self.head(message, &lease, trace::current(), None)?;
         let cost = cost(head.len(), body.len(), lease.window);
         let paid = lease.credit.try_acquire_many(cost).map_err(|_none| full())?;
         match self.peer.link.try_send(self.flow(), &head, &body) {
@@ -208,7 +223,7 @@ impl Remote {
         mut left: Duration,
         deadline: Instant,
     ) -> Result<(), NotDelivered> {
-        let body = message.body();
+        let (body, request) = (message.body(), trace::current());
         let mut has_waited = false;
         loop {
             let lease = match self.next::<M>()? {
@@ -218,20 +233,20 @@ impl Remote {
                     self.lease::<M>().await?
                 }
             };
-            let mut head = self.head(message, &lease, Some((id, millis(left))))?;
+            let mut head = self.head(message, &lease, request, Some((id, millis(left))))?;
             let cost = cost(head.len(), body.len(), lease.window);
             let paid = match lease.credit.try_acquire_many(cost) {
                 Ok(paid) => paid,
                 Err(_none) => {
                     has_waited = true;
-                    let Ok(paid) = lease.credit.acquire_many(cost).await else { continue };
+                    let Some(paid) = self.pay(&lease, cost).await else { continue };
                     paid
                 }
             };
             loop {
                 if has_waited {
                     left = deadline.saturating_duration_since(Instant::now());
-                    head = self.head(message, &lease, Some((id, millis(left))))?;
+                    head = self.head(message, &lease, request, Some((id, millis(left))))?;
                 }
                 let room = self.peer.link.room(flow);
                 match self.peer.asks.send(id, || self.peer.link.try_send(flow, &head, &body)) {

@@ -67,7 +67,7 @@ impl Delivery<'_> {
     fn take(&mut self, Message { flow, head, body }: Message) {
         let head_bytes = head.len();
         match Envelope::decode(head) {
-            Ok(Envelope::Message { codec, target, message, epoch, ask, payload }) => {
+            Ok(Envelope::Message { codec, target, message, epoch, request, ask, payload }) => {
                 let Some(inlet) = self.inlet(target) else {
                     self.say_if_over(target);
                     return self.refuse(flow, codec, ask, Status::Gone);
@@ -77,11 +77,15 @@ impl Delivery<'_> {
                 };
                 // Its credit goes back at once.
                 if !inlet.allows(message) {
+                    if let Some(actor) = inlet.actor() {
+                        actor.counts().refused_access.one_more();
+                    }
                     return self.refuse(flow, codec, ask, Status::Refused);
                 }
                 let deadline = ask.map(|(_id, ms)| self.deadline(ms));
                 let reply = ask.map(|(id, _ms)| Reply::new(Arc::clone(&inlet), flow, id, codec));
-                let item = RemoteItem { message, codec, payload, body, reply, deadline, debit };
+                let item =
+                    RemoteItem { message, codec, payload, body, request, reply, deadline, debit };
                 let left = match inlet.actor() {
                     Some(actor) => actor.push_remote(item),
                     None => Some(item),
@@ -106,6 +110,7 @@ impl Delivery<'_> {
             Ok(Envelope::Control { payload }) => self.control(&payload),
             Ok(Envelope::Notice { payload }) => self.notice(&payload),
             Err(error) => {
+                self.malformed();
                 tracing::warn!(peer = %self.peer.name(), %error, "message dropped");
             }
         }
@@ -134,8 +139,14 @@ impl Delivery<'_> {
         now + Duration::from_millis(ms).min(DEADLINE_MAX)
     }
 
+    fn malformed(&self) {
+        self.peer.counts.malformed.one_more();
+        self.router.node.counts.malformed.one_more();
+    }
+
     fn refuse(&self, flow: u32, codec: Codec, ask: Option<(u64, u64)>, status: Status) {
         let peer = self.peer.name();
+        self.peer.counts.refused(status);
         tracing::debug!(%peer, ?status, "a message was refused");
         if let Some((id, _ms)) = ask {
             self.peer.answer_without_result(flow, id, codec, status);
@@ -146,6 +157,7 @@ impl Delivery<'_> {
         let control = match Codec::Postcard.decode::<Control>(payload) {
             Ok(control) => control,
             Err(error) => {
+                self.malformed();
                 let peer = self.peer.name();
                 return tracing::warn!(%peer, %error, "control message dropped");
             }
@@ -217,7 +229,10 @@ impl Delivery<'_> {
                     tell(reason);
                 }
             }
-            Err(error) => tracing::warn!(peer = %self.peer.name(), %error, "notice dropped"),
+            Err(error) => {
+                self.malformed();
+                tracing::warn!(peer = %self.peer.name(), %error, "notice dropped");
+            }
         }
     }
 
@@ -227,6 +242,10 @@ impl Delivery<'_> {
     }
 
     fn bind(&self, bind: &Bind) -> Result<Bound, BindRefusal> {
+        self.leave(bind).inspect_err(|refusal| self.peer.counts.not_bound(*refusal))
+    }
+
+    fn leave(&self, bind: &Bind) -> Result<Bound, BindRefusal> {
         let node = &self.router.node;
         if bind.incarnation != node.incarnation {
             return Err(BindRefusal::Restarted);
@@ -236,6 +255,9 @@ impl Delivery<'_> {
         let inlet = self.peer.inlet_or(bind.serial, || Inlet::new(Arc::clone(&self.peer), &actor));
         let answer = inlet.bind(bind, &identity);
         if let Err(refusal) = &answer {
+            if let BindRefusal::AccessDenied | BindRefusal::NotExported = refusal {
+                actor.counts().refused_access.one_more();
+            }
             let actor = actor.id();
             tracing::warn!(peer = %identity.name, %actor, ?refusal, "a message was not allowed");
         }

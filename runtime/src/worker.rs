@@ -26,6 +26,15 @@ pub(crate) enum Hosting {
     Here,
 }
 
+impl Hosting {
+    pub(crate) const fn workers(self) -> usize {
+        match self {
+            Self::Threads(count) => count,
+            Self::Here => 1,
+        }
+    }
+}
+
 /// The workers of one node. Dropping it ends them, and all that runs on them.
 #[derive(Debug)]
 pub(crate) struct Workers {

@@ -114,6 +114,7 @@ impl Hands {
                 }
             }
         }
+        self.cluster.set_dropped(machine.dropped());
         if has_news {
             self.show(machine);
         }

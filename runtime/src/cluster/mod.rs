@@ -22,12 +22,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use vioduct_certs::identity::{Identity, Kind, NodeName};
 
 pub(crate) use self::driver::Driver;
+use crate::Wire;
+use crate::inspect::ClusterFigures;
 use crate::membership::{
-    ExpelReason, Input, Machine, Member, MemberEvent, MemberState, MembershipConfig, Moment, Seed,
+    Dropped, ExpelReason, Input, Machine, Member, MemberEvent, MemberState, MembershipConfig,
+    Moment, Seed,
 };
 use crate::node::{Node, NodeError};
 
@@ -49,7 +53,7 @@ pub struct ClusterConfig {
 }
 
 /// How this node itself stands in its cluster.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Wire, Serialize, Deserialize)]
 pub enum Standing {
     /// It takes part.
     #[default]
@@ -133,7 +137,8 @@ impl ClusterConfig {
             seen: Notify::new(),
             view: watch::Sender::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
-            crowded: AtomicU64::new(0),
+            dropped: Mutex::default(),
+            overflowed: AtomicU64::new(0),
         });
         let joining = Joining { machine, cluster: Arc::clone(&cluster), inputs: received };
         Ok((cluster, joining))
@@ -148,14 +153,16 @@ pub(crate) struct Cluster {
     seen: Notify,
     view: watch::Sender<ClusterView>,
     events: broadcast::Sender<MemberEvent>,
+    /// What the machine threw away, as of the last input.
+    dropped: Mutex<Dropped>,
     /// Datagrams dropped because the machine was behind.
-    crowded: AtomicU64,
+    overflowed: AtomicU64,
 }
 
 impl Cluster {
     pub(crate) fn datagram(&self, from: NodeName, datagram: Bytes) {
         if self.inputs.try_send(Input::DatagramReceived { from, datagram }).is_err() {
-            self.crowded.fetch_add(1, Ordering::Relaxed);
+            self.overflowed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -169,6 +176,27 @@ impl Cluster {
 
     fn take_sighted(&self) -> BTreeMap<NodeName, u64> {
         std::mem::take(&mut *self.sighted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_dropped(&self, dropped: Dropped) {
+        *self.dropped.lock().unwrap_or_else(PoisonError::into_inner) = dropped;
+    }
+
+    pub(crate) fn view(&self) -> ClusterView {
+        self.view.borrow().clone()
+    }
+
+    pub(crate) fn figures(&self, view: &ClusterView) -> ClusterFigures {
+        let count =
+            |wanted| view.members.iter().filter(|(_member, state)| *state == wanted).count();
+        ClusterFigures {
+            standing: view.standing,
+            alive: count(MemberState::Alive) as u64,
+            suspect: count(MemberState::Suspect) as u64,
+            down: count(MemberState::Down) as u64,
+            dropped: *self.dropped.lock().unwrap_or_else(PoisonError::into_inner),
+            overflowed: self.overflowed.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes leave, and waits until the others are told, as far as they can be.
@@ -186,7 +214,7 @@ impl Node {
     /// The cluster as this node sees it now; none for a node that is no member of one.
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterView> {
-        Some(self.shared().cluster.as_ref()?.view.borrow().clone())
+        Some(self.shared().cluster.as_ref()?.view())
     }
 
     /// The cluster as this node sees it, to be followed by who does not keep the node; none for a

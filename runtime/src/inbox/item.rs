@@ -1,5 +1,6 @@
 //! One message that waits, and how its answer gets back.
 
+use std::any::type_name;
 use std::sync::Arc;
 
 use actix::dev::{MessageResponse, OneshotSender};
@@ -12,16 +13,19 @@ use crate::codec::Codec;
 use crate::envelope::Status;
 use crate::message::Wire;
 use crate::peer::inlet::{Debit, Inlet};
+use crate::trace::{self, RequestId};
 
 /// A message of this node, with the actor's type in its type only.
 pub(crate) trait LocalItem<A: Actor>: Send {
-    fn run(self: Box<Self>, actor: &mut A, ctx: &mut A::Context);
+    /// False when nobody waits for the answer any more: it was not handled.
+    fn run(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) -> bool;
 }
 
 /// A message of this node, and where its answer goes.
 pub(crate) struct LocalCall<M: Message> {
     pub(crate) message: M,
     pub(crate) answer: Option<OneshotSender<M::Result>>,
+    pub(crate) request: Option<RequestId>,
 }
 
 impl<A, M> LocalItem<A> for LocalCall<M>
@@ -29,12 +33,14 @@ where
     A: Actor<Context = Context<A>> + Handler<M>,
     M: Message<Result: Send> + Send,
 {
-    fn run(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) {
+    fn run(self: Box<Self>, actor: &mut A, ctx: &mut A::Context) -> bool {
         if self.answer.as_ref().is_some_and(OneshotSender::is_closed) {
-            return;
+            return false;
         }
-        let Self { message, answer } = *self;
-        actor.handle(message, ctx).handle(ctx, answer);
+        let Self { message, answer, request } = *self;
+        let handle = || actor.handle(message, ctx).handle(ctx, answer);
+        trace::handling(request, type_name::<M>(), None, handle);
+        true
     }
 }
 
@@ -45,6 +51,7 @@ pub(crate) struct RemoteItem {
     pub(crate) codec: Codec,
     pub(crate) payload: Bytes,
     pub(crate) body: Bytes,
+    pub(crate) request: Option<RequestId>,
     /// Where an answer goes; none for a tell.
     pub(crate) reply: Option<Reply>,
     pub(crate) deadline: Option<Instant>,
@@ -62,6 +69,7 @@ impl RemoteItem {
 
     /// Says that no handler saw it.
     pub(crate) fn refuse(self, status: Status) {
+        self.inlet().peer.counts.refused(status);
         if let Some(reply) = self.reply {
             reply.refuse(status);
         }

@@ -6,6 +6,7 @@
 //! Bounds: senders of this node wait for one of `capacity` places; each other node has credit for a
 //! window of bytes ([`Account`](crate::peer::credit::Account)).
 
+mod figures;
 mod item;
 mod pump;
 mod running;
@@ -26,6 +27,8 @@ pub(crate) use self::running::{AskKey, Running};
 use crate::error::EndReason;
 use crate::exports::{Export, Exports};
 use crate::id::{ActorId, ActorName};
+use crate::inspect::ActorFigures;
+use crate::inspect::count::{ActorCounts, ActorTallies};
 use crate::node::NodeShared;
 
 /// Cancels that wait for the actor.
@@ -57,6 +60,8 @@ struct State<A: Actor> {
     cancels: Vec<AskKey>,
     order: Option<Order>,
     is_closed: bool,
+    /// What waited was dropped.
+    is_over: bool,
     /// The pump, when it waits.
     waker: Option<Waker>,
 }
@@ -74,6 +79,11 @@ pub(crate) struct Inbox<A: Actor> {
     pub(crate) exports: Arc<Exports<A>>,
     /// Credit that each other node gets, bytes.
     pub(crate) window: u32,
+    capacity: usize,
+    /// Lives before this one.
+    restarts: u64,
+    parent: Option<u64>,
+    pub(crate) counts: ActorCounts,
     /// Places for senders of this node.
     pub(crate) room: Semaphore,
     /// Items that a handler has seen, or that were dropped on purpose; the pump's to write.
@@ -97,18 +107,23 @@ pub(crate) struct Seat {
     pub(crate) worker: usize,
     pub(crate) capacity: usize,
     pub(crate) window: u32,
+    /// Lives before this one.
+    pub(crate) restarts: u64,
+    /// The serial of the parent's life.
+    pub(crate) parent: Option<u64>,
 }
 
 impl<A: Actor> Inbox<A> {
     /// To be called on the actor's worker.
     pub(crate) fn new(seat: Seat, addr: Addr<A>, exports: Arc<Exports<A>>) -> Self {
-        let Seat { node, id, name, worker, capacity, window } = seat;
+        let Seat { node, id, name, worker, capacity, window, restarts, parent } = seat;
         let state = State {
             items: VecDeque::new(),
             pushed: 0,
             cancels: Vec::new(),
             order: None,
             is_closed: false,
+            is_over: false,
             waker: None,
         };
         Self {
@@ -120,6 +135,10 @@ impl<A: Actor> Inbox<A> {
             addr,
             exports,
             window,
+            capacity,
+            restarts,
+            parent,
+            counts: ActorCounts::default(),
             room: Semaphore::new(capacity),
             begun: AtomicU64::new(0),
             state: Mutex::new(state),
@@ -154,7 +173,8 @@ impl<A: Actor> Inbox<A> {
         A: Actor<Context = Context<A>> + Handler<M>,
         M: Message<Result: Send> + Send + 'static,
     {
-        let wrap = |message| Item::Notice(Box::new(LocalCall { message, answer: None }));
+        let wrap =
+            |message| Item::Notice(Box::new(LocalCall { message, answer: None, request: None }));
         self.push(message, wrap)
     }
 
@@ -206,6 +226,7 @@ impl<A: Actor> Inbox<A> {
     fn close(&self) -> VecDeque<Item<A>> {
         let mut state = self.state();
         state.is_closed = true;
+        state.is_over = true;
         let left = std::mem::take(&mut state.items);
         drop(state);
         self.room.close();
@@ -218,6 +239,11 @@ pub(crate) trait Hosted: Send + Sync {
     fn id(&self) -> &ActorId;
     fn name(&self) -> Option<&ActorName>;
     fn window(&self) -> u32;
+    fn worker(&self) -> usize;
+    fn counts(&self) -> &ActorCounts;
+    fn type_name(&self) -> &'static str;
+    fn tallies(&self) -> ActorTallies;
+    fn figures(&self) -> ActorFigures;
     fn as_any(&self) -> &dyn Any;
     fn places(&self) -> &Semaphore;
     fn has_begun(&self, number: u64) -> bool;
@@ -248,6 +274,26 @@ impl<A: Actor> Hosted for Inbox<A> {
 
     fn window(&self) -> u32 {
         self.window
+    }
+
+    fn worker(&self) -> usize {
+        self.worker
+    }
+
+    fn counts(&self) -> &ActorCounts {
+        &self.counts
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<A>()
+    }
+
+    fn tallies(&self) -> ActorTallies {
+        Self::tallies(self)
+    }
+
+    fn figures(&self) -> ActorFigures {
+        Self::figures(self)
     }
 
     fn as_any(&self) -> &dyn Any {

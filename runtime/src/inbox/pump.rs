@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{AskKey, Inbox, Item, Order, RemoteItem, Running};
 use crate::current::{self, Caller};
 use crate::envelope::Status;
+use crate::exports::Handled;
 
 /// Messages handled before others on the worker get their turn.
 const BUDGET: usize = 128;
@@ -86,7 +87,9 @@ impl<A: Actor<Context = Context<A>>> Pump<A> {
                     self.free();
                 }
                 current::set_caller(Caller::Local);
-                call.run(actor, ctx);
+                if !call.run(actor, ctx) {
+                    self.passed_over();
+                }
             }
             Item::Notice(notice) => {
                 current::set_caller(Caller::Local);
@@ -102,13 +105,23 @@ impl<A: Actor<Context = Context<A>>> Pump<A> {
         let now = &mut self.now;
         let is_late = |deadline| deadline <= *now.get_or_insert_with(Instant::now);
         if is_cancelled || item.deadline.is_some_and(is_late) {
+            self.passed_over();
             return item.refuse(Status::Late);
         }
         let Some(run) = self.inbox.exports.runner(item.message) else {
+            self.passed_over();
             return item.refuse(Status::Refused);
         };
         current::set_remote_caller(item.inlet());
-        run(actor, ctx, item, &mut self.running);
+        match run(actor, ctx, item, &mut self.running) {
+            Handled::Not => self.passed_over(),
+            Handled::Yes => {}
+            Handled::Answered => self.inbox.counts.answered.more(1),
+        }
+    }
+
+    fn passed_over(&self) {
+        self.inbox.counts.passed_over.more(1);
     }
 
     /// Handles messages, one after another. True when there may be more, after a turn for others.
@@ -154,7 +167,8 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
         let is_more = this.turn(actor, ctx, cx);
         this.free();
         // Not before what was begun is polled: its answers do not wait for messages behind them.
-        this.running.poll(cx);
+        let answered = this.running.poll(cx);
+        this.inbox.counts.answered.more(answered);
         this.obey(ctx);
         // What runs next in this context may be no message of ours.
         current::set_caller(Caller::Nobody);

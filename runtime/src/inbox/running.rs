@@ -17,7 +17,8 @@ use crate::peer::inlet::Debit;
 /// Number of the peer on this node, and its number of the ask.
 pub(crate) type AskKey = (u64, u64);
 
-type Work = Pin<Box<dyn Future<Output = AskKey>>>;
+/// Gives whether there is an answer.
+type Work = Pin<Box<dyn Future<Output = (AskKey, bool)>>>;
 
 /// Bounded by the credit of the askers: each ask keeps its own until it is answered.
 #[derive(Default)]
@@ -39,22 +40,25 @@ impl Running {
         let key = reply.key();
         let (abort, registration) = AbortHandle::new_pair();
         let work = async move {
-            match deadline {
+            let is_answered = match deadline {
                 None => finish(reply, answer.await.ok()),
                 Some(deadline) => match timeout_at(deadline, answer).await {
                     Ok(answer) => finish(reply, answer.ok()),
                     // Its asker stops waiting by itself.
-                    Err(_late) => reply.forget(),
+                    Err(_late) => {
+                        reply.forget();
+                        false
+                    }
                 },
-            }
+            };
             drop(debit);
+            is_answered
         };
         let work = Abortable::new(work, registration);
         self.aborts.insert(key, abort);
         self.work.push(Box::pin(async move {
             // An error says that it was aborted: nobody waits for the answer.
-            work.await.ok();
-            key
+            (key, work.await.unwrap_or(false))
         }));
     }
 
@@ -67,11 +71,14 @@ impl Running {
         abort.is_some()
     }
 
-    /// Lets what is under way go on.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(key)) = Pin::new(&mut self.work).poll_next(cx) {
+    /// Lets what is under way go on. Gives how many asks have their answer now.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> u64 {
+        let mut answered = 0;
+        while let Poll::Ready(Some((key, is_answered))) = Pin::new(&mut self.work).poll_next(cx) {
             self.aborts.remove(&key);
+            answered += u64::from(is_answered);
         }
+        answered
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -79,9 +86,7 @@ impl Running {
     }
 }
 
-fn finish<R: Wire>(reply: Reply, answer: Option<R>) {
+fn finish<R: Wire>(reply: Reply, answer: Option<R>) -> bool {
     // Without an answer the reply is dropped, and says so.
-    if let Some(answer) = answer {
-        reply.done(&answer);
-    }
+    answer.map(|answer| reply.done(&answer)).is_some()
 }

@@ -3,9 +3,11 @@
 use core::net::SocketAddr;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use vioduct_certs::identity::NodeName;
 
 use super::member::Member;
+use crate::Wire;
 
 /// Seeds asked at most; those beyond are not looked at.
 pub const SEEDS_MAX: usize = 16;
@@ -150,7 +152,9 @@ pub enum RefuseReason {
 }
 
 /// Why this node is no member any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error, Wire, Serialize, Deserialize,
+)]
 pub enum ExpelReason {
     /// The others declared it down.
     #[error("declared down by the cluster")]
@@ -164,7 +168,7 @@ pub enum ExpelReason {
 }
 
 /// What the machine threw away, and how often. The counts only rise.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Wire, Serialize, Deserialize)]
 pub struct Dropped {
     /// Datagrams that named another sender than the link's peer. Fault: the peer.
     pub forged: u64,

@@ -3,13 +3,16 @@
 use core::net::SocketAddr;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use vioduct_certs::identity::{NodeName, Roles};
+
+use crate::Wire;
 
 /// A member as it presented itself.
 ///
 /// Address and roles come from the member itself and are passed on by others. They help to find it;
 /// what a node may do is its certificate's word alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Wire, Serialize, Deserialize)]
 pub struct Member {
     /// Its name.
     pub node: NodeName,
@@ -22,7 +25,9 @@ pub struct Member {
 }
 
 /// How a member fares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Wire, Serialize, Deserialize,
+)]
 pub enum MemberState {
     /// It answers.
     Alive,

@@ -152,6 +152,19 @@ impl Directory {
         self.version += 1;
     }
 
+    /// How many actors of that node can be found.
+    pub(crate) fn listed(&self, node: &NodeName) -> usize {
+        if *node == self.node {
+            return self.own.len();
+        }
+        self.replicas.get(node).map_or(0, |(_run, replica)| replica.listed())
+    }
+
+    /// The groups of an actor of this node.
+    pub(crate) fn groups(&self, serial: u64) -> Vec<GroupName> {
+        self.own.get(&serial).map_or_else(Vec::new, |listing| listing.groups.clone())
+    }
+
     /// Who has this name, in order of nodes; this node's first.
     pub(crate) fn holders(&self, name: &ActorName) -> Vec<ActorId> {
         let holders = self.names.get(name).into_iter().flatten();

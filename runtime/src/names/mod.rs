@@ -132,6 +132,16 @@ impl Names {
         self.forget_run(node, u64::MAX);
     }
 
+    /// How many actors of that node can be found.
+    pub(crate) fn listed(&self, node: &NodeName) -> u64 {
+        self.directory().listed(node) as u64
+    }
+
+    /// The groups of an actor of this node.
+    pub(crate) fn groups(&self, serial: u64) -> Vec<GroupName> {
+        self.directory().groups(serial)
+    }
+
     fn version(&self) -> u64 {
         *self.changed.borrow()
     }

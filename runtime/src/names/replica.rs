@@ -38,6 +38,11 @@ impl Replica {
         self.read
     }
 
+    /// How many actors are listed.
+    pub(crate) fn listed(&self) -> usize {
+        self.listed.len()
+    }
+
     /// Everything that is listed.
     pub(crate) fn into_listed(self) -> Vec<Listing> {
         self.listed.into_values().collect()

@@ -12,6 +12,7 @@ use vioduct_transport::{Fate, Link, SendError, Ticket};
 
 use crate::codec::Codec;
 use crate::envelope::Status;
+use crate::inspect::AskFigures;
 
 /// Asks to one peer that wait at once.
 const ASKS_MAX: usize = 1 << 20;
@@ -53,6 +54,8 @@ struct Table {
     pending: Slab<Pending>,
     last_nonce: u32,
     is_closed: bool,
+    /// How they ended.
+    ended: AskFigures,
 }
 
 /// Says that some ask has a deadline to be kept.
@@ -139,16 +142,28 @@ impl Asks {
 
     /// An answer came. One that nobody waits for is dropped.
     pub(crate) fn finish(&self, id: u64, outcome: Outcome) {
-        let pending = self.table().remove(id);
-        if let Some(pending) = pending {
-            // Fails only when nobody waits any more.
-            drop(pending.answer.send(outcome));
+        let mut table = self.table();
+        let Some(pending) = table.remove(id) else { return };
+        match &outcome {
+            Ok(_answer) => table.ended.answered += 1,
+            Err(fault) => table.count(*fault),
         }
+        drop(table);
+        // Fails only when nobody waits any more.
+        drop(pending.answer.send(outcome));
     }
 
     /// Nobody waits for this answer any more. Gives whether the ask has left.
     pub(crate) fn forget(&self, id: u64) -> bool {
-        self.table().remove(id).is_some_and(|pending| pending.ticket.is_some())
+        let mut table = self.table();
+        let Some(pending) = table.remove(id) else { return false };
+        let has_left = pending.ticket.is_some();
+        if has_left {
+            table.ended.cancelled += 1;
+        } else {
+            table.ended.not_sent += 1;
+        }
+        has_left
     }
 
     /// These messages have this fate.
@@ -184,12 +199,19 @@ impl Asks {
         self.fail(|pending| Some(Fault::Closing { was_sent: pending.ticket.is_some() }));
     }
 
+    /// How many there are, and how the others ended.
+    pub(crate) fn figures(&self) -> AskFigures {
+        let table = self.table();
+        AskFigures { in_flight: table.pending.len() as u64, ..table.ended }
+    }
+
     fn fail(&self, judge: impl Fn(&Pending) -> Option<Fault>) {
         let mut failed = Vec::new();
         let mut table = self.table();
         let judged = table.pending.iter().filter_map(|(key, pending)| Some((key, judge(pending)?)));
         for (key, fault) in judged.collect::<Vec<_>>() {
             failed.push((table.pending.remove(key), fault));
+            table.count(fault);
         }
         drop(table);
         for (pending, fault) in failed {
@@ -200,6 +222,14 @@ impl Asks {
 }
 
 impl Table {
+    fn count(&mut self, fault: Fault) {
+        match fault {
+            Fault::Told(_status) => self.ended.refused += 1,
+            Fault::Late { .. } => self.ended.late += 1,
+            Fault::NotSent | Fault::LinkLost | Fault::Closing { .. } => self.ended.lost += 1,
+        }
+    }
+
     fn key(&self, id: u64) -> Option<usize> {
         let key = usize::try_from(id & u64::from(u32::MAX)).ok()?;
         let pending = self.pending.get(key)?;

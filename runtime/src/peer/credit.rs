@@ -43,6 +43,11 @@ impl Account {
         self.epoch
     }
 
+    /// Bytes taken in and not worked off.
+    pub(crate) fn held(&self) -> u32 {
+        self.held
+    }
+
     /// A peer binds in this epoch: what it is granted at once.
     pub(crate) fn bind(&mut self, epoch: u32) -> u32 {
         if epoch <= self.epoch {

@@ -76,6 +76,11 @@ impl Inlet {
         Ok(Debit { inlet: Arc::clone(self), cost })
     }
 
+    /// Bytes of messages under way.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        lock(&self.account).held().into()
+    }
+
     /// Gives leave to send a message, or says why not.
     pub(crate) fn bind(&self, bind: &Bind, identity: &Identity) -> Result<Bound, BindRefusal> {
         let actor = self.actor().ok_or(BindRefusal::Gone)?;

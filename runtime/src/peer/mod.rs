@@ -33,6 +33,7 @@ use crate::codec::Codec;
 use crate::envelope::{self, Status};
 use crate::error::{EndReason, NotDelivered};
 use crate::id::{ActorId, ActorName};
+use crate::inspect::count::PeerCounts;
 use crate::message::Wire;
 use crate::names::{Names, Read, Reader};
 use crate::scratch::Scratch;
@@ -69,6 +70,7 @@ pub(crate) struct Peer {
     control: Outbox,
     answers: Outbox,
     handle: Handle,
+    pub(crate) counts: PeerCounts,
 }
 
 impl fmt::Debug for Peer {
@@ -114,6 +116,7 @@ impl Peer {
             control: Outbox::default(),
             answers: Outbox::default(),
             handle,
+            counts: PeerCounts::default(),
         }
     }
 
@@ -208,11 +211,21 @@ impl Peer {
     }
 
     fn each_outlet(&self, act: impl Fn(&Outlet)) {
+        self.alive_outlets().iter().for_each(|outlet| act(outlet));
+    }
+
+    pub(crate) fn alive_outlets(&self) -> Vec<Arc<Outlet>> {
         let mut outlets = lock(&self.outlets);
         outlets.retain(|_id, outlet| outlet.strong_count() > 0);
-        let alive: Vec<_> = outlets.values().filter_map(Weak::upgrade).collect();
-        drop(outlets);
-        alive.iter().for_each(|outlet| act(outlet));
+        outlets.values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn alive_inlets(&self) -> Vec<Arc<Inlet>> {
+        lock(&self.inlets).values().filter(|inlet| inlet.is_alive()).cloned().collect()
+    }
+
+    pub(crate) fn answers_dropped(&self) -> u64 {
+        self.answers.dropped()
     }
 
     /// The way to one of its actors.
@@ -465,6 +478,7 @@ impl Peer {
         envelope::put_answer(&mut head, codec, id, Status::Done);
         if let Err(error) = codec.encode(result, &mut head) {
             tracing::warn!(peer = %self.name(), %error, "answer does not encode");
+            self.counts.answers_lost.one_more();
             return self.answer_without_result(flow, id, codec, Status::AnswerLost);
         }
         let (flow_there, body) = (Flow::Pair(flow), result.body());
@@ -473,6 +487,7 @@ impl Peer {
         if let Err(error @ (SendError::HeadTooLong { .. } | SendError::BodyTooLong { .. })) = posted
         {
             tracing::warn!(peer = %self.name(), %error, "answer is past a limit");
+            self.counts.answers_lost.one_more();
             self.answer_without_result(flow, id, codec, Status::AnswerLost);
         }
     }

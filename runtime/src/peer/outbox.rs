@@ -30,6 +30,7 @@ struct Spool {
     parcels: VecDeque<Parcel>,
     bytes: usize,
     is_draining: bool,
+    dropped: u64,
 }
 
 #[derive(Default)]
@@ -56,6 +57,7 @@ impl Outbox {
         }
         let bytes = OVERHEAD_BYTES + head.len() + body.len();
         if spool.bytes + bytes > BYTES_MAX {
+            spool.dropped += 1;
             tracing::warn!(peer = %peer.name(), bytes, "no room for an answer: it is dropped");
             return Ok(());
         }
@@ -65,6 +67,11 @@ impl Outbox {
             peer.handle.spawn(drain(Arc::clone(peer), which));
         }
         Ok(())
+    }
+
+    /// How many there was no room for.
+    pub(crate) fn dropped(&self) -> u64 {
+        lock(&self.spool).dropped
     }
 
     fn next(&self) -> Option<Parcel> {

@@ -70,6 +70,17 @@ pub(crate) struct Outlet {
     epochs: Arc<AtomicU32>,
     state: Mutex<State>,
     changed: Notify,
+    senders_waiting: AtomicU32,
+}
+
+/// A sender that waits for credit, or for leave to send.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a>(&'a Outlet);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.senders_waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Outlet {
@@ -81,7 +92,22 @@ impl Outlet {
             leaves: Vec::new(),
             over: None,
         };
-        Self { id, epochs, state: Mutex::new(state), changed: Notify::new() }
+        let (state, senders_waiting) = (Mutex::new(state), AtomicU32::new(0));
+        Self { id, epochs, state, changed: Notify::new(), senders_waiting }
+    }
+
+    /// To be held while a sender waits.
+    pub(crate) fn waiting(&self) -> Waiting<'_> {
+        self.senders_waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(self)
+    }
+
+    pub(crate) fn senders_waiting(&self) -> u64 {
+        self.senders_waiting.load(Ordering::Relaxed).into()
+    }
+
+    pub(crate) fn credit_bytes(&self) -> u64 {
+        lock(&self.state).credit.available_permits() as u64
     }
 
     /// Ends at the next change. To be taken before [`next`](Self::next).

@@ -14,6 +14,10 @@ impl Parent {
         Self(parent)
     }
 
+    pub(crate) fn serial(&self) -> u64 {
+        self.0.id().serial
+    }
+
     /// Waits for the end of that life.
     pub(crate) async fn ended(&self) -> EndReason {
         let mut ended = self.0.ended();

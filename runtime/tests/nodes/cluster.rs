@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustls_pki_types::UnixTime;
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::dev::DevCa;
 use vioduct_certs::identity::{NodeName, Roles};
+use vioduct_runtime::inspect::{self, ClusterFigures, Mark, MemberFigures, Page};
 use vioduct_runtime::membership::{
-    DownReason, ExpelReason, MemberEvent, MemberState, MembershipConfig, Seed,
+    DownReason, ExpelReason, Member, MemberEvent, MemberState, MembershipConfig, Seed,
 };
 use vioduct_runtime::{
     Access, ActorHandle, ActorRef, AskError, ClusterConfig, ClusterView, EndReason, GroupName,
@@ -206,6 +208,53 @@ async fn a_node_that_returns_is_a_new_incarnation_and_old_references_say_so() {
     let anew = NotDelivered::Restarted { node: b.name().clone(), was };
     assert_eq!(old.ask(Add(1), SOON).await, Err(AskError::NotDelivered(anew)));
     assert_eq!(old.ended().await, EndReason::NodeDown);
+}
+
+fn figures(node: &Node) -> ClusterFigures {
+    node.inspect().cluster.unwrap()
+}
+
+#[tokio::test]
+async fn an_inspection_shows_the_cluster_with_those_that_are_down() {
+    let mut site = Site::new();
+    let (a, b, c) = (site.node("a").await, site.node("b").await, site.node("c").await);
+    sees(&a, &["b", "c"]).await;
+    sees(&b, &["a", "c"]).await;
+    counter(&c, "bank", Some("banks")).await;
+    a.find_within::<Counter>(&name("bank"), SOON).await.unwrap();
+    inspect::start(&a, Access::nodes()).await.unwrap();
+    let here = a.inspect();
+    let of_peers = here.peers.iter().map(|peer| (peer.name.as_str(), peer.listed));
+    assert_eq!(of_peers.collect::<std::collections::BTreeMap<_, _>>(), [("b", 0), ("c", 1)].into());
+    assert_eq!(here.totals.listed, 1);
+    let ClusterFigures { standing, alive, suspect, down, .. } = figures(&a);
+    assert_eq!((standing, alive, suspect, down), (Standing::Member, 2, 0, 0));
+    let [_b, of_c] = &here.members[..] else { panic!("two others: {here:?}") };
+    let addr = c.local_addr().unwrap();
+    let member =
+        Member { node: c.name().clone(), incarnation: c.incarnation(), addr, roles: Roles::none() };
+    assert_eq!(*of_c, MemberFigures { member, state: MemberState::Alive });
+
+    let one = |after| Page { after, entries_max: 1 };
+    let (mut page, mut marks) = (one(None), Vec::new());
+    while let Some(next) = inspect::ask(&b, a.name(), page, SOON).await.unwrap().next {
+        marks.push(next.after.clone().unwrap());
+        page = one(next.after);
+    }
+    let actor = Mark::Actor(here.actors[0].serial);
+    let [one, other] = [0, 1].map(|at| Mark::Peer(here.peers[at].number));
+    assert_eq!(marks, [actor, one, other, Mark::Member(b.name().clone())]);
+    assert_eq!(inspect::ask_all(&b, a.name(), SOON).await.unwrap().members, here.members);
+
+    b.endpoint().link(a.name()).unwrap().send_datagram(Bytes::from_static(b"?")).unwrap();
+    drop(c);
+    let seen = async {
+        while figures(&a).dropped.malformed == 0 || figures(&a).down == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, seen).await.unwrap();
+    assert_eq!((figures(&a).alive, a.inspect().members[1].state), (1, MemberState::Down));
 }
 
 #[tokio::test]

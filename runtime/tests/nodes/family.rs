@@ -78,6 +78,16 @@ async fn a_child_ends_with_its_parents_life_and_the_next_life_has_one_of_its_own
 }
 
 #[tokio::test]
+async fn parent_and_children_are_seen_in_an_inspection() {
+    let (node, parent, nursery) = family(RestartPolicy::default()).await;
+    let child = born(&nursery, 1).await.id().serial;
+    let parent = parent.now().unwrap().id().serial;
+    let families: Vec<_> =
+        node.inspect().actors.iter().map(|it| (it.serial, it.parent, it.children)).collect();
+    assert_eq!(families, [(parent, None, 1), (child, Some(parent), 0)]);
+}
+
+#[tokio::test]
 async fn a_child_that_is_given_up_makes_its_parent_fail() {
     let (_node, parent, nursery) = family(RestartPolicy::never()).await;
     let child = born(&nursery, 1).await;

@@ -6,6 +6,7 @@ mod asks;
 mod cluster;
 mod credit;
 mod family;
+mod inspect;
 mod links;
 mod lives;
 mod skew;
