@@ -7,12 +7,14 @@
 //! | [`SINK`] | [`Sink`] | none; it is counted and dropped |
 //! | | [`SinkQuery`] | how many came, and how many out of order |
 //!
+//! Beside these, the runtime's own [inspector](vioduct_runtime::inspect) tells of actors and links.
+//!
 //! Every node and tool of the cluster may send all of it; nothing here changes a node.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use vioduct_runtime::{Access, ActorName, Node, StartError};
+use vioduct_runtime::{Access, ActorName, Node, StartError, inspect};
 
 use crate::reporter::Reporter;
 use crate::status::ServiceCounts;
@@ -77,6 +79,7 @@ pub(crate) async fn start(node: &Node, reporter: Arc<Reporter>) -> Result<(), St
     let sink = sink.accept::<Sink>(everybody()).accept::<SinkQuery>(everybody());
     sink.on_worker(WORKER).start().await?;
 
+    inspect::start(node, everybody()).await?;
     let status = node.actor(move || StatusActor::new(Arc::clone(&reporter))).named(name(STATUS));
     status.accept::<Status>(everybody()).on_worker(WORKER).start().await?;
     Ok(())

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::{Identity, Kind, NodeName};
 use vioduct_certs::inventory::NodeAddr;
+use vioduct_runtime::inspect::{self, Inspection, Inspector};
 use vioduct_runtime::{AskError, LinkListener, Node, NodeError, NotDelivered};
 use vioduct_transport::{DialError, EndpointError, Link, LinkEvent};
 
@@ -254,6 +255,18 @@ impl Target {
             let StatusText { json } = actor.ask(Status, within).await?;
             let bad = |source| ToolError::BadStatus { node: self.name.clone(), source };
             serde_json::from_slice(&json).map_err(bad)
+        };
+        timeout(within, answer).await.unwrap_or_else(|_late| Err(self.no_answer(within)))
+    }
+
+    /// What the node has under way. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), and why it was not asked or did not answer.
+    pub async fn inspection(&self, within: Duration) -> Result<Inspection, ToolError> {
+        let answer = async {
+            self.find::<Inspector>(inspect::NAME, within).await?;
+            Ok(inspect::ask_all(&self.node, &self.name, within).await?)
         };
         timeout(within, answer).await.unwrap_or_else(|_late| Err(self.no_answer(within)))
     }

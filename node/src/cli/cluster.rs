@@ -51,16 +51,20 @@ pub(crate) struct TargetArgs {
 impl ClusterCommand {
     /// Does what was asked.
     pub(crate) fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("can't start the runtime")?;
-        let local = LocalSet::new();
-        let exit = match self {
-            Self::Status(args) => local.block_on(&runtime, args.run(out)),
-            Self::Ping(args) => local.block_on(&runtime, args.run(out)),
-        };
-        runtime.shutdown_background();
-        exit
+        match self {
+            Self::Status(args) => on_local_set(args.run(out)),
+            Self::Ping(args) => on_local_set(args.run(out)),
+        }
     }
+}
+
+/// Runs what a tool does: its end of the links needs a local set.
+pub(crate) fn on_local_set(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("can't start the runtime")?;
+    let exit = LocalSet::new().block_on(&runtime, work);
+    runtime.shutdown_background();
+    exit
 }
 
 impl TargetArgs {

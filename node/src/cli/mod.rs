@@ -12,6 +12,7 @@ use vioduct_certs::inventory::{Inventory, InventoryNode};
 use vioduct_node::config::{CONFIG_FILE, render};
 use vioduct_node::daemon::StartError;
 
+mod actor;
 mod ca;
 mod cert;
 mod cluster;
@@ -19,6 +20,7 @@ mod node;
 mod output;
 mod table;
 
+use actor::ActorCommand;
 use ca::CaCommand;
 use cert::CertCommand;
 use cluster::ClusterCommand;
@@ -53,6 +55,9 @@ enum Command {
     /// Ask the nodes of a cluster.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Look at the actors of nodes.
+    #[command(subcommand)]
+    Actor(ActorCommand),
 }
 
 /// The whole program.
@@ -64,6 +69,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Cert(command) => done(command.run(UnixTime::now(), output)),
         Command::Node(command) => command.run(),
         Command::Cluster(command) => command.run(output),
+        Command::Actor(command) => command.run(output),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
