@@ -15,7 +15,7 @@
 //!
 //! `target` is the serial of an actor, `message` its index in what that actor exports, `epoch` the
 //! credit that pays for it, `id` the asker's number of the ask. `request` is the
-//! [`RequestId`](crate::trace::RequestId) that a tell or an ask belongs to, most significant byte
+//! [`RequestId`] that a tell or an ask belongs to, most significant byte
 //! first, and never zero.
 
 use bytes::{Buf, Bytes};
@@ -108,37 +108,45 @@ pub(crate) enum Envelope {
 pub(crate) struct EnvelopeError;
 
 impl Envelope {
-    pub(crate) fn decode(mut head: Bytes) -> Result<Self, EnvelopeError> {
-        match byte(&mut head)? {
+    pub(crate) fn decode(head: Bytes) -> Result<Self, EnvelopeError> {
+        let mut rest: &[u8] = &head;
+        match byte(&mut rest)? {
             kind if matches!(kind & !REQUEST, TELL | ASK) => {
-                let codec = codec(&mut head)?;
+                let codec = codec(&mut rest)?;
                 let request = match kind & REQUEST {
-                    REQUEST => Some(request(&mut head)?),
+                    REQUEST => Some(request(&mut rest)?),
                     _none => None,
                 };
-                let target = varint(&mut head)?;
-                let message = u8::try_from(varint(&mut head)?).map_err(|_large| EnvelopeError)?;
-                let epoch = u32::try_from(varint(&mut head)?).map_err(|_large| EnvelopeError)?;
+                let target = varint(&mut rest)?;
+                let message = u8::try_from(varint(&mut rest)?).map_err(|_large| EnvelopeError)?;
+                let epoch = u32::try_from(varint(&mut rest)?).map_err(|_large| EnvelopeError)?;
                 let ask = match kind & !REQUEST {
-                    ASK => Some((varint(&mut head)?, varint(&mut head)?)),
+                    ASK => Some((varint(&mut rest)?, varint(&mut rest)?)),
                     _tell => None,
                 };
-                Ok(Self::Message { codec, target, message, epoch, request, ask, payload: head })
+                let payload = last(rest.len(), head);
+                Ok(Self::Message { codec, target, message, epoch, request, ask, payload })
             }
             ANSWER => {
-                let (codec, id) = (codec(&mut head)?, varint(&mut head)?);
-                let status = Status::of(byte(&mut head)?).ok_or(EnvelopeError)?;
-                Ok(Self::Answer { codec, id, status, payload: head })
+                let (codec, id) = (codec(&mut rest)?, varint(&mut rest)?);
+                let status = Status::of(byte(&mut rest)?).ok_or(EnvelopeError)?;
+                Ok(Self::Answer { codec, id, status, payload: last(rest.len(), head) })
             }
             CANCEL => {
-                let (target, id) = (varint(&mut head)?, varint(&mut head)?);
-                if head.is_empty() { Ok(Self::Cancel { target, id }) } else { Err(EnvelopeError) }
+                let (target, id) = (varint(&mut rest)?, varint(&mut rest)?);
+                if rest.is_empty() { Ok(Self::Cancel { target, id }) } else { Err(EnvelopeError) }
             }
-            CONTROL => Ok(Self::Control { payload: head }),
-            NOTICE => Ok(Self::Notice { payload: head }),
+            CONTROL => Ok(Self::Control { payload: last(rest.len(), head) }),
+            NOTICE => Ok(Self::Notice { payload: last(rest.len(), head) }),
             _unknown => Err(EnvelopeError),
         }
     }
+}
+
+/// The last bytes of a head, so many.
+fn last(bytes: usize, mut head: Bytes) -> Bytes {
+    head.advance(head.len() - bytes);
+    head
 }
 
 /// Where a message goes, and what pays for it.
@@ -208,23 +216,26 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push((value & 0x7f) as u8);
 }
 
-fn byte(head: &mut Bytes) -> Result<u8, EnvelopeError> {
-    if head.has_remaining() { Ok(head.get_u8()) } else { Err(EnvelopeError) }
+fn byte(rest: &mut &[u8]) -> Result<u8, EnvelopeError> {
+    let (first, left) = rest.split_first().ok_or(EnvelopeError)?;
+    *rest = left;
+    Ok(*first)
 }
 
-fn codec(head: &mut Bytes) -> Result<Codec, EnvelopeError> {
-    Codec::try_from(byte(head)?).map_err(|_unknown| EnvelopeError)
+fn codec(rest: &mut &[u8]) -> Result<Codec, EnvelopeError> {
+    Codec::try_from(byte(rest)?).map_err(|_unknown| EnvelopeError)
 }
 
-fn request(head: &mut Bytes) -> Result<RequestId, EnvelopeError> {
-    let number = head.try_get_u128().map_err(|_short| EnvelopeError)?;
-    RequestId::new(number).ok_or(EnvelopeError)
+fn request(rest: &mut &[u8]) -> Result<RequestId, EnvelopeError> {
+    let (number, left) = rest.split_first_chunk().ok_or(EnvelopeError)?;
+    *rest = left;
+    RequestId::new(u128::from_be_bytes(*number)).ok_or(EnvelopeError)
 }
 
-fn varint(head: &mut Bytes) -> Result<u64, EnvelopeError> {
+fn varint(rest: &mut &[u8]) -> Result<u64, EnvelopeError> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
-        let group = byte(head)?;
+        let group = byte(rest)?;
         let bits = u64::from(group & 0x7f);
         if shift == 63 && bits > 1 {
             return Err(EnvelopeError);

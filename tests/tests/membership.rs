@@ -21,8 +21,8 @@ async fn started() -> Cluster {
 
 /// What `at` sees of `member`.
 fn seen<'a>(status: &'a Value, at: &str, member: &str) -> Option<&'a Value> {
-    let members = node(status, at)["membership"]["members"].as_array()?;
-    members.iter().find(|seen| seen["node"] == member)
+    let members = node(status, at).pointer("/membership/members")?.as_array()?;
+    members.iter().find(|seen| seen.get("node").is_some_and(|node| node == member))
 }
 
 /// Everybody sees the two others, alive, and the last one in this run.
@@ -30,10 +30,11 @@ fn is_whole(status: &Value, run: u64) -> Option<()> {
     let pairs = NODES.iter().flat_map(|at| NODES.map(|of| (*at, of))).filter(|(at, of)| at != of);
     for (at, of) in pairs {
         let seen = seen(status, at, of)?;
-        let is_it = seen["state"] == "alive" && (of != "n3" || seen["incarnation"] == run);
-        is_it.then_some(())?;
+        let has_run = |status: &Value| status.get("incarnation").is_some_and(|it| *it == run);
+        let is_alive = seen.get("state").is_some_and(|state| state == "alive");
+        (is_alive && (of != "n3" || has_run(seen))).then_some(())?;
     }
-    (node(status, "n3")["incarnation"] == run).then_some(())
+    node(status, "n3").get("incarnation").is_some_and(|it| *it == run).then_some(())
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | send | over the link; without one it dials, and keeps the datagram until there is one |
 //! | up, returned | of two nodes the lower name dials, so that each has a link to each |
-//! | down | gives the link up, tells watchers, forgets names; of one that left, once it was heard out |
+//! | down | gives the link up, tells watchers, forgets names; one that left is heard out first |
 //! | refuse | gives the link up |
 //! | expelled | tells the embedder: this run of the node is over for all others |
 
