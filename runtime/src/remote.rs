@@ -84,6 +84,9 @@ impl Remote {
 
     /// Leave to send, asked for when there is none yet.
     async fn lease<M: RemoteMessage>(&self) -> Result<Lease, NotDelivered> {
+        if let Some(lease) = self.next::<M>()? {
+            return Ok(lease);
+        }
         loop {
             let changed = self.outlet.changed();
             match self.next::<M>()? {

@@ -187,6 +187,7 @@ impl LaneQueue {
             return Err(PushError::Full);
         }
         let number = state.first + state.count;
+        let was_empty = state.count == 0;
         state.count += 1;
         state.queued_bytes += lane_bytes;
         state.reserve(HEADER_BYTES + head.len());
@@ -203,7 +204,10 @@ impl LaneQueue {
             state.segments.push(body.clone());
         }
         drop(guard);
-        self.ready.notify_one();
+        // Whoever takes waits for an empty queue only.
+        if was_empty {
+            self.ready.notify_one();
+        }
         Ok(number)
     }
 
@@ -232,6 +236,10 @@ impl LaneQueue {
         head: &[u8],
         body: &Bytes,
     ) -> Result<u64, PushError> {
+        match self.push(flow, head, body) {
+            Err(PushError::Full) => {}
+            other => return other,
+        }
         loop {
             let room = self.more_room();
             match self.push(flow, head, body) {
