@@ -22,18 +22,23 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(4);
 /// Where the peers of a node are, as far as that is known.
 #[derive(Debug)]
 pub(crate) struct Addresses {
+    listen: SocketAddr,
     known: BTreeMap<NodeName, SocketAddr>,
     named: Vec<(NodeName, NodeAddr)>,
 }
 
-/// The address of a host that may be given by name.
+/// The address of a host that may be given by name, of the family that the node listens in.
 ///
 /// # Errors
 /// When there is none, or the look-up takes too long.
-pub(crate) async fn find(addr: &NodeAddr) -> io::Result<SocketAddr> {
+pub(crate) async fn find(addr: &NodeAddr, listen: SocketAddr) -> io::Result<SocketAddr> {
     let late = |_late| io::Error::new(io::ErrorKind::TimedOut, "the look-up takes too long");
     let mut found = timeout(LOOKUP_TIMEOUT, lookup_host(addr.as_str())).await.map_err(late)??;
-    found.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    let none = || {
+        let family = if listen.is_ipv4() { "IPv4" } else { "IPv6" };
+        io::Error::new(io::ErrorKind::NotFound, format!("the name has no {family} address"))
+    };
+    found.find(|found| found.is_ipv4() == listen.is_ipv4()).ok_or_else(none)
 }
 
 impl Addresses {
@@ -49,8 +54,14 @@ impl Addresses {
         (known, named)
     }
 
-    pub(crate) fn new(known: Vec<Seed>, named: Vec<(NodeName, NodeAddr)>) -> Self {
-        Self { known: known.into_iter().map(|seed| (seed.node, seed.addr)).collect(), named }
+    /// For a node that listens there.
+    pub(crate) fn new(
+        listen: SocketAddr,
+        known: Vec<Seed>,
+        named: Vec<(NodeName, NodeAddr)>,
+    ) -> Self {
+        let known = known.into_iter().map(|seed| (seed.node, seed.addr)).collect();
+        Self { listen, known, named }
     }
 
     /// Tells the node where its peers are, whenever that changes, until it is dropped.
@@ -70,7 +81,7 @@ impl Addresses {
     async fn look_up(&mut self, node: &Node) -> bool {
         let mut has_changed = false;
         for (peer, addr) in &self.named {
-            let found = match find(addr).await {
+            let found = match find(addr, self.listen).await {
                 Ok(found) => found,
                 Err(error) => {
                     tracing::warn!(%peer, %addr, %error, "address of a peer not found");

@@ -209,7 +209,7 @@ impl Daemon {
         let loaded = credentials(&config, now)?;
         let (peers, named) = Addresses::split(&config.peers);
         let advertise = match &config.advertise {
-            Some(addr) => Some(addresses::find(addr).await.map_err(|source| {
+            Some(addr) => Some(addresses::find(addr, config.listen).await.map_err(|source| {
                 let (addr, path) = (addr.to_string(), config.path.clone());
                 StartError::Advertise { addr, path, source }
             })?),
@@ -226,7 +226,7 @@ impl Daemon {
         }
         let mut tasks = Vec::new();
         if !named.is_empty() {
-            let addresses = Addresses::new(peers, named);
+            let addresses = Addresses::new(config.listen, peers, named);
             tasks.push(tokio::spawn(addresses.keep(node.clone())));
         }
         let (name, dir) = (config.name, config.certs_dir);

@@ -49,7 +49,8 @@ pub struct ActorBuilder<A: Actor> {
     groups: Vec<GroupName>,
     exports: Exports<A>,
     policy: RestartPolicy,
-    parent: Option<Parent>,
+    /// The life whose child it is to be.
+    parent: Option<Arc<dyn Hosted>>,
     seating: Seating,
     capacity: usize,
     window: u32,
@@ -117,7 +118,7 @@ impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
 
     /// Belongs to that life of another actor.
     pub(crate) fn child_of(mut self, parent: Arc<dyn Hosted>) -> Self {
-        self.parent = Some(Parent::new(parent));
+        self.parent = Some(parent);
         self
     }
 
@@ -143,7 +144,7 @@ impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
     }
 
     /// Bytes of messages that each other node may have under way to it, 4 KiB to 1 GiB. Default
-    /// 4 MiB. Each message counts for its length and 64 bytes more, but for half of this at most,
+    /// 4 MiB. Each message counts for its length and 64 bytes more, but for three eighths of this at most,
     /// until it is handled, an ask until it is answered.
     #[must_use]
     pub fn window(mut self, bytes: u32) -> Self {
@@ -188,7 +189,7 @@ impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
             worker,
             capacity,
             window,
-            parent: self.parent,
+            parent: self.parent.map(Parent::new),
             restarts: 0,
             lives,
             halted,
@@ -337,28 +338,33 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
         let until = Instant::now() + after;
         tokio::select! {
             biased;
-            _order = self.stopped() => true,
+            _order = self.stopped(None) => true,
             () = sleep_until(until) => false,
         }
     }
 
-    /// Ends when the actor is to end for good, and says how.
-    async fn stopped(&mut self) -> Order {
+    /// Ends when the actor is to end for good, and says how. After a drain was ordered, only a parent
+    /// that failed has more to say.
+    async fn stopped(&mut self, told: Option<Order>) -> Order {
+        let is_draining = told.is_some();
         let by_handle = async {
-            if self.halted.wait_for(|halted| *halted).await.is_err() {
+            if is_draining || self.halted.wait_for(|halted| *halted).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
         let by_parent = async {
-            match &self.parent {
-                Some(parent) => parent.ended().await,
-                None => std::future::pending().await,
+            let Some(parent) = &self.parent else { return std::future::pending().await };
+            let has_failed = parent.ended().await.is_failure();
+            match (has_failed, is_draining) {
+                (true, _) => Order::Stop,
+                (false, false) => Order::Drain,
+                (false, true) => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
             () = by_handle => Order::Drain,
-            reason = by_parent => if reason.is_failure() { Order::Stop } else { Order::Drain },
+            order = by_parent => order,
         }
     }
 
@@ -428,12 +434,12 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
         inbox: &Arc<Inbox<A>>,
     ) -> Result<(), String> {
         let mut life = Life::new(ctx.into_future(actor), &self.node, inbox);
-        let mut is_told = false;
+        let mut told = None;
         let end = loop {
             tokio::select! {
                 biased;
-                order = self.stopped(), if !is_told => {
-                    is_told = true;
+                order = self.stopped(told.clone()), if told != Some(Order::Stop) => {
+                    told = Some(order.clone());
                     inbox.order(order);
                 }
                 end = AssertUnwindSafe(&mut life).catch_unwind() => break end,

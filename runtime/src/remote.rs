@@ -21,7 +21,7 @@ use crate::peer::asks::{AskRefused, Fault};
 use crate::peer::credit::cost;
 use crate::peer::outlet::{Lease, Next, Outlet};
 use crate::peer::watches::{NoRoom, Tell};
-use crate::peer::{Peer, flow_of};
+use crate::peer::{Judge, Peer, flow_of};
 use crate::scratch::Scratch;
 use crate::trace::{self, RequestId};
 
@@ -75,7 +75,8 @@ impl Remote {
 
     /// Has `tell` called when the actor ends. Gives the number of the watch.
     pub(crate) fn watch(&self, watcher: u64, tell: Tell) -> Result<u64, NoRoom> {
-        self.peer.watch(self.id(), watcher, tell)
+        let judge = if self.node.cluster.is_some() { Judge::Cluster } else { Judge::Links };
+        self.peer.watch(self.id(), watcher, tell, judge)
     }
 
     pub(crate) fn unwatch(&self, watch: u64) {

@@ -52,12 +52,11 @@ impl Router {
 
     /// A peer may know of a later run of this node.
     fn dial_failed(&self, error: &DialError) {
-        let DialError::Rejected { rejection: Rejection::StaleIncarnation { known, .. }, .. } =
-            error
-        else {
-            return;
-        };
-        if let Some(cluster) = &self.node.cluster {
+        let DialError::Rejected { rejection, .. } = error else { return };
+        let Rejection::StaleIncarnation { dialling, known } = rejection else { return };
+        if let Some(cluster) = &self.node.cluster
+            && *dialling == self.node.incarnation
+        {
             cluster.sighted(self.node.name.clone(), *known);
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -17,6 +18,9 @@ use vioduct_node::daemon::{Daemon, StartError, check};
 use vioduct_runtime::membership::ExpelReason;
 
 const LOG_VARIABLE: &str = "VIODUCT_LOG";
+/// First and longest wait before a node that was expelled is tried to be started again.
+const RESTART_WAIT_MIN: Duration = Duration::from_secs(1);
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Run a node on this host.
 #[derive(Debug, Subcommand)]
@@ -122,6 +126,21 @@ async fn start(config: &NodeConfig) -> Result<Daemon> {
     Ok(daemon)
 }
 
+/// Starts the node again, as often as it takes, unless its files have to be mended first.
+async fn start_anew(config: &NodeConfig) -> Result<Daemon> {
+    let mut wait = RESTART_WAIT_MIN;
+    loop {
+        match start(config).await {
+            Err(error) if !error.downcast_ref().is_some_and(StartError::is_configuration) => {
+                tracing::error!(%error, ?wait, "node not started anew, it is tried again");
+                timeout(wait, std::future::pending::<()>()).await.ok();
+                wait = (2 * wait).min(RESTART_WAIT_MAX);
+            }
+            started => return started,
+        }
+    }
+}
+
 async fn run(config: NodeConfig) -> Result<ExitCode> {
     // Before the start: a signal meanwhile is then kept for later.
     let context = "can't listen for signals";
@@ -140,13 +159,20 @@ async fn run(config: NodeConfig) -> Result<ExitCode> {
             reason = daemon.expelled() => {
                 daemon.close().await;
                 drop(daemon);
-                daemon = match reason {
-                    ExpelReason::DeclaredDown => start(&config).await?,
-                    // Another process has this node's key: the two would expel each other for ever.
-                    ExpelReason::Superseded { by } => bail!(
+                // Another process has this node's key: the two would expel each other for ever.
+                if let ExpelReason::Superseded { by } = reason {
+                    bail!(
                         "node {node} runs elsewhere too, in its run {by}: \
                          stop one of the two, or give it a certificate of its own"
-                    ),
+                    );
+                }
+                daemon = tokio::select! {
+                    biased;
+                    signal = stop.next() => {
+                        tracing::info!(%node, signal, "node stopped before it was started anew");
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                    started = start_anew(&config) => started?,
                 };
             }
             _looked_long_ago = timeout(daemon.pause(), std::future::pending::<()>()) => {

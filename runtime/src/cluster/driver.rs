@@ -31,9 +31,9 @@ pub(crate) struct Driver {
 struct Hands {
     cluster: Arc<Cluster>,
     endpoint: Endpoint,
-    bonds: Bonds,
+    node: Arc<NodeShared>,
     /// Members that took their leave, and are still heard out.
-    farewells: JoinSet<()>,
+    farewells: JoinSet<(NodeName, u64)>,
     /// Whom links are dialled to, and where.
     dialled: BTreeMap<NodeName, SocketAddr>,
     post: Post,
@@ -46,7 +46,7 @@ impl Driver {
         let hands = Hands {
             cluster,
             endpoint: endpoint.clone(),
-            bonds: Bonds { node: Arc::clone(node), endpoint: endpoint.clone() },
+            node: Arc::clone(node),
             farewells: JoinSet::new(),
             dialled: BTreeMap::new(),
             post: Post::default(),
@@ -75,12 +75,16 @@ impl Driver {
                 }
                 input = inputs.recv() => {
                     let Some(input) = input else { return };
-                    if input == Input::LeaveAsked {
-                        hands.standing = Standing::Left;
-                    }
+                    let leaves = input == Input::LeaveAsked;
                     machine.handle(moment(), input);
                     hands.carry_out(&mut machine).await;
-                    hands.show(&machine);
+                    if leaves {
+                        hands.standing = Standing::Left;
+                        hands.show(&machine);
+                    }
+                }
+                Some(Ok((node, incarnation))) = hands.farewells.join_next() => {
+                    hands.farewell_over(&node, incarnation).await;
                 }
                 () = at(due) => {
                     machine.handle(moment(), Input::TimePassed);
@@ -144,7 +148,7 @@ impl Hands {
         }
         match self.endpoint.connect(to.clone(), addr).await {
             Ok(link) => {
-                self.bonds.node.peers.of(&link);
+                self.node.peers.of(&link);
                 self.dialled.insert(to, addr);
             }
             Err(error) => tracing::warn!(peer = %to, %error, "member not dialled"),
@@ -207,36 +211,30 @@ impl Hands {
     /// It has said all that it wants to say once it closes the link.
     async fn see_off(&mut self, node: &NodeName, incarnation: u64) {
         self.dialled.remove(node);
+        self.post.take(node);
         self.endpoint.disconnect(node).await;
-        self.bonds.node.names.forget_run(node, incarnation);
-        let (bonds, node) = (self.bonds.clone(), node.clone());
-        while self.farewells.try_join_next().is_some() {}
+        self.node.names.forget_run(node, incarnation);
+        let (link, node) = (self.endpoint.link(node), node.clone());
         self.farewells.spawn(async move {
-            if let Some(link) = bonds.endpoint.link(&node) {
+            if let Some(link) = link {
                 // One that does not close it is dismissed all the same.
                 timeout(FAREWELL_MAX, link.without(incarnation)).await.ok();
             }
-            bonds.cut(&node, incarnation, "this run of the node has left").await;
+            (node, incarnation)
         });
+    }
+
+    async fn farewell_over(&mut self, node: &NodeName, incarnation: u64) {
+        // Dialled anew: it has returned, and its earlier run was cut then.
+        if !self.dialled.contains_key(node) {
+            self.part(node, incarnation, "this run of the node has left").await;
+        }
     }
 
     /// That run of a node, and what was before it, is over.
     async fn part(&mut self, node: &NodeName, incarnation: u64, reason: &str) {
         self.dialled.remove(node);
         self.post.take(node);
-        self.bonds.cut(node, incarnation, reason).await;
-    }
-}
-
-/// What ties this node to the others.
-#[derive(Clone)]
-struct Bonds {
-    node: Arc<NodeShared>,
-    endpoint: Endpoint,
-}
-
-impl Bonds {
-    async fn cut(&self, node: &NodeName, incarnation: u64, reason: &str) {
         self.endpoint.dismiss(node, incarnation, reason).await;
         self.node.names.forget_run(node, incarnation);
         if let Some(peer) = self.node.peers.named(node) {

@@ -17,6 +17,8 @@ use crate::exports::Handled;
 
 /// Messages handled before others on the worker get their turn.
 const BUDGET: usize = 128;
+/// Places of handled messages that are given back at once.
+const FREED_MAX: usize = 16;
 
 /// Lives as long as the actor; its end closes the inbox.
 pub(crate) struct Pump<A: Actor> {
@@ -83,7 +85,7 @@ impl<A: Actor<Context = Context<A>>> Pump<A> {
         match item {
             Item::Local(call) => {
                 self.freed += 1;
-                if self.batch.is_empty() {
+                if self.batch.is_empty() || self.freed == FREED_MAX {
                     self.free();
                 }
                 current::set_caller(Caller::Local);

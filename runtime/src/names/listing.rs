@@ -27,6 +27,13 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    pub(crate) const fn serial(&self) -> u64 {
+        match self {
+            Self::Listed(listing) => listing.serial,
+            Self::Ended { serial } => *serial,
+        }
+    }
+
     /// More than it takes when encoded.
     pub(crate) fn bytes_max(&self) -> usize {
         const NUMBERS: usize = 24;

@@ -61,21 +61,21 @@ impl Replica {
         if !fits(begun, &changes) {
             return Err(PageError::TooMuch);
         }
-        let mut difference = Difference::default();
-        if after == 0 {
-            difference.ended = std::mem::take(&mut self.listed).into_values().collect();
-        }
+        let old = if after == 0 { std::mem::take(&mut self.listed) } else { BTreeMap::new() };
+        // Of an actor that comes more than once, what was before the page and what is after it.
+        let mut before: BTreeMap<u64, Option<Listing>> = BTreeMap::new();
         for change in changes {
-            match change {
-                Change::Listed(listing) => {
-                    difference.listed.push(listing.clone());
-                    difference.ended.extend(self.listed.insert(listing.serial, listing));
-                }
-                Change::Ended { serial } => difference.ended.extend(self.listed.remove(&serial)),
-            }
+            let serial = change.serial();
+            let was = match change {
+                Change::Listed(listing) => self.listed.insert(serial, listing),
+                Change::Ended { .. } => self.listed.remove(&serial),
+            };
+            before.entry(serial).or_insert(was);
         }
         self.read = Read { upto, since };
-        Ok(difference)
+        let listed = before.keys().filter_map(|serial| self.listed.get(serial).cloned()).collect();
+        let ended = old.into_values().chain(before.into_values().flatten()).collect();
+        Ok(Difference { ended, listed })
     }
 }
 
@@ -159,6 +159,21 @@ mod tests {
         let gap = PageError::Gap { after: first.upto, at: 0 };
         assert_eq!(replica.take(second), Err(gap));
         assert_eq!(serials(&replica), []);
+    }
+
+    #[test]
+    fn an_actor_that_comes_and_goes_on_one_page_was_never_there() {
+        let mut replica = Replica::default();
+        let mut take = |after, changes| {
+            replica.take(Page { after, upto: after + 1, since: 0, changes }).unwrap()
+        };
+        let named = |name: &str| Listing { name: ActorName::new(name).ok(), ..listing(5) };
+        let (one, other) = (Change::Listed(named("one")), Change::Listed(named("other")));
+        let (ended, end) = (Vec::new(), Change::Ended { serial: 5 });
+        assert_eq!(take(0, vec![one.clone(), end.clone()]), Difference::default());
+        assert_eq!(take(1, vec![one, other]), Difference { ended, listed: vec![named("other")] });
+        let ended = vec![named("other")];
+        assert_eq!(take(2, vec![end]), Difference { ended, listed: Vec::new() });
     }
 
     #[test]

@@ -10,11 +10,11 @@
 /// Added to the length of each message: what keeping it costs.
 pub(crate) const OVERHEAD_BYTES: u32 = 64;
 
-/// Credit that a message takes: half of the window at most, so that one never waits for all that is
-/// before it to be answered.
+/// Credit that a message takes: three eighths of the window at most. A quarter may be worked off and
+/// not granted yet, and another such message be held: there is room for this one all the same.
 pub(crate) fn cost(head: usize, body: usize, window: u32) -> u32 {
     let bytes = u32::try_from(head + body).unwrap_or(u32::MAX);
-    bytes.saturating_add(OVERHEAD_BYTES).min(window / 2)
+    bytes.saturating_add(OVERHEAD_BYTES).min(window / 8 * 3)
 }
 
 /// The receiver's count for one peer and one actor.
@@ -72,7 +72,7 @@ impl Account {
 
     /// A message was worked off, or dropped. Gives what is to be granted now: nothing as long as it
     /// is less than a quarter of the window. Once nothing is held, the peer then has more than
-    /// three quarters, and no message costs more than a half.
+    /// three quarters, and no message costs more than three eighths.
     pub(crate) fn work_off(&mut self, cost: u32) -> Option<u32> {
         self.held = self.held.saturating_sub(cost);
         let room = self.window.saturating_sub(self.granted).saturating_sub(self.held);

@@ -47,6 +47,15 @@ enum Question {
     Bind { outlet: Weak<Outlet>, want: Want },
 }
 
+/// Who says that a node is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// The membership, for all alike.
+    Cluster,
+    /// This node's own link to it.
+    Links,
+}
+
 /// One peer.
 pub(crate) struct Peer {
     /// Its number on this node.
@@ -68,6 +77,8 @@ pub(crate) struct Peer {
     /// How far the peer has read in this node's ledger of names.
     reader: Mutex<Reader>,
     control: Outbox,
+    /// Apart from answers, whose askers have a deadline that tells.
+    notices: Outbox,
     answers: Outbox,
     handle: Handle,
     pub(crate) counts: PeerCounts,
@@ -114,6 +125,7 @@ impl Peer {
             watchers: Mutex::default(),
             reader: Mutex::default(),
             control: Outbox::default(),
+            notices: Outbox::default(),
             answers: Outbox::default(),
             handle,
             counts: PeerCounts::default(),
@@ -336,14 +348,20 @@ impl Peer {
         id: &ActorId,
         watcher: u64,
         tell: Tell,
+        judge: Judge,
     ) -> Result<u64, NoRoom> {
         let watch = self.last_question.fetch_add(1, Ordering::Relaxed) + 1;
         self.watches.add(id, watch, watcher, tell)?;
         if let Some(incarnation) = self.incarnation() {
             self.watches.earlier_than(Some(incarnation));
         }
-        if let LinkState::Unreachable | LinkState::Closed = self.link.state() {
-            self.watches.earlier_than(None);
+        self.watches.earlier_than(Some(self.first_up.load(Ordering::Acquire)));
+        match (self.link.state(), judge) {
+            (LinkState::Closed, _) | (LinkState::Unreachable, Judge::Links) => {
+                self.watches.earlier_than(None);
+            }
+            (LinkState::Unreachable, Judge::Cluster)
+            | (LinkState::Connecting | LinkState::Up(_), _) => {}
         }
         self.ask_watch(id.incarnation, id.serial, watch, watcher);
         Ok(watch)
@@ -458,7 +476,7 @@ impl Peer {
             return;
         }
         // Without a link, the watch is asked for again with the next one.
-        self.answers.post(self, |peer| &peer.answers, flow, &head, &Bytes::new()).ok();
+        self.notices.post(self, |peer| &peer.notices, flow, &head, &Bytes::new()).ok();
     }
 
     pub(crate) fn tell_control(self: &Arc<Self>, control: &Control) -> Result<(), SendError> {
