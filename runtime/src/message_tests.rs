@@ -27,6 +27,12 @@ fn name() -> impl Strategy<Value = NodeName> {
     "[a-z][a-z0-9]{0,14}".prop_map(|name| name.parse().unwrap())
 }
 
+#[test]
+fn roles_survive() {
+    survives(&Roles::none());
+    survives(&Roles::all());
+}
+
 proptest! {
     #[test]
     fn numbers_survive(
