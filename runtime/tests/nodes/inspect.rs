@@ -99,8 +99,13 @@ async fn an_actor_shows_what_waits_what_was_handled_and_what_was_refused() {
     Gate::wait(&gate.begun, 8).await;
     let done = ActorFigures { waiting: 0, capacity_used: 0, handled: 8, passed_over: 1, ..blocked };
     assert_eq!(the_counter(&b), done);
+    gate.passes.add_permits(1);
+    assert_eq!(there.ask(Pass(1), SOON).await, Ok(1));
+    // Its turn is over once the next one is handled.
+    here.ask(Add(1), SOON).await.unwrap();
+    assert_eq!(the_counter(&b).answered, 6);
 
-    let asks = AskFigures { answered: 3, not_sent: 1, ..AskFigures::default() };
+    let asks = AskFigures { answered: 4, not_sent: 1, ..AskFigures::default() };
     assert_eq!(a.inspect().peers[0].asks, asks);
     let refused = RefusalFigures { bind_not_exported: 1, ..RefusalFigures::default() };
     assert_eq!(b.inspect().peers[0].refused, refused);
