@@ -144,8 +144,8 @@ impl<A: Actor<Context = Context<A>>> ActorBuilder<A> {
     }
 
     /// Bytes of messages that each other node may have under way to it, 4 KiB to 1 GiB. Default
-    /// 4 MiB. Each message counts for its length and 64 bytes more, but for three eighths of this at most,
-    /// until it is handled, an ask until it is answered.
+    /// 4 MiB. Each message counts for its length and 64 bytes more, but for three eighths of this
+    /// at most, until it is handled, an ask until it is answered.
     #[must_use]
     pub fn window(mut self, bytes: u32) -> Self {
         self.window = bytes;
@@ -343,8 +343,8 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
         }
     }
 
-    /// Ends when the actor is to end for good, and says how. After a drain was ordered, only a parent
-    /// that failed has more to say.
+    /// Ends when the actor is to end for good, and says how. After a drain was ordered, only a
+    /// parent that failed has more to say.
     async fn stopped(&mut self, told: Option<Order>) -> Order {
         let is_draining = told.is_some();
         let by_handle = async {

@@ -156,9 +156,9 @@ impl<P> ActorRef<P> {
 }
 
 impl<P> ActorRef<P> {
-    /// Waits for the end of this life of the actor. The end of its node counts as well: a new run of
-    /// it, or that the cluster declares it down; without a cluster, that it is unreachable for as
-    /// long as links allow. Cancel-safe.
+    /// Waits for the end of this life of the actor. The end of its node counts as well: a new run
+    /// of it, or that the cluster declares it down; without a cluster, that it is unreachable for
+    /// as long as links allow. Cancel-safe.
     pub async fn ended(&self) -> EndReason {
         match &self.target {
             Target::Here(actor) => end_of(actor.ended()).await,

@@ -10,8 +10,8 @@
 /// Added to the length of each message: what keeping it costs.
 pub(crate) const OVERHEAD_BYTES: u32 = 64;
 
-/// Credit that a message takes: three eighths of the window at most. A quarter may be worked off and
-/// not granted yet, and another such message be held: there is room for this one all the same.
+/// Credit that a message takes: three eighths of the window at most. A quarter may be worked off
+/// and not granted yet, and another such message be held: there is room for this one all the same.
 pub(crate) fn cost(head: usize, body: usize, window: u32) -> u32 {
     let bytes = u32::try_from(head + body).unwrap_or(u32::MAX);
     bytes.saturating_add(OVERHEAD_BYTES).min(window / 8 * 3)
