@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::ca::{CaError, ClusterCa, IssuedBundle};
 use crate::credentials::{CERT_FILE, CRL_FILE, KEY_FILE, ROOTS_FILE};
@@ -31,6 +32,9 @@ pub enum IfExists {
     Replace,
 }
 
+const LOCK_RETRIES: u32 = 20;
+const LOCK_RETRY: Duration = Duration::from_millis(25);
+
 /// An exclusive lock on a directory, held until dropped.
 #[derive(Debug)]
 pub(crate) struct DirLock {
@@ -39,7 +43,10 @@ pub(crate) struct DirLock {
 
 impl DirLock {
     /// Locks `dir`, which must exist; `None` when another process, or another part of this one,
-    /// holds the lock.
+    /// goes on holding the lock.
+    ///
+    /// It tries for half a second: a process that is just being started holds what its parent had
+    /// locked, until its own program runs.
     pub(crate) fn acquire(dir: &Path) -> Result<Option<Self>, FileError> {
         let path = dir.join(LOCK_FILE);
         let opened = match File::options().create(true).truncate(false).write(true).open(&path) {
@@ -49,12 +56,20 @@ impl DirLock {
         };
         let write = |source| FileError::Write { path: path.clone(), source };
         let file = opened.map_err(write)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(write(source)),
+        for _retry in 0..LOCK_RETRIES {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(Self { _file: file })),
+                Err(TryLockError::WouldBlock) => pause(),
+                Err(TryLockError::Error(source)) => return Err(write(source)),
+            }
         }
+        Ok(None)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing tells when a file lock is given back")]
+fn pause() {
+    std::thread::sleep(LOCK_RETRY);
 }
 
 /// Keeps other commands out of a CA directory until dropped.
