@@ -51,7 +51,7 @@ fn rollout(dir: &Path, features: &[&str]) -> PathBuf {
     let artifact = messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
         .expect("an executable");
     let kept = dir.join(format!("rollout{}", features.concat()));
     std::fs::copy(artifact, &kept).expect("the program can be copied");
