@@ -4,3 +4,4 @@
 //! ([`block`]).
 
 pub mod block;
+pub mod redirect;
