@@ -85,7 +85,8 @@ pub enum Word {
         /// Bytes of the disk.
         size: u64,
     },
-    /// The session will begin once requests of earlier ones have left the device.
+    /// The session will begin once requests of earlier ones have left the device and its record is
+    /// stored. Said from time to time until then.
     Draining {
         /// The session asked for.
         epoch: Epoch,
@@ -118,7 +119,7 @@ pub enum Word {
         /// Its result.
         outcome: Result<Reply, Failure>,
     },
-    /// The storage lives and the session, or its beginning, is under way.
+    /// The storage lives and the session is open.
     Alive {
         /// The session.
         epoch: Epoch,

@@ -76,9 +76,19 @@ impl Disk {
 
     /// Pages that count as clean leave the cache.
     pub(crate) fn evict(&mut self) {
-        for cell in self.cells.iter_mut().filter(|cell| !cell.is_dirty) {
+        for cell in 0..self.cells.len() {
+            self.evict_cell(cell);
+        }
+    }
+
+    /// Whether the cell shows something else afterwards.
+    pub(crate) fn evict_cell(&mut self, cell: usize) -> bool {
+        let cell = &mut self.cells[cell];
+        let differs = !cell.is_dirty && cell.cache != cell.durable;
+        if differs {
             cell.cache = cell.durable;
         }
+        differs
     }
 
     /// The host loses its power. Of what was not flushed the cells of `kept` had been written out.

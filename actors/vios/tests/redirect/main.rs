@@ -7,4 +7,5 @@ mod disk;
 mod model;
 mod oracle;
 mod plan;
+mod schedules;
 mod world;

@@ -45,7 +45,7 @@ impl Model for Small {
             Property::always("P8 hops", holds::<7>),
             Property::always("P9 bounds", holds::<8>),
             Property::sometimes("all is answered", |model: &Self, world: &World| {
-                world.oracle.answers as usize == model.0.script.len()
+                world.oracle.answers.0 as usize == model.0.script.len()
             }),
         ]
     }

@@ -57,29 +57,38 @@ enum Fate {
     Dead,
 }
 
-/// A change that a client asked for, in the order of arrival.
+/// When a change counts as made: owners follow one another, and each has its order of arrival.
+type Order = (usize, u64);
+
+/// A change that a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Change {
-    seat: usize,
     start: usize,
     end: usize,
     value: Value,
     fate: Fate,
 }
 
+impl Change {
+    fn can_leave(&self, cell: usize, value: u8) -> bool {
+        let covers = (self.start..self.end).contains(&cell);
+        covers && (self.value == Value::Any || self.value == Value::Byte(value))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Asked {
     request: Request,
     /// What each byte had to be at least when it was asked.
-    floors: Vec<usize>,
-    change: Option<usize>,
+    floors: Vec<Order>,
+    change: Option<Order>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Oracle {
-    changes: Vec<Change>,
+    changes: BTreeMap<Order, Change>,
     /// For each byte the change that it must show, or a later one.
-    floors: Vec<usize>,
+    floors: Vec<Order>,
     asked: BTreeMap<(usize, u64), Asked>,
     executed: BTreeSet<(Epoch, u64)>,
     opened: Option<Epoch>,
@@ -89,30 +98,43 @@ pub(crate) struct Oracle {
     /// since.
     pub(crate) has_loss: bool,
     pub(crate) broken: Option<Broken>,
-    pub(crate) answers: u32,
-    pub(crate) failures: u32,
+    pub(crate) answers: Aside<u32>,
+}
+
+/// What tells of the past only: states that differ in nothing else are one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Aside<T>(pub(crate) T);
+
+impl<T> PartialEq for Aside<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Aside<T> {}
+
+impl<T> std::hash::Hash for Aside<T> {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
 impl Oracle {
     pub(crate) fn new(cells: usize) -> Self {
         let blank = Change {
-            seat: usize::MAX,
             start: 0,
             end: cells,
             value: Value::Byte(0),
             fate: Fate::Acknowledged,
         };
         Self {
-            changes: vec![blank],
-            floors: vec![0; cells],
+            changes: BTreeMap::from([((0, 0), blank)]),
+            floors: vec![(0, 0); cells],
             asked: BTreeMap::new(),
             executed: BTreeSet::new(),
             opened: None,
             replaced: 0,
             has_loss: false,
             broken: None,
-            answers: 0,
-            failures: 0,
+            answers: Aside(0),
         }
     }
 
@@ -129,8 +151,8 @@ impl Oracle {
         self.asked.range((seat, 0)..=(seat, u64::MAX)).count()
     }
 
-    pub(crate) fn opened(&self) -> Option<Epoch> {
-        self.opened
+    pub(crate) fn floors(&self) -> &[Order] {
+        &self.floors
     }
 
     pub(crate) fn ask(&mut self, seat: usize, tag: u64, request: &Request) {
@@ -143,22 +165,21 @@ impl Oracle {
                 _ => Value::Byte(0),
             };
             let end = start + extent.length as usize;
-            self.changes.push(Change { seat, start, end, value, fate: Fate::Unknown });
-            self.changes.len() - 1
+            let order = (seat, self.changes.len() as u64);
+            self.changes.insert(order, Change { start, end, value, fate: Fate::Unknown });
+            order
         });
         let asked = Asked { request: request.clone(), floors: self.floors.clone(), change };
         self.asked.insert((seat, tag), asked);
     }
 
     /// The first change from `floor` on that can have left this value in the cell.
-    fn shown(&self, cell: usize, floor: usize, value: u8) -> Option<usize> {
-        let later = self.changes.iter().enumerate().skip(floor);
-        let mut can = later.filter(|(index, change)| {
-            let covers = (change.start..change.end).contains(&cell);
-            let lives = *index == floor || change.fate != Fate::Dead;
-            covers && lives && (change.value == Value::Any || change.value == Value::Byte(value))
+    fn shown(&self, cell: usize, floor: Order, value: u8) -> Option<Order> {
+        let mut can = self.changes.range(floor..).filter(|(order, change)| {
+            let lives = **order == floor || change.fate != Fate::Dead;
+            lives && change.can_leave(cell, value)
         });
-        can.next().map(|(index, _)| index)
+        can.next().map(|(order, _)| *order)
     }
 
     pub(crate) fn may_show(&self, cell: usize, value: u8) -> bool {
@@ -176,8 +197,7 @@ impl Oracle {
             self.breaks(Broken::Twice);
             return;
         };
-        self.answers += 1;
-        self.failures += u32::from(outcome.is_err());
+        self.answers.0 += 1;
         if seat < self.replaced {
             return;
         }
@@ -196,17 +216,18 @@ impl Oracle {
         }
     }
 
-    fn acknowledged(&mut self, index: usize, is_fua: bool, disk: &Disk) {
-        self.changes[index].fate = Fate::Acknowledged;
-        for cell in self.changes[index].start..self.changes[index].end {
-            self.floors[cell] = self.floors[cell].max(index);
+    fn acknowledged(&mut self, order: Order, is_fua: bool, disk: &Disk) {
+        let Some(change) = self.changes.get_mut(&order) else { return };
+        change.fate = Fate::Acknowledged;
+        for cell in change.start..change.end {
+            self.floors[cell] = self.floors[cell].max(order);
             if is_fua && !self.may_show(cell, disk.cells[cell].durable) {
                 self.breaks(Broken::LyingFlush);
             }
         }
     }
 
-    fn saw(&mut self, start: usize, data: &[u8], floors: &[usize]) {
+    fn saw(&mut self, start: usize, data: &[u8], floors: &[Order]) {
         for (cell, value) in (start..).zip(data) {
             match self.shown(cell, floors[cell].min(self.floors[cell]), *value) {
                 Some(index) => self.floors[cell] = self.floors[cell].max(index),
@@ -215,7 +236,7 @@ impl Oracle {
         }
     }
 
-    fn flushed(&mut self, floors: &[usize], disk: &Disk) {
+    fn flushed(&mut self, floors: &[Order], disk: &Disk) {
         for (cell, floor) in floors.iter().enumerate() {
             let floor = (*floor).min(self.floors[cell]);
             if self.shown(cell, floor, disk.cells[cell].durable).is_none() {
@@ -262,8 +283,9 @@ impl Oracle {
                 self.floors[cell] = index;
             }
         }
-        for change in &mut self.changes {
-            if change.seat < seat && change.fate == Fate::Unknown {
+        for (order, change) in &mut self.changes {
+            let is_there = self.floors.contains(order);
+            if order.0 < seat && change.fate == Fate::Unknown && !is_there {
                 change.fate = Fate::Dead;
             }
         }
@@ -283,20 +305,27 @@ impl Oracle {
     /// A cell has fallen back, and nobody is left to write it again.
     pub(crate) fn lower(&mut self, cell: usize, value: u8) {
         self.has_loss = true;
-        let found = (0..self.floors[cell]).rev().find(|index| {
-            let change = self.changes[*index];
-            let covers = (change.start..change.end).contains(&cell);
-            covers && (change.value == Value::Any || change.value == Value::Byte(value))
-        });
+        let mut earlier = self.changes.range(..self.floors[cell]).rev();
+        let found = earlier.find(|(_, change)| change.can_leave(cell, value));
         match found {
-            Some(index) => self.floors[cell] = index,
+            Some((order, _)) => self.floors[cell] = *order,
             None => self.breaks(Broken::Lost),
+        }
+    }
+
+    /// The owner has closed in order: all that it acknowledged is durable.
+    pub(crate) fn close(&mut self, disk: &Disk) {
+        for cell in 0..self.floors.len() {
+            if !self.may_show(cell, disk.cells[cell].durable) {
+                self.breaks(Broken::LyingFlush);
+            }
         }
     }
 
     /// Whether the change that a cell must show was acknowledged by this seat's owner.
     pub(crate) fn is_promised_by(&self, cell: usize, seat: usize) -> bool {
-        let change = self.changes[self.floors[cell]];
-        change.seat == seat && change.fate == Fate::Acknowledged
+        let order = self.floors[cell];
+        let fate = self.changes.get(&order).map(|change| change.fate);
+        order.0 == seat && order.1 > 0 && fate == Some(Fate::Acknowledged)
     }
 }

@@ -22,6 +22,9 @@ pub(crate) struct Budget {
     pub(crate) fsync_failures: u8,
     pub(crate) op_failures: u8,
     pub(crate) duplicates: u8,
+    /// Messages between nodes that are lost without a trace.
+    pub(crate) losses: u8,
+    pub(crate) closes: u8,
     pub(crate) ticks: u8,
 }
 

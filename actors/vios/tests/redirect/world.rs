@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use vioduct_vios::block::{Failure, Reply, Request};
+use vioduct_vios::block::Request;
 use vioduct_vios::redirect::dirty::Content;
 use vioduct_vios::redirect::message::{Call, Word};
 use vioduct_vios::redirect::name::{
     ClientId, ConnId, Holder, Identity, LinkId, LuId, OwnerId, ViosId,
 };
-use vioduct_vios::redirect::owner::{self, Attachment, Owner, OwnerEvent};
+use vioduct_vios::redirect::owner::{self, Attachment, End, Owner, OwnerEvent};
 use vioduct_vios::redirect::relay::{self, PathState, PeerPath, Port, Relay};
 use vioduct_vios::redirect::store::{self, OpId, Record, Store, SyncId};
 use vioduct_vios::redirect::{Epoch, Moment};
 
 use super::disk::Disk;
-use super::oracle::{Broken, Oracle};
+use super::oracle::{Aside, Broken, Oracle};
 use super::plan::{Budget, Links, MS, Plan};
 
 mod plants;
@@ -88,7 +88,7 @@ pub(crate) struct World {
     pub(crate) starts: u64,
     /// The owner whose sessions the storage opened last.
     pub(crate) fenced: Option<usize>,
-    pub(crate) events: Vec<OwnerEvent>,
+    pub(crate) events: Aside<Vec<OwnerEvent>>,
     pub(crate) planted: plants::Planted,
 }
 
@@ -112,7 +112,7 @@ impl World {
             at: 0,
             starts: 0,
             fenced: None,
-            events: Vec::new(),
+            events: Aside(Vec::new()),
             planted: plants::Planted::default(),
         };
         world.start_store(plan);
@@ -235,8 +235,14 @@ impl World {
         if let OwnerEvent::HoldExpired { .. } = event {
             self.planted.held.insert(seat);
         }
-        if self.events.len() < 64 {
-            self.events.push(event);
+        if let OwnerEvent::Ended(End::Closed) = event
+            && self.fenced == Some(seat)
+        {
+            self.oracle.close(&self.disk);
+            self.oracle.lose_owner(&mut self.disk);
+        }
+        if self.events.0.len() < 64 {
+            self.events.0.push(event);
         }
     }
 
@@ -432,8 +438,33 @@ impl World {
         self.fenced.filter(|seat| self.seats[*seat].as_ref().is_some_and(|o| o.end().is_none()))
     }
 
-    pub(crate) fn done(outcome: Reply) -> Result<Reply, Failure> {
-        Ok(outcome)
+    /// What a reader of a failed run wants to see.
+    pub(crate) fn brief(&self) -> String {
+        let cells: Vec<(u8, u8)> = self.disk.cells.iter().map(|c| (c.cache, c.durable)).collect();
+        let owners = self.seats.iter().flatten().map(|owner| {
+            (owner.epoch().seq, owner.is_serving(), owner.requests(), owner.dirty().ranges())
+        });
+        let owners: Vec<_> = owners.collect();
+        let events = self.events.0.last();
+        format!("{cells:?} floors {:?} {owners:?} {events:?}", self.oracle.floors())
+    }
+
+    /// The last owner that lives.
+    pub(crate) fn live_seat(&self) -> Option<usize> {
+        let lives = |owner: &Option<Owner>| owner.as_ref().is_some_and(|o| o.end().is_none());
+        self.seats.iter().rposition(lives)
+    }
+
+    /// Nobody who still listens waits for an answer.
+    pub(crate) fn is_all_answered(&self) -> bool {
+        let waits = |(seat, owner): (usize, &Option<Owner>)| {
+            let lives = owner.as_ref().is_some_and(|owner| owner.end().is_none());
+            lives && self.oracle.unanswered(seat) > 0
+        };
+        let is_served = self.live_seat().is_none_or(|seat| {
+            self.seats[seat].as_ref().is_some_and(Owner::is_serving)
+        });
+        is_served && !self.seats.iter().enumerate().any(waits)
     }
 }
 

@@ -92,6 +92,7 @@ impl Owner {
             self.end_with(End::Closed);
         } else {
             self.phase = Phase::Closing;
+            self.silent_at = now.after(self.limits.open_max);
             self.send(Call::Close { epoch: self.epoch() });
         }
     }

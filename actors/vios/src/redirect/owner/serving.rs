@@ -193,19 +193,26 @@ impl Owner {
         }
     }
 
-    /// The storage lives. If it tells of answers that did not arrive, or has not taken what was
-    /// sent long ago, something was lost on the way.
+    /// The storage lives. If it tells of answers that did not arrive, of a session whose beginning
+    /// was not told, or has not taken what was sent long ago, something was lost on the way.
     pub(super) fn alive(&mut self, now: Moment, taken: u64, answered: u64) {
-        self.wait_on(now);
-        if self.phase == Phase::Serving {
-            self.failures = 0;
-        }
-        let is_open = matches!(self.phase, Phase::Repairing(_) | Phase::Serving | Phase::Closing);
-        let silence_max = self.limits.silence_max;
-        let untaken = self.sent.range(taken.saturating_add(1)..).next();
-        let is_lost = untaken.is_some_and(|(_, attempt)| now.since(attempt.sent_at) > silence_max);
-        if is_open && (answered > self.answers || is_lost) {
-            self.down(now, Why::OutOfStep);
+        match self.phase {
+            Phase::Opening => self.down(now, Why::OutOfStep),
+            Phase::Repairing(_) | Phase::Serving => {
+                if self.phase == Phase::Serving {
+                    self.failures = 0;
+                }
+                self.wait_on(now);
+                let untaken = self.sent.range(taken.saturating_add(1)..).next();
+                let is_lost = untaken.is_some_and(|(_, attempt)| {
+                    now.since(attempt.sent_at) > self.limits.silence_max
+                });
+                if answered > self.answers || is_lost {
+                    self.down(now, Why::OutOfStep);
+                }
+            }
+            // The close itself may be lost, so its wait is not drawn out.
+            Phase::Resting | Phase::Waiting { .. } | Phase::Closing | Phase::Ended(_) => {}
         }
     }
 

@@ -98,12 +98,14 @@ impl Lu {
 
     /// What its exit is told from time to time.
     pub(super) fn alive(&self) -> Option<(ConnId, Word)> {
-        let session = self.session()?;
-        let (taken, answered) = match &self.state {
-            State::Open(open) => (open.taken, open.answered),
-            State::Closed | State::Opening(_) | State::Closing { .. } => (0, 0),
-        };
-        Some((session.conn, Word::Alive { epoch: session.epoch, taken, answered }))
+        let Session { epoch, conn, .. } = self.session()?;
+        match &self.state {
+            State::Opening(_) => Some((conn, Word::Draining { epoch })),
+            State::Open(Open { taken, answered, .. }) => {
+                Some((conn, Word::Alive { epoch, taken: *taken, answered: *answered }))
+            }
+            State::Closed | State::Closing { .. } => None,
+        }
     }
 
     pub(super) fn change(&mut self, change: impl FnOnce(&mut Record)) -> u64 {

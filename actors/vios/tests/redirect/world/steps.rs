@@ -52,6 +52,10 @@ pub(crate) enum Step {
     Evict,
     /// The next message on a connection to the storage arrives twice.
     Duplicate(usize),
+    /// The next message between two nodes is lost without a trace.
+    Lose(Wire),
+    /// The owner is asked to close.
+    Close(usize),
     /// A message that a planted bug holds back goes on.
     Plant(usize),
 }
@@ -120,6 +124,9 @@ impl World {
                 steps.push(Step::Duplicate(index));
             }
         }
+        if budget.losses > 0 {
+            steps.extend(self.wires.keys().map(|wire| Step::Lose(*wire)));
+        }
         for (index, op) in self.device.iter().enumerate() {
             let budget = match op.request {
                 Request::Flush => budget.fsync_failures,
@@ -141,6 +148,9 @@ impl World {
             let Some(owner) = owner.as_ref().filter(|owner| owner.end().is_none()) else { continue };
             if budget.owner_kills > 0 {
                 steps.push(Step::KillOwner(seat));
+            }
+            if budget.closes > 0 {
+                steps.push(Step::Close(seat));
             }
             let may_open = owner.epoch().seq < plan.seq_max;
             if budget.ticks > 0 && may_open && owner.deadline().is_some() {
@@ -189,6 +199,14 @@ impl World {
                 self.relay(plan, vios, relay::Input::Heard { from, lu: LU, word });
             }
             Step::Deliver(wire) => self.deliver(plan, wire),
+            Step::Lose(wire) => {
+                self.budget.losses -= 1;
+                self.lose(wire);
+            }
+            Step::Close(seat) => {
+                self.budget.closes -= 1;
+                self.owner(plan, seat, owner::Input::CloseAsked);
+            }
             Step::Perform(index) => self.perform(plan, index),
             Step::Fail(index) => self.fail(plan, index),
             Step::Stored(index) => self.complete_sync(plan, index),
@@ -208,6 +226,15 @@ impl World {
             Step::Tick(_) | Step::StoreTick | Step::RelayTick(_) => self.tick(plan, step),
         }
         self.settle(plan);
+    }
+
+    fn lose(&mut self, wire: Wire) {
+        if let Some(queue) = self.wires.get_mut(&wire) {
+            queue.pop_front();
+            if queue.is_empty() {
+                self.wires.remove(&wire);
+            }
+        }
     }
 
     pub(crate) fn arrive(&mut self, plan: &Plan, conn: usize, call: Call) {
@@ -238,6 +265,7 @@ impl World {
         if failed.request == Request::Flush {
             self.budget.fsync_failures -= 1;
             self.disk.fail_flush();
+            self.drop_unkept();
         } else {
             self.budget.op_failures -= 1;
         }
@@ -247,6 +275,29 @@ impl World {
             return;
         }
         self.store(plan, store::Input::Performed { op, outcome: Err(Failure::Io) });
+    }
+
+    /// After a failed fsync whatever no owner would write again falls back to what is durable.
+    fn drop_unkept(&mut self) {
+        for cell in 0..self.disk.cells.len() {
+            if !self.is_kept(cell) && self.disk.evict_cell(cell) {
+                self.fall_back(cell);
+            }
+        }
+    }
+
+    /// A cell of the cache was lost: somebody writes it again, or nobody has to.
+    fn fall_back(&mut self, cell: usize) {
+        let value = self.disk.cells[cell].cache;
+        if self.oracle.may_show(cell, value) || self.is_kept(cell) {
+            return;
+        }
+        match self.live_owner() {
+            Some(seat) if self.oracle.is_promised_by(cell, seat) => {
+                self.oracle.breaks(Broken::Lost);
+            }
+            Some(_) | None => self.oracle.lower(cell, value),
+        }
     }
 
     fn complete_sync(&mut self, plan: &Plan, index: usize) {
@@ -326,16 +377,7 @@ impl World {
     fn cut_power(&mut self, kept: u8) {
         self.disk.cut_power(kept);
         for cell in 0..self.disk.cells.len() {
-            let value = self.disk.cells[cell].cache;
-            if self.oracle.may_show(cell, value) || self.is_kept(cell) {
-                continue;
-            }
-            match self.live_owner() {
-                Some(seat) if self.oracle.is_promised_by(cell, seat) => {
-                    self.oracle.breaks(Broken::Lost);
-                }
-                Some(_) | None => self.oracle.lower(cell, value),
-            }
+            self.fall_back(cell);
         }
     }
 
