@@ -20,11 +20,13 @@ pub(crate) struct Disk {
     pub(crate) cells: Vec<Cell>,
     pub(crate) records: BTreeMap<LuId, Record>,
     pub(crate) identity: Identity,
+    /// In memory that outlives the storage's process: a sync may be under way.
+    pub(crate) is_syncing: bool,
 }
 
 impl Disk {
     pub(crate) fn new(cells: usize, records: BTreeMap<LuId, Record>, identity: Identity) -> Self {
-        Self { cells: vec![Cell::default(); cells], records, identity }
+        Self { cells: vec![Cell::default(); cells], records, identity, is_syncing: false }
     }
 
     fn range(&mut self, request: &Request) -> &mut [Cell] {
@@ -101,6 +103,7 @@ impl Disk {
             cell.is_dirty = false;
         }
         self.identity.boot += 1;
+        self.is_syncing = false;
     }
 
     pub(crate) fn is_all_durable(&self) -> bool {

@@ -119,12 +119,8 @@ impl<T> std::hash::Hash for Aside<T> {
 
 impl Oracle {
     pub(crate) fn new(cells: usize) -> Self {
-        let blank = Change {
-            start: 0,
-            end: cells,
-            value: Value::Byte(0),
-            fate: Fate::Acknowledged,
-        };
+        let blank =
+            Change { start: 0, end: cells, value: Value::Byte(0), fate: Fate::Acknowledged };
         Self {
             changes: BTreeMap::from([((0, 0), blank)]),
             floors: vec![(0, 0); cells],
@@ -175,7 +171,9 @@ impl Oracle {
 
     /// The first change from `floor` on that can have left this value in the cell.
     fn shown(&self, cell: usize, floor: Order, value: u8) -> Option<Order> {
-        let mut can = self.changes.range(floor..).filter(|(order, change)| {
+        // Owners later than the one that counts have not had anything carried out.
+        let last = (self.replaced, u64::MAX).max(floor);
+        let mut can = self.changes.range(floor..=last).filter(|(order, change)| {
             let lives = **order == floor || change.fate != Fate::Dead;
             lives && change.can_leave(cell, value)
         });
@@ -277,12 +275,12 @@ impl Oracle {
     /// as the storage has it now, and what they had to write again is gone.
     pub(crate) fn replace_owners(&mut self, seat: usize, disk: &mut Disk) {
         self.lose_owner(disk);
-        self.replaced = seat;
         for cell in 0..self.floors.len() {
             if let Some(index) = self.shown(cell, self.floors[cell], disk.cells[cell].cache) {
                 self.floors[cell] = index;
             }
         }
+        self.replaced = seat;
         for (order, change) in &mut self.changes {
             let is_there = self.floors.contains(order);
             if order.0 < seat && change.fate == Fate::Unknown && !is_there {
@@ -305,8 +303,11 @@ impl Oracle {
     /// A cell has fallen back, and nobody is left to write it again.
     pub(crate) fn lower(&mut self, cell: usize, value: u8) {
         self.has_loss = true;
-        let mut earlier = self.changes.range(..self.floors[cell]).rev();
-        let found = earlier.find(|(_, change)| change.can_leave(cell, value));
+        // With nobody left who knows better, what was never acknowledged may surface too.
+        let (floor, last) = (self.floors[cell], (self.replaced, u64::MAX));
+        let earlier = self.changes.range(..floor).rev();
+        let mut all = earlier.chain(self.changes.range(floor..=last.max(floor)));
+        let found = all.find(|(_, change)| change.can_leave(cell, value));
         match found {
             Some((order, _)) => self.floors[cell] = *order,
             None => self.breaks(Broken::Lost),

@@ -65,6 +65,8 @@ pub(crate) enum Plant {
     NoDrain,
     /// After a failed fsync the storage goes on in the same life and with the same identity.
     FsyncFailureHidden,
+    /// The storage keeps no note, outside of its process, of a sync that is under way.
+    SyncNotNoted,
     /// The storage's answer to a flush comes before the flush is done.
     FlushAcknowledgedEarly,
 }

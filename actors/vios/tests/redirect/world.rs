@@ -11,12 +11,12 @@ use vioduct_vios::redirect::name::{
 };
 use vioduct_vios::redirect::owner::{self, Attachment, End, Owner, OwnerEvent};
 use vioduct_vios::redirect::relay::{self, PathState, PeerPath, Port, Relay};
-use vioduct_vios::redirect::store::{self, OpId, Record, Store, SyncId};
+use vioduct_vios::redirect::store::{self, OpId, Record, Start, Store, SyncId};
 use vioduct_vios::redirect::{Epoch, Moment};
 
 use super::disk::Disk;
 use super::oracle::{Aside, Broken, Oracle};
-use super::plan::{Budget, Links, MS, Plan};
+use super::plan::{Budget, Links, MS, Plan, Plant};
 
 mod plants;
 mod steps;
@@ -131,7 +131,10 @@ impl World {
         self.starts += 1;
         let records = self.disk.records.clone();
         let identity = self.disk.identity;
-        self.store = Some(Store::new(plan.store.clone(), identity, records, self.starts).unwrap());
+        let was_syncing = self.disk.is_syncing && plan.plant != Plant::SyncNotNoted;
+        let start = Start { identity, was_syncing, seed: self.starts };
+        self.store = Some(Store::new(plan.store.clone(), start, records).unwrap());
+        self.carry_out_store(plan);
     }
 
     pub(crate) fn start_relay(&mut self, plan: &Plan, vios: u32) {
@@ -235,10 +238,12 @@ impl World {
         if let OwnerEvent::HoldExpired { .. } = event {
             self.planted.held.insert(seat);
         }
-        if let OwnerEvent::Ended(End::Closed) = event
+        if let OwnerEvent::Ended(end) = event
             && self.fenced == Some(seat)
         {
-            self.oracle.close(&self.disk);
+            if end == End::Closed {
+                self.oracle.close(&self.disk);
+            }
             self.oracle.lose_owner(&mut self.disk);
         }
         if self.events.0.len() < 64 {
@@ -314,6 +319,10 @@ impl World {
         if store.requests(LU) > plan.store.requests_max as u64 {
             self.oracle.breaks(Broken::Bound);
         }
+        self.carry_out_store(plan);
+    }
+
+    fn carry_out_store(&mut self, plan: &Plan) {
         let mut effects = Vec::new();
         while let Some(effect) = self.store.as_mut().and_then(Store::poll) {
             effects.push(effect);
@@ -336,6 +345,7 @@ impl World {
                 store::Effect::StoreIdentity { sync, identity } => {
                     self.begin_sync(plan, sync, Syncing::Identity(identity));
                 }
+                store::Effect::Note { is_syncing } => self.disk.is_syncing = is_syncing,
                 store::Effect::Free { .. } | store::Effect::Tell(_) => {}
             }
         }
@@ -461,9 +471,9 @@ impl World {
             let lives = owner.as_ref().is_some_and(|owner| owner.end().is_none());
             lives && self.oracle.unanswered(seat) > 0
         };
-        let is_served = self.live_seat().is_none_or(|seat| {
-            self.seats[seat].as_ref().is_some_and(Owner::is_serving)
-        });
+        let is_served = self
+            .live_seat()
+            .is_none_or(|seat| self.seats[seat].as_ref().is_some_and(Owner::is_serving));
         is_served && !self.seats.iter().enumerate().any(waits)
     }
 }

@@ -1,5 +1,7 @@
 //! Requests of the open sessions, and the device. Source: redirect protocol, rules 4, 6 and 11.
 
+use std::collections::VecDeque;
+
 use super::super::message::{Why, Word};
 use super::super::name::{ConnId, Epoch, Life, LuId};
 use super::lu::{Open, Session, State};
@@ -106,6 +108,10 @@ impl Store {
                 self.next_flush.push(Waiter { lu: id, conn, epoch, no, settle });
             } else {
                 let op = OpId(draw(&mut self.last_id));
+                if entry.is_fua {
+                    self.fuas += 1;
+                    note(&mut self.is_noted, &mut self.effects);
+                }
                 lu.device.insert(op, entry);
                 self.ops.insert(op, id);
                 self.effects.push_back(Effect::Perform { op, lu: id, epoch, no, request });
@@ -119,7 +125,16 @@ impl Store {
         if self.flush.is_none() && self.renewing.is_none() && !self.next_flush.is_empty() {
             let op = OpId(draw(&mut self.last_id));
             self.flush = Some((op, std::mem::take(&mut self.next_flush)));
+            note(&mut self.is_noted, &mut self.effects);
             self.effects.push_back(Effect::Flush { op });
+        }
+    }
+
+    pub(super) fn take_back_note(&mut self) {
+        let is_syncing = self.flush.is_some() || self.fuas > 0 || self.renewing.is_some();
+        if self.is_noted && !is_syncing {
+            self.is_noted = false;
+            self.effects.push_back(Effect::Note { is_syncing: false });
         }
     }
 
@@ -131,6 +146,7 @@ impl Store {
         let Some(id) = self.ops.remove(&op) else { return };
         let Some(lu) = self.lus.get_mut(&id) else { return };
         let Some(Op { epoch, no, is_fua, .. }) = lu.device.remove(&op) else { return };
+        self.fuas -= usize::from(is_fua);
         if is_fua && outcome == Err(Failure::Io) {
             // It may have been the sync that failed, for others' data too.
             let session = lu.session().filter(|session| session.epoch == epoch);
@@ -196,7 +212,7 @@ impl Store {
     /// What was acknowledged and is not durable may be lost from the cache without a trace: a new
     /// identity and life say so, and every session is over. Nobody is told of the failure before
     /// it is stored.
-    fn fsync_failed(&mut self) {
+    pub(super) fn fsync_failed(&mut self) {
         self.identity.losses = self.identity.losses.saturating_add(1);
         self.life = Life(self.chance.draw());
         let open = |state: &State| matches!(state, State::Open(_));
@@ -233,6 +249,12 @@ impl Store {
             self.end(id, Why::FsyncFailed);
         }
         self.effects.push_back(Effect::Tell(StoreEvent::IdentityLost));
+    }
+}
+
+fn note(is_noted: &mut bool, effects: &mut VecDeque<Effect>) {
+    if !std::mem::replace(is_noted, true) {
+        effects.push_back(Effect::Note { is_syncing: true });
     }
 }
 

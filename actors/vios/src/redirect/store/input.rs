@@ -4,6 +4,17 @@ use super::super::message::{Call, Word};
 use super::super::name::{ConnId, Epoch, Holder, Identity, LuId, ViosId};
 use crate::block::{Failure, Reply, Request};
 
+/// How a store finds its volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Start {
+    /// The volume's identity, with the boot of this host.
+    pub identity: Identity,
+    /// What the last [`Note`](Effect::Note) of this boot of the host says; `false` if there is none.
+    pub was_syncing: bool,
+    /// Drawn at random for each start; the store's life and all that it draws follow from it.
+    pub seed: u64,
+}
+
 /// What is stored of an LU's sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Record {
@@ -130,6 +141,12 @@ pub enum Effect {
         no: u64,
         /// What.
         request: Request,
+    },
+    /// Note, in memory that outlives this process but not the host's boot, whether a sync is under
+    /// way: before the next effect is carried out.
+    Note {
+        /// Found by the next start as [`Start::was_syncing`].
+        is_syncing: bool,
     },
     /// Make all that the volume holds durable, on a descriptor of its own, so that no other sync
     /// can take its error away. One at a time.

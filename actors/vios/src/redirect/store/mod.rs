@@ -12,6 +12,11 @@
 //! takes the exclusive lock of the volume, which that process's descriptor held, and then reads
 //! the records. After each start every LU is closed.
 //!
+//! A process can die between an fsync that failed and the record of it. So a note that a sync is
+//! under way is kept in memory that outlives the process but not the host's boot
+//! ([`Effect::Note`]), until the sync has succeeded or the new identity is stored. A start that
+//! finds the note counts as an fsync that failed.
+//!
 //! Invariants:
 //! 1. A session is above the stored record when it is opened, and the record is stored before
 //!    `Opened` is sent; so sessions opened never go down, over restarts too.
@@ -20,7 +25,8 @@
 //! 3. When `Opened` is sent, the device holds no request of an earlier session.
 //! 4. A trim shares its bytes with no other request in the device.
 //! 5. One flush of the volume is under way at a time. After one that failed nothing is
-//!    acknowledged until a new identity is stored, and every session is over.
+//!    acknowledged until a new identity is stored, and every session is over. Neither is anything
+//!    after a start that may follow one.
 //! 6. LUs, requests of each and those in the device stay within [`StoreLimits`].
 //!
 //! Source: redirect protocol, rules 2, 4, 6, 7 and 11.
@@ -39,7 +45,7 @@ use super::message::{Call, Why, Word};
 use super::moment::Moment;
 use super::name::{ConnId, Epoch, Identity, Life, LuId};
 use device::Waiter;
-pub use input::{Effect, Input, OpId, Record, StoreEvent, SyncId};
+pub use input::{Effect, Input, OpId, Record, Start, StoreEvent, SyncId};
 use lu::{Lu, Session, State};
 
 /// One volume and the LUs on it. A pure machine: [`handle`](Self::handle) one input, then
@@ -62,6 +68,10 @@ pub struct Store {
     flush: Option<(OpId, Vec<Waiter>)>,
     /// Who waits for the next flush.
     next_flush: Vec<Waiter>,
+    /// Changes with FUA that are in the device.
+    fuas: usize,
+    /// The note says that a sync is under way.
+    is_noted: bool,
     /// What is to be said once the identity is stored.
     held_back: Vec<(ConnId, LuId, Word)>,
     /// Whose each record is that is being stored.
@@ -72,41 +82,45 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store with the records that are on the volume. Its life and all that it draws later follow
-    /// from `seed`, which is drawn at random for each start.
+    /// A store with the records that are on the volume. Drain its effects first.
     ///
     /// # Errors
     /// [`LimitError`] names the first setting that is out of range.
     pub fn new(
         limits: StoreLimits,
-        identity: Identity,
+        start: Start,
         records: impl IntoIterator<Item = (LuId, Record)>,
-        seed: u64,
     ) -> Result<Self, LimitError> {
         limits.validate()?;
-        let mut chance = Chance::from_seed(seed);
+        let mut chance = Chance::from_seed(start.seed);
         let life = Life(chance.draw());
         let records = records.into_iter();
         let lus: BTreeMap<LuId, Lu> = records.map(|(lu, record)| (lu, Lu::new(record))).collect();
         // To leave some out would make them look deleted.
         within("records", lus.len() as u128, 0, limits.lus_max as u128)?;
-        Ok(Self {
+        let mut store = Self {
             limits,
             chance,
             life,
-            identity,
+            identity: start.identity,
             renewing: None,
             is_lost: false,
             lus,
             ops: BTreeMap::new(),
             flush: None,
             next_flush: Vec::new(),
+            fuas: 0,
+            is_noted: start.was_syncing,
             held_back: Vec::new(),
             syncs: BTreeMap::new(),
             last_id: 0,
             alive_at: Moment::START,
             effects: VecDeque::new(),
-        })
+        };
+        if start.was_syncing {
+            store.fsync_failed();
+        }
+        Ok(store)
     }
 
     /// Takes one input.
@@ -125,6 +139,7 @@ impl Store {
             Input::TimePassed => self.time_passed(now),
         }
         self.start_flush();
+        self.take_back_note();
         self.check();
     }
 

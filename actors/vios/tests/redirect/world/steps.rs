@@ -145,7 +145,9 @@ impl World {
             steps.extend((0..masks).map(Step::CutPower));
         }
         for (seat, owner) in self.seats.iter().enumerate() {
-            let Some(owner) = owner.as_ref().filter(|owner| owner.end().is_none()) else { continue };
+            let Some(owner) = owner.as_ref().filter(|owner| owner.end().is_none()) else {
+                continue;
+            };
             if budget.owner_kills > 0 {
                 steps.push(Step::KillOwner(seat));
             }
