@@ -1,11 +1,20 @@
 //! The redirect protocol's machines together: owners, relays and a store, over a network and a disk
 //! that fail. The machines are the real ones; only what lies between them is made up.
 
-#![allow(missing_docs, reason = "a test crate has no readers of its documentation")]
+#![cfg(test)]
+#![expect(clippy::print_stdout, reason = "figures and failed runs are for whoever runs the tests")]
 
+#[cfg(test)]
 mod disk;
+#[cfg(test)]
 mod model;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
 mod plan;
+#[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod schedules;
+#[cfg(test)]
 mod world;

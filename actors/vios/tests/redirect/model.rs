@@ -1,10 +1,11 @@
 //! The machines under the model checker `stateright`: every order of events, up to small bounds.
 
 use stateright::{Checker, Model, Property};
-use vioduct_vios::block::{Extent, Request};
+use vioduct_vios::block::Request;
 
 use super::oracle::Broken;
-use super::plan::{Budget, Plan};
+use super::plan::{Budget, Plan, read, write};
+use super::schedules::variable;
 use super::world::{Step, World};
 
 #[derive(Clone, Debug)]
@@ -56,20 +57,16 @@ impl Model for Small {
     }
 }
 
-fn write(offset: u64) -> Request {
-    Request::Write { offset, data: bytes::Bytes::from_static(&[0]), fua: false }
-}
-
-fn read(offset: u64, length: u32) -> Request {
-    Request::Read { extent: Extent { offset, length } }
-}
-
-/// Explores every state; what was broken, and how many states there are.
-fn explore(plan: Plan) -> (Option<Broken>, usize) {
-    let started = std::time::Instant::now();
-    let checker = Small(plan).checker().threads(2).spawn_bfs().join();
+/// Explores every state, up to `states_max`; what was broken, and how many states there are.
+fn explore(plan: Plan, states_max: Option<usize>) -> (Option<Broken>, usize) {
+    let builder = Small(plan).checker().threads(2);
+    let builder = match states_max {
+        Some(states) => builder.target_state_count(states),
+        None => builder,
+    };
+    let checker = builder.spawn_bfs().join();
     let states = checker.unique_state_count();
-    println!("{states} states, {} ms", started.elapsed().as_millis());
+    println!("{states} states, {} steps deep", checker.max_depth());
     let mut broken = None;
     for (name, path) in checker.discoveries() {
         if name != "all is answered" {
@@ -80,11 +77,81 @@ fn explore(plan: Plan) -> (Option<Broken>, usize) {
     (broken, states)
 }
 
+/// Every state of the small plan; of the one with more of everything as many as asked for with
+/// `REDIRECT_MODEL=<states>`.
+fn check(small: Plan, more: Budget) {
+    let Some(states_max) = variable("REDIRECT_MODEL") else {
+        let (broken, states) = explore(small, None);
+        assert_eq!(broken, None);
+        assert!(states > 1000, "{states}: nothing was explored");
+        return;
+    };
+    let plan = Plan { vioses: 2, seq_max: 4, budget: more, ..small };
+    assert_eq!(explore(plan, usize::try_from(states_max).ok()).0, None);
+}
+
+/// One VIOS, two requests under way.
+fn narrow(script: Vec<Request>) -> Plan {
+    let mut plan = Plan::small(script);
+    plan.vioses = 1;
+    plan.cells = 1;
+    plan.owner.under_way_max = 2;
+    plan.store.device_depth = 1;
+    plan
+}
+
 #[test]
-fn nothing_is_lost_when_the_storage_loses_its_power_once() {
-    let mut plan = Plan::small(vec![write(0), write(0), read(0, 1), Request::Flush]);
-    plan.budget = Budget { power_cuts: 1, ticks: 1, ..plan.budget };
-    let (broken, states) = explore(plan);
-    assert_eq!(broken, None);
-    assert!(states > 1000, "{states}");
+fn the_storage_loses_its_power() {
+    let mut plan = narrow(vec![write(0), write(0), read(0, 1), Request::Flush]);
+    plan.budget = Budget { power_cuts: 1, ..plan.budget };
+    let more = Budget { power_cuts: 2, ticks: 1, cuts: 1, ..plan.budget };
+    check(plan, more);
+}
+
+#[test]
+fn a_second_owner_attaches_and_the_storage_restarts() {
+    let mut plan = narrow(vec![write(0), write(0), read(0, 1)]);
+    plan.budget = Budget { attaches: 1, store_kills: 1, ..plan.budget };
+    plan.seq_max = 2;
+    let more = Budget { attaches: 1, store_kills: 1, power_cuts: 1, cuts: 1, ..plan.budget };
+    check(plan, more);
+}
+
+#[test]
+fn a_path_falls_silent_and_its_messages_come_late() {
+    let mut plan = narrow(vec![write(0), write(0), read(0, 1)]);
+    plan.vioses = 2;
+    plan.budget = Budget { cuts: 1, ticks: 1, ..plan.budget };
+    let more = Budget { cuts: 2, ticks: 2, relay_kills: 1, fabric_losses: 1, ..plan.budget };
+    check(plan, more);
+}
+
+#[test]
+fn an_fsync_fails_and_the_storage_and_the_owner_die() {
+    let mut plan = narrow(vec![write(0), Request::Flush, write(0), Request::Flush]);
+    plan.budget =
+        Budget { fsync_failures: 1, store_kills: 1, owner_kills: 1, attaches: 1, ..plan.budget };
+    plan.owner.under_way_max = 1;
+    plan.seq_max = 2;
+    let more = Budget { fsync_failures: 2, power_cuts: 1, ..plan.budget };
+    check(plan, more);
+}
+
+#[test]
+fn a_write_is_answered_with_an_error_and_the_power_fails() {
+    let mut plan = narrow(vec![write(0), write(0), read(0, 1), read(0, 1)]);
+    plan.owner.hold_max = std::time::Duration::ZERO;
+    plan.budget = Budget { cuts: 1, power_cuts: 1, ticks: 2, ..plan.budget };
+    plan.owner.under_way_max = 1;
+    let more = Budget { cuts: 2, power_cuts: 1, ticks: 3, ..plan.budget };
+    check(plan, more);
+}
+
+#[test]
+fn the_owner_dies_and_the_power_fails() {
+    let mut plan = narrow(vec![write(0), Request::Flush, read(0, 1), Request::Flush]);
+    plan.budget = Budget { power_cuts: 1, owner_kills: 1, attaches: 1, ..plan.budget };
+    plan.seq_max = 2;
+    let more = Budget { power_cuts: 2, owner_kills: 2, attaches: 2, ..plan.budget };
+    check(plan, more);
 }

@@ -99,6 +99,8 @@ pub(crate) struct Oracle {
     pub(crate) has_loss: bool,
     pub(crate) broken: Option<Broken>,
     pub(crate) answers: Aside<u32>,
+    /// Changes that were answered with an error.
+    refused: BTreeSet<Order>,
 }
 
 /// What tells of the past only: states that differ in nothing else are one.
@@ -131,6 +133,7 @@ impl Oracle {
             has_loss: false,
             broken: None,
             answers: Aside(0),
+            refused: BTreeSet::new(),
         }
     }
 
@@ -196,6 +199,9 @@ impl Oracle {
             return;
         };
         self.answers.0 += 1;
+        if let (Err(_), Some(change)) = (outcome, asked.change) {
+            self.refused.insert(change);
+        }
         if seat < self.replaced {
             return;
         }
@@ -244,6 +250,14 @@ impl Oracle {
         if self.has_loss {
             self.breaks(Broken::LyingFlush);
         }
+    }
+
+    /// Whether a client's write was answered with an error.
+    pub(crate) fn was_refused(&self, request: &Request) -> bool {
+        let Request::Write { data, .. } = request else { return false };
+        let value = data.first().map(|byte| Value::Byte(*byte));
+        let is_it = |order: &Order| self.changes.get(order).map(|change| change.value) == value;
+        self.refused.iter().any(is_it)
     }
 
     /// The device carries out a request.

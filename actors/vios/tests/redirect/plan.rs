@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use vioduct_vios::block::Request;
+use bytes::Bytes;
+use vioduct_vios::block::{Extent, Request};
 use vioduct_vios::redirect::limits::{OwnerLimits, RelayLimits, StoreLimits};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
@@ -63,8 +64,8 @@ pub(crate) enum Plant {
     SecondRaiser,
     /// The storage begins a session while requests of the last one are in the device.
     NoDrain,
-    /// After a failed fsync the storage goes on in the same life and with the same identity.
-    FsyncFailureHidden,
+    /// An fsync that failed is tried again, and the second one succeeds.
+    FsyncTriedAgain,
     /// The storage keeps no note, outside of its process, of a sync that is under way.
     SyncNotNoted,
     /// The storage's answer to a flush comes before the flush is done.
@@ -129,4 +130,13 @@ impl Plan {
             plant: Plant::Nothing,
         }
     }
+}
+
+/// A write of one byte, which gets its own number as its value.
+pub(crate) fn write(offset: u64) -> Request {
+    Request::Write { offset, data: Bytes::from_static(&[0]), fua: false }
+}
+
+pub(crate) fn read(offset: u64, length: u32) -> Request {
+    Request::Read { extent: Extent { offset, length } }
 }

@@ -159,6 +159,10 @@ impl World {
         if self.store.is_none() || self.relays[vios as usize].is_none() {
             return;
         }
+        let live = |conn: &Conn| conn.vios == vios && !conn.is_cut_above;
+        if Self::keeps_connection(plan) && self.conns.iter().any(live) {
+            return;
+        }
         let conn = ConnId(self.conns.len() as u64);
         self.conns.push(Conn {
             vios,
@@ -235,9 +239,6 @@ impl World {
     }
 
     fn note_event(&mut self, seat: usize, event: OwnerEvent) {
-        if let OwnerEvent::HoldExpired { .. } = event {
-            self.planted.held.insert(seat);
-        }
         if let OwnerEvent::Ended(end) = event
             && self.fenced == Some(seat)
         {
@@ -278,6 +279,7 @@ impl World {
         for effect in effects {
             match effect {
                 relay::Effect::Call { to: Port::Storage(conn), call, .. } => {
+                    self.note_sent(plan, &call);
                     self.send_down(conn, call);
                 }
                 relay::Effect::Call { to: Port::Peer(peer), call, .. } => {
@@ -334,11 +336,7 @@ impl World {
                     let op = Some(op);
                     self.device.push(DeviceOp { op, conn: None, epoch, no, request });
                 }
-                store::Effect::Flush { op } => {
-                    let (op, request) = (Some(op), Request::Flush);
-                    let epoch = Epoch::NONE;
-                    self.device.push(DeviceOp { op, conn: None, epoch, no: op_no(op), request });
-                }
+                store::Effect::Flush { op } => self.begin_flush(plan, op),
                 store::Effect::StoreRecord { sync, record, .. } => {
                     self.begin_sync(plan, sync, Syncing::Record(record));
                 }
@@ -352,11 +350,12 @@ impl World {
     }
 
     pub(crate) fn send_up(&mut self, plan: &Plan, conn: ConnId, word: Word) {
-        let word = self.altered_word(plan, word);
+        let index = usize::try_from(conn.0).unwrap();
+        let Some(word) = self.altered_word(plan, index, word) else { return };
         if let Word::Opened { epoch, .. } = word {
             self.note_opened(epoch);
         }
-        let conn = &mut self.conns[usize::try_from(conn.0).unwrap()];
+        let conn = &mut self.conns[index];
         if !conn.is_cut_below {
             conn.up.push_back(word);
         }
@@ -476,8 +475,4 @@ impl World {
             .is_none_or(|seat| self.seats[seat].as_ref().is_some_and(Owner::is_serving));
         is_served && !self.seats.iter().enumerate().any(waits)
     }
-}
-
-fn op_no(op: Option<OpId>) -> u64 {
-    op.map_or(0, |op| op.0)
 }

@@ -88,7 +88,7 @@ impl World {
             if conn.is_cut_above && !conn.is_cut_below {
                 steps.push(Step::StoreSees(index));
             }
-            if conn.is_cut_below && !conn.is_cut_above {
+            if conn.is_cut_below && !conn.is_cut_above && !Self::keeps_connection(plan) {
                 steps.push(Step::ExitSees(index));
             }
         }
@@ -243,7 +243,11 @@ impl World {
         let exit = ViosId(self.conns[conn].vios);
         if let Some(call) = self.altered_call(plan, conn, call) {
             let conn = ConnId(conn as u64);
+            let is_open = matches!(call, Call::Open { .. });
             self.store(plan, store::Input::Received { conn, exit, lu: LU, call });
+            if is_open {
+                self.skip_drain(plan);
+            }
         }
     }
 
@@ -272,11 +276,11 @@ impl World {
             self.budget.op_failures -= 1;
         }
         let Some(op) = failed.op else { return };
-        if failed.request == Request::Flush && plan.plant == Plant::FsyncFailureHidden {
-            self.hide_failed_flush(plan, op);
-            return;
-        }
-        self.store(plan, store::Input::Performed { op, outcome: Err(Failure::Io) });
+        let outcome = match failed.request {
+            Request::Flush => Self::failed_flush(plan),
+            _ => Err(Failure::Io),
+        };
+        self.store(plan, store::Input::Performed { op, outcome });
     }
 
     /// After a failed fsync whatever no owner would write again falls back to what is durable.
@@ -330,9 +334,6 @@ impl World {
     }
 
     pub(crate) fn cut_above(&mut self, plan: &Plan, index: usize) {
-        if self.keeps_connection(plan, index) {
-            return;
-        }
         self.conns[index].is_cut_above = true;
         self.conns[index].up.clear();
         let port = Port::Storage(ConnId(index as u64));
@@ -354,9 +355,7 @@ impl World {
             }
             Step::StartStore => {
                 self.start_store(plan);
-                for vios in 0..plan.vioses {
-                    self.reattach(plan, vios);
-                }
+                self.reconnect(plan);
             }
             Step::Evict => self.disk.evict(),
             _ => panic!("not a step of the storage"),
@@ -367,7 +366,6 @@ impl World {
     fn kill_store(&mut self) {
         self.store = None;
         self.syncs.clear();
-        self.forget_records();
         self.device.retain(|op| op.request != Request::Flush);
         self.device.iter_mut().for_each(|op| op.op = None);
         for conn in &mut self.conns {
