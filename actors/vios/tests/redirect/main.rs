@@ -15,6 +15,8 @@ mod plan;
 #[cfg(test)]
 mod planted;
 #[cfg(test)]
+mod scenarios;
+#[cfg(test)]
 mod schedules;
 #[cfg(test)]
 mod world;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use vioduct_vios::block::Request;
+use vioduct_vios::block::{Failure, Reply, Request};
 use vioduct_vios::redirect::dirty::Content;
 use vioduct_vios::redirect::message::{Call, Word};
 use vioduct_vios::redirect::name::{
@@ -89,6 +89,9 @@ pub(crate) struct World {
     /// The owner whose sessions the storage opened last.
     pub(crate) fenced: Option<usize>,
     pub(crate) events: Aside<Vec<OwnerEvent>>,
+    pub(crate) answers: Aside<BTreeMap<(usize, u64), Result<Reply, Failure>>>,
+    /// LUs whose room the storage has given back.
+    pub(crate) freed: Aside<u32>,
     pub(crate) planted: plants::Planted,
 }
 
@@ -113,6 +116,8 @@ impl World {
             starts: 0,
             fenced: None,
             events: Aside(Vec::new()),
+            answers: Aside(BTreeMap::new()),
+            freed: Aside(0),
             planted: plants::Planted::default(),
         };
         world.start_store(plan);
@@ -231,6 +236,7 @@ impl World {
                 }
                 owner::Effect::Answer { tag, outcome, .. } => {
                     self.oracle.answer(seat, tag, &outcome, &self.disk);
+                    self.answers.0.insert((seat, tag), outcome);
                 }
                 owner::Effect::HangUp => {}
                 owner::Effect::Tell(event) => self.note_event(seat, event),
@@ -344,7 +350,8 @@ impl World {
                     self.begin_sync(plan, sync, Syncing::Identity(identity));
                 }
                 store::Effect::Note { is_syncing } => self.disk.is_syncing = is_syncing,
-                store::Effect::Free { .. } | store::Effect::Tell(_) => {}
+                store::Effect::Free { .. } => self.freed.0 += 1,
+                store::Effect::Tell(_) => {}
             }
         }
     }

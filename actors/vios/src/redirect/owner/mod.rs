@@ -286,6 +286,12 @@ impl Owner {
         self.size
     }
 
+    /// The exit of the session, as far as its entry has told.
+    #[must_use]
+    pub fn exit(&self) -> Option<ViosId> {
+        self.exit
+    }
+
     fn entry(&self) -> Option<ViosId> {
         self.attachment.entries.get(self.at).copied()
     }
