@@ -4,4 +4,5 @@
 //! ([`block`]).
 
 pub mod block;
+pub mod carry;
 pub mod redirect;
