@@ -5,18 +5,18 @@
 
 use super::admission::{Form, Order, RUNS_MAX};
 use super::handshake::Agreed;
-use super::outlet::Outlet;
+use super::outgoing::Outgoing;
 use super::wire::{code, reply};
 use crate::block::{Failure, Reply, Run};
 
 /// Puts in the reply to a request that the disk has ended.
 pub(crate) fn finish(
-    outlet: &mut Outlet,
+    outgoing: &mut Outgoing,
     agreed: &Agreed,
     order: Order,
     result: Result<Reply, Failure>,
 ) {
-    match result.and_then(|reply| put(outlet, agreed, order, reply)) {
+    match result.and_then(|reply| put(outgoing, agreed, order, reply)) {
         Ok(()) => {}
         Err(failure) => {
             // The protocol has no other use for this value than zeroes that are not fast.
@@ -26,56 +26,61 @@ pub(crate) fn finish(
                 }
                 (failure, _) => code::of(failure),
             };
-            refuse_with(outlet, agreed, order, error, &failure.to_string());
+            refuse_with(outgoing, agreed, order, error, &failure.to_string());
         }
     }
 }
 
 /// Puts in the reply to a request of no length.
-pub(crate) fn empty(outlet: &mut Outlet, agreed: &Agreed, order: Order) {
+pub(crate) fn empty(outgoing: &mut Outgoing, agreed: &Agreed, order: Order) {
     if agreed.is_structured && order.form == Form::Data {
-        outlet.head(|out| reply::put_none(out, order.cookie));
+        outgoing.head(|out| reply::put_none(out, order.cookie));
     } else {
-        outlet.head(|out| reply::put_simple(out, order.cookie, 0));
+        outgoing.head(|out| reply::put_simple(out, order.cookie, 0));
     }
 }
 
 /// Puts in an error value.
-pub(crate) fn refuse(outlet: &mut Outlet, agreed: &Agreed, order: Order, error: u32) {
-    refuse_with(outlet, agreed, order, error, "");
+pub(crate) fn refuse(outgoing: &mut Outgoing, agreed: &Agreed, order: Order, error: u32) {
+    refuse_with(outgoing, agreed, order, error, "");
 }
 
-fn refuse_with(outlet: &mut Outlet, agreed: &Agreed, order: Order, error: u32, text: &str) {
+fn refuse_with(outgoing: &mut Outgoing, agreed: &Agreed, order: Order, error: u32, text: &str) {
     if agreed.is_structured {
-        outlet.head(|out| reply::put_error(out, order.cookie, error, text));
+        outgoing.head(|out| reply::put_error(out, order.cookie, error, text));
     } else {
-        outlet.head(|out| reply::put_simple(out, order.cookie, error));
+        outgoing.head(|out| reply::put_simple(out, order.cookie, error));
     }
 }
 
 /// # Errors
 /// [`Failure::Io`] if this is no reply to such a request: the disk's fault.
-fn put(outlet: &mut Outlet, agreed: &Agreed, order: Order, reply: Reply) -> Result<(), Failure> {
+fn put(
+    outgoing: &mut Outgoing,
+    agreed: &Agreed,
+    order: Order,
+    reply: Reply,
+) -> Result<(), Failure> {
     let (cookie, extent) = (order.cookie, order.extent);
     match (order.form, reply) {
         (Form::Done | Form::Written, Reply::Done) => {
-            outlet.head(|out| reply::put_simple(out, cookie, 0));
+            outgoing.head(|out| reply::put_simple(out, cookie, 0));
             Ok(())
         }
         (Form::Data, Reply::Data(data)) if u32::try_from(data.len()) == Ok(extent.length) => {
-            outlet.head(|out| {
+            outgoing.head(|out| {
                 if agreed.is_structured {
                     reply::put_data(out, cookie, extent.offset, extent.length);
                 } else {
                     reply::put_simple(out, cookie, 0);
                 }
             });
-            outlet.payload(data);
+            outgoing.payload(data);
             Ok(())
         }
         (Form::Status { context, only_one }, Reply::Status(runs)) => {
             let runs = told(runs, extent.length, only_one).ok_or(Failure::Io)?;
-            outlet.head(|out| reply::put_status(out, cookie, context, &runs));
+            outgoing.head(|out| reply::put_status(out, cookie, context, &runs));
             Ok(())
         }
         (Form::Done | Form::Written | Form::Data | Form::Status { .. }, _) => Err(Failure::Io),

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::handshake::Remote;
 use super::intake::Intake;
-use super::outlet::Outlet;
+use super::outgoing::Outgoing;
 use super::wire::reply::{self, ChunkKind, ReplyHeader};
 use super::wire::request::{RequestHeader, command, command_flag};
 use super::wire::{WireError, code};
@@ -132,7 +132,7 @@ impl<W> Assembly<W> {
         self.open.len()
     }
 
-    /// Puts a request into the outlet.
+    /// Puts a request among what is sent.
     ///
     /// # Errors
     /// Gives the waiter back if the server never agreed to such a request.
@@ -140,7 +140,7 @@ impl<W> Assembly<W> {
         &mut self,
         request: Request,
         waiter: W,
-        outlet: &mut Outlet,
+        outgoing: &mut Outgoing,
     ) -> Result<(), Ended<W>> {
         let (command, flags, extent, payload) = match self.encode(request) {
             Ok(encoded) => encoded,
@@ -153,11 +153,11 @@ impl<W> Assembly<W> {
         };
         let cookie = self.cookie_next;
         self.cookie_next += 1;
-        let (start, _written) = outlet.progress();
+        let (start, _written) = outgoing.progress();
         let (offset, length) = (extent.offset, extent.length);
         let header = RequestHeader { flags, command, cookie, offset, length };
-        outlet.head(|out| out.extend_from_slice(&header.encode()));
-        outlet.payload(payload);
+        outgoing.head(|out| out.extend_from_slice(&header.encode()));
+        outgoing.payload(payload);
         let (failure, content) = (None, Content::None);
         self.open.insert(cookie, Open { waiter, extent, kind, start, failure, content });
         Ok(())

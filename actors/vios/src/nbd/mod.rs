@@ -6,7 +6,7 @@
 //!
 //! `wire` has the bytes, `handshake` both sides' handshake, `admission` and `answer` the server's
 //! judgement and replies, `assembly` the client's view of replies; these are pure, as are `intake`
-//! and `outlet`, which cut and gather a socket's bytes.
+//! and `outgoing`, which cut and gather a socket's bytes.
 //!
 //! Source: NBD proto.md, <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>.
 
@@ -16,7 +16,7 @@ mod assembly;
 pub mod client;
 mod handshake;
 mod intake;
-mod outlet;
+mod outgoing;
 pub mod server;
 mod socket;
 mod wire;

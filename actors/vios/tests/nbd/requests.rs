@@ -1,12 +1,16 @@
 //! What our client asks of our server, over a file.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use vioduct_vios::block::{Extent, Failure, Reply, Request, Run};
-use vioduct_vios::disk::Disk;
+use vioduct_vios::disk::{Abilities, Device, Disk};
 use vioduct_vios::file;
-use vioduct_vios::nbd::client::{Remote, RequestError};
+use vioduct_vios::nbd::client::{self, Address, Remote, RequestError};
+use vioduct_vios::nbd::server::Config;
 
 use crate::served::{SIZE, Served};
+use crate::stuck::StuckDisk;
 
 const MIB: u32 = 1 << 20;
 
@@ -129,6 +133,39 @@ async fn status_tells_holes_from_data() {
 }
 
 #[tokio::test]
+async fn every_flag_reaches_the_disk() {
+    let abilities = Abilities {
+        can_flush: true,
+        can_fua: true,
+        can_trim: true,
+        can_write_zeroes: true,
+        can_zero_fast: true,
+        ..Abilities::default()
+    };
+    let stuck = Arc::new(StuckDisk::with(Device { abilities, ..Device::new(1 << 20) }));
+    let served = Served::disk(Arc::clone(&stuck), Config::default());
+    let disk = served.connect().await;
+    let extent = at(512, 1024);
+    let zeroes =
+        |fua, may_punch, only_fast| Request::WriteZeroes { extent, fua, may_punch, only_fast };
+    let asked = [
+        Request::Write { offset: 4096, data: Bytes::from_static(b"abc"), fua: true },
+        Request::Write { offset: 4096, data: Bytes::from_static(b"abc"), fua: false },
+        Request::Flush,
+        Request::Trim { extent, fua: true },
+        Request::Trim { extent, fua: false },
+        zeroes(true, false, false),
+        zeroes(false, true, false),
+        zeroes(false, false, true),
+    ];
+    stuck.let_go(asked.len());
+    for request in &asked {
+        done(&disk, request.clone()).await;
+    }
+    assert_eq!(stuck.begun(), asked);
+}
+
+#[tokio::test]
 async fn a_read_only_disk_takes_no_writes() {
     let served = Served::file_with(file::Config { is_read_only: true, ..file::Config::default() });
     let disk = served.connect().await;
@@ -155,11 +192,8 @@ async fn a_disk_around_the_page_cache_keeps_to_its_blocks() {
 #[tokio::test]
 async fn a_client_without_structured_replies_is_served_as_well() {
     let served = Served::file();
-    let config = vioduct_vios::nbd::client::Config {
-        structured: false,
-        ..vioduct_vios::nbd::client::Config::default()
-    };
-    let address = vioduct_vios::nbd::client::Address::Unix(served.socket());
+    let config = client::Config { structured: false, ..client::Config::default() };
+    let address = Address::Unix(served.socket());
     let disk = Remote::connect(&address, &config).await.unwrap();
     done(&disk, write(512, b"abc")).await;
     assert_eq!(read(&disk, 511, 5).await, *b"\0abc\0");

@@ -26,8 +26,8 @@ fn outcome(
     bytes: &BytesMut,
 ) -> Result<Option<Result<Reply, Failure>>, ReplyError> {
     let mut assembly = Assembly::new(remote(is_structured));
-    let mut outlet = Outlet::new();
-    assembly.send(request, (), &mut outlet).unwrap();
+    let mut outgoing = Outgoing::new();
+    assembly.send(request, (), &mut outgoing).unwrap();
     let ended = assembly.receive(&mut Intake::new(bytes.clone()))?;
     Ok(ended.map(|ended| ended.result))
 }
@@ -131,21 +131,21 @@ fn an_error_makes_the_whole_request_fail() {
 #[test]
 fn what_the_server_never_offered_is_not_sent() {
     let mut assembly = Assembly::new(remote(false));
-    let mut outlet = Outlet::new();
+    let mut outgoing = Outgoing::new();
     let extent = Extent { offset: 0, length: 8 };
     for request in [Request::Trim { extent, fua: false }, Request::Status { extent }] {
-        let ended = assembly.send(request, (), &mut outlet).unwrap_err();
+        let ended = assembly.send(request, (), &mut outgoing).unwrap_err();
         assert_eq!(ended.result, Err(Failure::NotSupported));
     }
-    assert!(outlet.is_empty() && assembly.len() == 0);
+    assert!(outgoing.is_empty() && assembly.len() == 0);
 }
 
 #[test]
 fn who_still_waits_learns_whether_a_byte_was_sent() {
     let mut assembly = Assembly::new(remote(false));
-    let mut outlet = Outlet::new();
+    let mut outgoing = Outgoing::new();
     for name in ["first", "second", "third"] {
-        assembly.send(Request::Flush, name, &mut outlet).unwrap();
+        assembly.send(Request::Flush, name, &mut outgoing).unwrap();
     }
     let one_and_a_bit = 28 + 1;
     let mut left: Vec<_> = assembly.abandon(one_and_a_bit).collect();
@@ -161,9 +161,9 @@ proptest! {
         is_structured: bool,
     ) {
         let mut assembly = Assembly::new(remote(is_structured));
-        let mut outlet = Outlet::new();
-        assembly.send(read(0, 64), (), &mut outlet).unwrap();
-        assembly.send(Request::Flush, (), &mut outlet).unwrap();
+        let mut outgoing = Outgoing::new();
+        assembly.send(read(0, 64), (), &mut outgoing).unwrap();
+        assembly.send(Request::Flush, (), &mut outgoing).unwrap();
         let mut input = BytesMut::new();
         if is_structured {
             input.extend_from_slice(&[0x66, 0x8e, 0x33, 0xef, 0, 0, 0, kind]);

@@ -13,7 +13,7 @@ use super::{Call, LinkEnd, RequestError, Waiter};
 use crate::nbd::assembly::Assembly;
 use crate::nbd::handshake;
 use crate::nbd::intake::Intake;
-use crate::nbd::outlet::Outlet;
+use crate::nbd::outgoing::Outgoing;
 use crate::nbd::wire::request::{RequestHeader, command};
 
 /// A connection in its transmission phase.
@@ -22,7 +22,7 @@ pub(super) struct Driver<S> {
     socket: S,
     assembly: Assembly<Waiter>,
     intake: Intake,
-    outlet: Outlet,
+    outgoing: Outgoing,
     requests_max: usize,
     /// Nobody will ask for anything more.
     is_closing: bool,
@@ -40,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             socket,
             assembly: Assembly::new(agreed),
             intake: Intake::new(first),
-            outlet: Outlet::new(),
+            outgoing: Outgoing::new(),
             requests_max,
             is_closing: false,
             has_taken_leave: false,
@@ -55,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     ) {
         let why = std::future::poll_fn(|cx| self.poll(cx, &mut calls)).await;
         end.send_replace(Some(why.clone()));
-        let (_all, written) = self.outlet.progress();
+        let (_all, written) = self.outgoing.progress();
         for (waiter, is_sent) in self.assembly.abandon(written) {
             let error = if is_sent {
                 RequestError::Unanswered(why.clone())
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                     return Poll::Ready(end);
                 }
             };
-            if self.has_taken_leave && self.outlet.is_empty() {
+            if self.has_taken_leave && self.outgoing.is_empty() {
                 return Poll::Ready(LinkEnd::Closed);
             }
             let has_read = match self.poll_read(cx) {
@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 // Nobody waits for it, and nothing of it was sent.
                 Poll::Ready(Some(call)) if call.waiter.is_closed() => {}
                 Poll::Ready(Some(Call { request, waiter })) => {
-                    let sent = self.assembly.send(request, waiter, &mut self.outlet);
+                    let sent = self.assembly.send(request, waiter, &mut self.outgoing);
                     if let Err(ended) = sent {
                         answer(ended.waiter, ended.result.map_err(RequestError::Device));
                     }
@@ -122,19 +122,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn take_leave(&mut self) {
         let (flags, command) = (0, command::DISC);
         let header = RequestHeader { flags, command, cookie: 0, offset: 0, length: 0 };
-        self.outlet.head(|out| out.extend_from_slice(&header.encode()));
+        self.outgoing.head(|out| out.extend_from_slice(&header.encode()));
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkEnd> {
         let mut has_moved = false;
-        while !self.outlet.is_empty() {
-            let mut slices = Outlet::no_slices();
-            let count = self.outlet.slices(&mut slices);
+        while !self.outgoing.is_empty() {
+            let mut slices = Outgoing::no_slices();
+            let count = self.outgoing.slices(&mut slices);
             let (slices, _unused) = slices.split_at(count);
             match Pin::new(&mut self.socket).poll_write_vectored(cx, slices) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => return Err(LinkEnd::HungUp),
-                Poll::Ready(Ok(written)) => self.outlet.take(written),
+                Poll::Ready(Ok(written)) => self.outgoing.take(written),
                 Poll::Ready(Err(error)) => return Err(LinkEnd::of(&error)),
             }
             has_moved = true;

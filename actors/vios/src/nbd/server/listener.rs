@@ -1,7 +1,9 @@
 //! Takes clients in, and sees them out.
 
+use std::io;
 use std::sync::Arc;
 
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,6 +30,11 @@ enum Client {
 
 /// How long to wait after no client could be taken in, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// After how long a silent client is probed, how often, and how many probes it may miss.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// Serves clients until `stop` ends; then sees to it that what is under way is answered, for
 /// [`Config::drain_timeout`] at most.
@@ -79,7 +86,7 @@ async fn accept(listener: &Listener) -> Client {
                 listener.accept().await.map(|(socket, _)| Client::Unix(socket))
             }
             Listener::Tcp(listener) => listener.accept().await.and_then(|(socket, _)| {
-                socket.set_nodelay(true)?;
+                set_options(&socket)?;
                 Ok(Client::Tcp(socket))
             }),
         };
@@ -91,6 +98,16 @@ async fn accept(listener: &Listener) -> Client {
             }
         }
     }
+}
+
+/// Small replies leave at once, and a client whose host is gone does not keep its place.
+fn set_options(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+    Ok(())
 }
 
 fn report(ended: Result<SessionEnd, tokio::task::JoinError>) {

@@ -21,7 +21,7 @@ use crate::nbd::admission::{Order, Verdict, judge};
 use crate::nbd::answer;
 use crate::nbd::handshake::Agreed;
 use crate::nbd::intake::Intake;
-use crate::nbd::outlet::Outlet;
+use crate::nbd::outgoing::Outgoing;
 use crate::nbd::socket::Socket;
 use crate::nbd::wire::request::{HEADER_BYTES, RequestHeader};
 
@@ -41,7 +41,7 @@ pub(super) struct Session<'a, S> {
     socket: &'a mut S,
     agreed: Agreed,
     intake: Intake,
-    outlet: Outlet,
+    outgoing: Outgoing,
     open: Open,
     /// A request whose payload is on its way, or to be passed over.
     begun: Option<Begun>,
@@ -64,7 +64,7 @@ struct Open {
     bytes: u64,
     requests_max: usize,
     bytes_max: u64,
-    /// Where in the outlet replies end, and the bytes of their requests.
+    /// Where in the stream of replies each ends, and the bytes of their requests.
     unwritten: VecDeque<(u64, u64)>,
 }
 
@@ -108,9 +108,9 @@ impl<'a, S: Socket> Session<'a, S> {
             bytes_max: config.request_bytes_max,
             unwritten: VecDeque::new(),
         };
-        let (intake, outlet) = (Intake::new(first), Outlet::new());
+        let (intake, outgoing) = (Intake::new(first), Outgoing::new());
         let (begun, end, is_client_seen) = (None, None, false);
-        Self { socket, agreed, intake, outlet, open, begun, is_client_seen, end }
+        Self { socket, agreed, intake, outgoing, open, begun, is_client_seen, end }
     }
 
     /// Reads nothing more; what is under way is answered.
@@ -193,7 +193,7 @@ impl<'a, S: Socket> Session<'a, S> {
                             self.begun = Some(Begun::Refusal(order, error));
                             return Taken::All;
                         }
-                        answer::refuse(&mut self.outlet, &self.agreed, order, error);
+                        answer::refuse(&mut self.outgoing, &self.agreed, order, error);
                         self.note_reply(0);
                     }
                 }
@@ -245,7 +245,7 @@ impl<'a, S: Socket> Session<'a, S> {
                 self.begun = Some(Begun::Payload(order));
             }
             Verdict::Empty(_) => {
-                answer::empty(&mut self.outlet, &self.agreed, order);
+                answer::empty(&mut self.outgoing, &self.agreed, order);
                 self.note_reply(0);
             }
             Verdict::Refuse { error, passing, .. } => {
@@ -281,25 +281,25 @@ impl<'a, S: Socket> Session<'a, S> {
         let mut has_moved = Poll::Pending;
         while let Poll::Ready(Some(finished)) = running.poll_next_unpin(cx) {
             let Finished { order, result } = finished;
-            answer::finish(&mut self.outlet, &self.agreed, order, result);
+            answer::finish(&mut self.outgoing, &self.agreed, order, result);
             self.note_reply(order.bytes());
             has_moved = Poll::Ready(());
         }
         has_moved
     }
 
-    /// Frees a request's room once what the outlet holds now is written.
+    /// Frees a request's room once what is to be written now is written.
     fn note_reply(&mut self, bytes: u64) {
-        let (end, _written) = self.outlet.progress();
+        let (end, _written) = self.outgoing.progress();
         self.open.unwritten.push_back((end, bytes));
     }
 
     /// Writes what there is; ready if something was moved.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut has_moved = Poll::Pending;
-        while !self.outlet.is_empty() {
-            let mut slices = Outlet::no_slices();
-            let count = self.outlet.slices(&mut slices);
+        while !self.outgoing.is_empty() {
+            let mut slices = Outgoing::no_slices();
+            let count = self.outgoing.slices(&mut slices);
             let (slices, _unused) = slices.split_at(count);
             let written = match Pin::new(&mut *self.socket).poll_write_vectored(cx, slices) {
                 Poll::Pending => break,
@@ -309,8 +309,8 @@ impl<'a, S: Socket> Session<'a, S> {
                     return Poll::Ready(());
                 }
             };
-            self.outlet.take(written);
-            let (_end, written) = self.outlet.progress();
+            self.outgoing.take(written);
+            let (_end, written) = self.outgoing.progress();
             self.open.end_written(written);
             has_moved = Poll::Ready(());
         }
@@ -321,8 +321,8 @@ impl<'a, S: Socket> Session<'a, S> {
     fn lose_client(&mut self, failed: io::Result<()>) {
         let end = failed.map_or_else(|error| SessionEnd::of(&error), |()| SessionEnd::HungUp);
         self.end.get_or_insert(end);
-        let (all, written) = self.outlet.progress();
-        self.outlet.take(usize::try_from(all - written).unwrap_or(usize::MAX));
+        let (all, written) = self.outgoing.progress();
+        self.outgoing.take(usize::try_from(all - written).unwrap_or(usize::MAX));
         self.open.end_written(all);
     }
 }

@@ -17,7 +17,7 @@ const HEADS_BYTES: usize = 16 << 10;
 
 /// What is to be written.
 #[derive(Debug)]
-pub(crate) struct Outlet {
+pub(crate) struct Outgoing {
     parts: VecDeque<Bytes>,
     /// Headers behind the last part.
     heads: BytesMut,
@@ -27,7 +27,7 @@ pub(crate) struct Outlet {
     written: u64,
 }
 
-impl Outlet {
+impl Outgoing {
     pub(crate) fn new() -> Self {
         let heads = BytesMut::with_capacity(HEADS_BYTES);
         Self { parts: VecDeque::new(), heads, waiting: 0, written: 0 }
