@@ -176,6 +176,21 @@ async fn errors_of_the_server_are_errors_of_the_disk() {
 }
 
 #[tokio::test]
+async fn a_cut_leaves_no_socket_and_says_what_became_of_each_request() {
+    let (remote, mut server) = connected(1 << 30, 1).await;
+    let remote = remote.unwrap();
+    let cut = async {
+        server.request().await;
+        assert_eq!(remote.cut().await, LinkEnd::Closed);
+        assert_eq!(server.socket.read(&mut [0]).await.unwrap(), 0);
+    };
+    let (answer, ()) = tokio::join!(remote.execute(Request::Flush), cut);
+    assert_eq!(answer, Err(RequestError::Unanswered(LinkEnd::Closed)));
+    let later = remote.execute(Request::Flush).await;
+    assert_eq!(later, Err(RequestError::NotSent(LinkEnd::Closed)));
+}
+
+#[tokio::test]
 async fn a_client_that_closes_takes_its_leave() {
     let (remote, mut server) = connected(1 << 30, 1).await;
     let remote = remote.unwrap();

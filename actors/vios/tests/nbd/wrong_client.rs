@@ -121,20 +121,37 @@ async fn what_a_client_left_unread_is_not_begun_once_it_hung_up() {
 }
 
 #[tokio::test]
-async fn what_came_with_an_earlier_request_is_not_begun_either() {
+async fn what_was_never_read_is_not_begun_once_its_client_hung_up() {
     let disk = Arc::new(StuckDisk::new_writable());
-    let config = Config { requests_max: 1, connections_max: 1, ..Config::default() };
+    let config = Config { connections_max: 1, ..Config::default() };
+    let served = Served::disk(Arc::clone(&disk), config);
+    let raw = Raw::go(&served.socket()).await;
+    // On one thread: the server does not run between the two.
+    let bytes = [&request(WRITE, 1, 0, 5)[..], b"first"].concat();
+    assert_eq!(raw.socket.try_write(&bytes).unwrap(), bytes.len());
+    drop(raw);
+    disk.let_go(10);
+    let mut raw = Raw::go(&served.socket()).await;
+    raw.write(1, 0, b"second").await;
+    assert_eq!(raw.reply().await, (0, 1));
+    let second = Request::Write { offset: 0, data: b"second"[..].into(), fua: false };
+    assert_eq!(disk.begun(), [second]);
+}
+
+#[tokio::test]
+async fn what_waited_for_room_is_not_begun_once_its_client_ended_its_side() {
+    let disk = Arc::new(StuckDisk::new_writable());
+    let config = Config { requests_max: 1, ..Config::default() };
     let served = Served::disk(Arc::clone(&disk), config);
     let mut raw = Raw::go(&served.socket()).await;
     let both = [request(WRITE, 1, 0, 1), b"1".to_vec(), request(WRITE, 2, 0, 1), b"2".to_vec()];
     raw.socket.write_all(&both.concat()).await.unwrap();
     disk.has_begun(1).await;
-    drop(raw);
+    raw.socket.shutdown().await.unwrap();
     disk.let_go(10);
-    let mut raw = Raw::go(&served.socket()).await;
-    raw.request(READ, 3, 0, 1).await;
-    assert_eq!(raw.reply().await, (0, 3));
-    assert_eq!(disk.begun().len(), 2);
+    assert_eq!(raw.reply().await, (0, 1));
+    assert_eq!(raw.closed().await, b"");
+    assert_eq!(disk.begun().len(), 1);
 }
 
 #[tokio::test]

@@ -142,15 +142,21 @@ fn what_the_server_never_offered_is_not_sent() {
 
 #[test]
 fn who_still_waits_learns_whether_a_byte_was_sent() {
-    let mut assembly = Assembly::new(remote(false));
-    let mut outgoing = Outgoing::new();
-    for name in ["first", "second", "third"] {
-        assembly.send(Request::Flush, name, &mut outgoing).unwrap();
-    }
-    let one_and_a_bit = 28 + 1;
-    let mut left: Vec<_> = assembly.abandon(one_and_a_bit).collect();
-    left.sort_unstable();
-    assert_eq!(left, [("first", true), ("second", true), ("third", false)]);
+    let left = |written| {
+        let mut assembly = Assembly::new(remote(false));
+        let mut outgoing = Outgoing::new();
+        for name in ["first", "second", "third"] {
+            assembly.send(Request::Flush, name, &mut outgoing).unwrap();
+        }
+        let mut left: Vec<_> = assembly.abandon(written).collect();
+        left.sort_unstable();
+        left.into_iter().map(|(_name, is_sent)| is_sent).collect::<Vec<_>>()
+    };
+    assert_eq!(left(0), [false, false, false]);
+    assert_eq!(left(1), [true, false, false]);
+    assert_eq!(left(28), [true, false, false], "the first, to its last byte");
+    assert_eq!(left(29), [true, true, false]);
+    assert_eq!(left(84), [true, true, true]);
 }
 
 proptest! {

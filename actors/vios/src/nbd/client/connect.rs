@@ -1,13 +1,14 @@
 //! From an address to a connection in its transmission phase.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use rustix::net::sockopt::{set_socket_linger, set_tcp_user_timeout};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 use super::config::{Address, Config, TcpOptions};
@@ -58,8 +59,9 @@ where
     let (requests, calls) = mpsc::channel(config.requests_max);
     let (ender, end) = watch::channel(None::<LinkEnd>);
     let driver = Driver::new(socket, agreed, input, config.requests_max);
-    let driver = tokio::spawn(driver.run(calls, ender));
-    Ok(Remote { device: agreed.device, requests, end, driver })
+    let cut = Arc::new(Notify::new());
+    let driver = tokio::spawn(driver.run(calls, ender, Arc::clone(&cut)));
+    Ok(Remote { device: agreed.device, requests, end, cut, driver })
 }
 
 /// The handshake; what is left in `input` belongs to the transmission phase.

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::{Call, LinkEnd, RequestError, Waiter};
 use crate::nbd::assembly::Assembly;
@@ -52,11 +53,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         mut self,
         mut calls: mpsc::Receiver<Call>,
         end: watch::Sender<Option<LinkEnd>>,
+        cut: Arc<Notify>,
     ) {
-        let why = std::future::poll_fn(|cx| self.poll(cx, &mut calls)).await;
+        let why = tokio::select! {
+            biased;
+            why = std::future::poll_fn(|cx| self.poll(cx, &mut calls)) => why,
+            () = cut.notified() => LinkEnd::Closed,
+        };
+        let Self { socket, mut assembly, outgoing, .. } = self;
+        // Closed before anybody hears of it: nothing more of it is sent from then on.
+        drop(socket);
         end.send_replace(Some(why.clone()));
-        let (_all, written) = self.outgoing.progress();
-        for (waiter, is_sent) in self.assembly.abandon(written) {
+        let (_all, written) = outgoing.progress();
+        for (waiter, is_sent) in assembly.abandon(written) {
             let error = if is_sent {
                 RequestError::Unanswered(why.clone())
             } else {

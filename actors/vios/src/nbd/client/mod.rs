@@ -10,7 +10,9 @@ mod config;
 mod connect;
 mod driver;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::block::{Failure, Reply, Request};
@@ -98,6 +100,7 @@ pub struct Remote {
     device: Device,
     requests: mpsc::Sender<Call>,
     end: watch::Receiver<Option<LinkEnd>>,
+    cut: Arc<Notify>,
     driver: JoinHandle<()>,
 }
 
@@ -122,13 +125,22 @@ impl Remote {
         connect::connect(address, config).await
     }
 
-    /// The end of the connection, once there is one. Cancel-safe.
+    /// The end of the connection, once there is one: its socket is closed then. Cancel-safe.
     pub async fn ended(&self) -> LinkEnd {
         let mut end = self.end.clone();
         match end.wait_for(Option::is_some).await {
             Ok(end) => end.clone().unwrap_or(LinkEnd::Gone),
             Err(_driver_gone) => LinkEnd::Gone,
         }
+    }
+
+    /// Ends the connection at once, and waits until its socket is closed. Every request that is
+    /// under way ends with [`RequestError::NotSent`] or [`RequestError::Unanswered`].
+    ///
+    /// Cancel-safety: once polled, the connection ends all the same.
+    pub async fn cut(&self) -> LinkEnd {
+        self.cut.notify_one();
+        self.ended().await
     }
 
     /// Waits for what is under way, and takes leave of the server.
