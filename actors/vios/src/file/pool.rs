@@ -85,8 +85,18 @@ impl Queue {
 
     fn push(&self, job: Job) {
         let mut state = self.lock();
+        // Behind others it is seen by the thread that was woken for the first of them.
+        let is_first = state.jobs.is_empty();
         state.jobs.push_back(job);
-        let is_awaited = state.idle > 0;
+        self.wake(state, is_first);
+    }
+
+    /// Wakes one thread if there is work for it and it sleeps.
+    ///
+    /// One at a time, each waking the next: what is done in less time than it takes to wake a
+    /// thread is then done by few of them.
+    fn wake(&self, state: MutexGuard<'_, State>, has_work: bool) {
+        let is_awaited = has_work && state.idle > 0;
         drop(state);
         if is_awaited {
             self.has_work.notify_one();
@@ -107,6 +117,8 @@ impl Queue {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
+                let is_more = !state.jobs.is_empty();
+                self.wake(state, is_more);
                 return Some(job);
             }
             if state.is_closed {

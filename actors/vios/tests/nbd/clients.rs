@@ -1,8 +1,10 @@
 //! Our server and the clients that others wrote.
 
 use std::fs;
+use std::sync::Arc;
 
 use vioduct_vios::file;
+use vioduct_vios::nbd::server::Config;
 
 use crate::served::Served;
 use crate::tool;
@@ -16,6 +18,14 @@ async fn every_conformance_check_passes() {
     let served = Served::file();
     tool::run(PYTHON, &["-c", "import nbd"]).await;
     let said = tool::run(PYTHON, &[CONFORMANCE, &served.uri()]).await;
+    assert!(said.ends_with("33 passed, 0 failed, 0 skipped\n"), "{said}");
+}
+
+#[tokio::test]
+async fn every_conformance_check_passes_on_a_disk_that_another_server_holds() {
+    let far = Served::file();
+    let near = Served::disk(Arc::new(far.connect().await), Config::default());
+    let said = tool::run(PYTHON, &[CONFORMANCE, &near.uri()]).await;
     assert!(said.ends_with("33 passed, 0 failed, 0 skipped\n"), "{said}");
 }
 
