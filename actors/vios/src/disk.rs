@@ -1,7 +1,7 @@
 //! What a virtual disk is to whoever asks things of it: the same trait for a client LPAR's disk,
 //! a file, and a remote NBD server.
 
-use crate::block::{Failure, Reply, Request};
+use crate::block::{Extent, Failure, Reply, Request};
 
 /// A disk that carries out requests, many at once.
 ///
@@ -17,8 +17,8 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Carries out one request.
     ///
-    /// The request lies on the disk and keeps to [`device`](Self::device): its block sizes, its
-    /// longest payload, its abilities. Whoever calls has checked that ([`Device::check`] helps).
+    /// A request that does not keep to [`device`](Self::device) is refused, as
+    /// [`Device::admit`] says, and nothing is done.
     ///
     /// Cancel-safety: a future that is dropped before its first poll asked for nothing. Dropped
     /// later, the request may be carried out or not.
@@ -119,6 +119,73 @@ impl Device {
     }
 }
 
+/// What is asked of a run of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Read,
+    Write,
+    Trim,
+    WriteZeroes,
+    Status,
+}
+
+impl Device {
+    /// Whether such a request may be carried out.
+    ///
+    /// Source: NBD proto.md, "Error values" and "Size constraints".
+    ///
+    /// # Errors
+    /// [`Failure::NotSupported`] without the ability, [`Failure::ReadOnly`], then
+    /// [`Failure::NoSpace`] for a write past the end, [`Failure::Invalid`] for anything else past
+    /// the end, off the blocks, or too long.
+    pub fn admit(&self, request: &Request) -> Result<(), Failure> {
+        let can = &self.abilities;
+        let (is_able, operation, extent, fua) = match request {
+            Request::Flush => {
+                return if can.can_flush { Ok(()) } else { Err(Failure::NotSupported) };
+            }
+            Request::Read { extent } => (true, Operation::Read, *extent, false),
+            Request::Status { extent } => (can.can_status, Operation::Status, *extent, false),
+            Request::Write { offset, data, fua } => {
+                let length = u32::try_from(data.len()).map_err(|_too_long| Failure::Invalid)?;
+                (true, Operation::Write, Extent { offset: *offset, length }, *fua)
+            }
+            Request::Trim { extent, fua } => (can.can_trim, Operation::Trim, *extent, *fua),
+            Request::WriteZeroes { extent, fua, only_fast, .. } => {
+                let is_able = can.can_write_zeroes && (can.can_zero_fast || !only_fast);
+                (is_able, Operation::WriteZeroes, *extent, *fua)
+            }
+        };
+        if !can.is_read_only && (!is_able || (fua && !can.can_fua)) {
+            return Err(Failure::NotSupported);
+        }
+        self.admit_extent(operation, extent)
+    }
+
+    /// Whether such a part of the disk may be asked for. It says nothing of abilities.
+    pub(crate) fn admit_extent(&self, operation: Operation, extent: Extent) -> Result<(), Failure> {
+        let (writes, has_payload) = match operation {
+            Operation::Read => (false, true),
+            Operation::Write => (true, true),
+            Operation::Trim | Operation::WriteZeroes => (true, false),
+            Operation::Status => (false, false),
+        };
+        if writes && self.abilities.is_read_only {
+            return Err(Failure::ReadOnly);
+        }
+        if !extent.fits(self.size) {
+            let adds = matches!(operation, Operation::Write | Operation::WriteZeroes);
+            return Err(if adds { Failure::NoSpace } else { Failure::Invalid });
+        }
+        let is_aligned = extent.offset.is_multiple_of(self.block_min.into())
+            && extent.length.is_multiple_of(self.block_min);
+        let is_long = has_payload && extent.length > self.payload_max;
+        // A status has one run at least, and a run is never empty.
+        let is_nothing = operation == Operation::Status && extent.length == 0;
+        if is_aligned && !is_long && !is_nothing { Ok(()) } else { Err(Failure::Invalid) }
+    }
+}
+
 /// What is wrong with a [`Device`]. Fault: the disk, or the server that described it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
@@ -154,4 +221,80 @@ pub enum DeviceError {
         /// Bytes of the smallest block.
         block: u32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device() -> Device {
+        let abilities = Abilities { can_trim: true, can_status: true, ..Abilities::default() };
+        Device { block_min: 512, payload_max: 8192, abilities, ..Device::new(1 << 20) }
+    }
+
+    fn admit(operation: Operation, offset: u64, length: u32) -> Result<(), Failure> {
+        device().admit_extent(operation, Extent { offset, length })
+    }
+
+    #[test]
+    fn only_what_lies_on_the_disk_is_admitted() {
+        let (end, beyond) = (1 << 20, u64::MAX - 511);
+        for operation in [Operation::Read, Operation::Trim, Operation::Status] {
+            assert_eq!(admit(operation, end - 512, 512), Ok(()), "{operation:?}");
+            assert_eq!(admit(operation, end, 512), Err(Failure::Invalid), "{operation:?}");
+            assert_eq!(admit(operation, beyond, 512), Err(Failure::Invalid), "{operation:?}");
+        }
+        for operation in [Operation::Write, Operation::WriteZeroes] {
+            assert_eq!(admit(operation, end - 512, 512), Ok(()), "{operation:?}");
+            assert_eq!(admit(operation, end, 512), Err(Failure::NoSpace), "{operation:?}");
+            assert_eq!(admit(operation, beyond, 512), Err(Failure::NoSpace), "{operation:?}");
+        }
+    }
+
+    #[test]
+    fn only_whole_blocks_and_payloads_in_bounds_are_admitted() {
+        assert_eq!(admit(Operation::Read, 1, 512), Err(Failure::Invalid));
+        assert_eq!(admit(Operation::Write, 0, 511), Err(Failure::Invalid));
+        assert_eq!(admit(Operation::Read, 0, 8192), Ok(()));
+        assert_eq!(admit(Operation::Read, 0, 8192 + 512), Err(Failure::Invalid));
+        assert_eq!(admit(Operation::Trim, 0, 1 << 20), Ok(()), "it has no payload");
+        assert_eq!(admit(Operation::Status, 0, 0), Err(Failure::Invalid));
+        assert_eq!(admit(Operation::Write, 0, 0), Ok(()));
+    }
+
+    #[test]
+    fn only_what_the_disk_can_do_is_admitted() {
+        let extent = Extent { offset: 0, length: 512 };
+        let trim = |fua| Request::Trim { extent, fua };
+        assert_eq!(device().admit(&trim(false)), Ok(()));
+        assert_eq!(device().admit(&trim(true)), Err(Failure::NotSupported));
+        assert_eq!(device().admit(&Request::Flush), Err(Failure::NotSupported));
+        let read_only = Device::new(1 << 20);
+        assert_eq!(read_only.admit(&trim(false)), Err(Failure::ReadOnly));
+        assert_eq!(read_only.admit(&Request::Read { extent }), Ok(()));
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_found() {
+        assert_eq!(device().check(), Ok(()));
+        let check = |device: Device| device.check().unwrap_err();
+        let block_min = DeviceError::BlockMin { block: 3 };
+        assert_eq!(check(Device { block_min: 3, ..device() }), block_min);
+        assert_eq!(
+            check(Device { block_preferred: 256, ..device() }),
+            DeviceError::BlockPreferred { block: 256 }
+        );
+        assert_eq!(
+            check(Device { payload_max: 512, ..device() }),
+            DeviceError::PayloadMax { payload: 512 }
+        );
+        assert_eq!(
+            check(Device { memory_align: 0, ..device() }),
+            DeviceError::MemoryAlign { align: 0 }
+        );
+        for size in [513, u64::MAX - 511] {
+            let expected = DeviceError::Size { size, block: 512 };
+            assert_eq!(check(Device { size, ..device() }), expected);
+        }
+    }
 }

@@ -155,6 +155,7 @@ impl Disk for FileDisk {
     }
 
     async fn execute(&self, request: Request) -> Result<Reply, Failure> {
+        self.device.admit(&request)?;
         if let Request::Read { extent } = &request
             && self.is_on_the_spot(*extent)
             && let Some(data) = self.volume.read_cached(*extent)

@@ -5,7 +5,8 @@
 use super::handshake::Agreed;
 use super::wire::code;
 use super::wire::request::{RequestHeader, command, command_flag};
-use crate::block::{Extent, Request};
+use crate::block::{Extent, Failure, Request};
+use crate::disk::Operation;
 
 /// Most runs in one block status reply.
 pub(crate) const RUNS_MAX: usize = 4096;
@@ -124,33 +125,117 @@ fn check(agreed: &Agreed, command: u16, flags: u16, extent: Extent) -> Result<()
     if !is_known || flags & !(flags_known | fua) != 0 {
         return Err(code::INVAL);
     }
-    if command == command::FLUSH {
-        let is_reserved = extent == Extent { offset: 0, length: 0 };
-        return if is_reserved { Ok(()) } else { Err(code::INVAL) };
-    }
-    let writes = matches!(command, command::WRITE | command::TRIM | command::WRITE_ZEROES);
-    if writes && can.is_read_only {
-        return Err(code::PERM);
-    }
-    if !extent.fits(device.size) {
-        let adds = matches!(command, command::WRITE | command::WRITE_ZEROES);
-        return Err(if adds { code::NOSPC } else { code::INVAL });
-    }
-    if !is_aligned(extent, device.block_min) {
-        return Err(code::INVAL);
-    }
-    let has_payload = matches!(command, command::READ | command::WRITE);
-    if has_payload && extent.length > device.payload_max {
-        let overflow = command == command::READ && agreed.is_structured;
-        return Err(if overflow { code::OVERFLOW } else { code::INVAL });
-    }
-    if command == command::BLOCK_STATUS && extent.length == 0 {
-        // A reply has one run at least, and a run is never empty.
-        return Err(code::INVAL);
-    }
-    Ok(())
+    let operation = match command {
+        command::READ => Operation::Read,
+        command::WRITE => Operation::Write,
+        command::TRIM => Operation::Trim,
+        command::WRITE_ZEROES => Operation::WriteZeroes,
+        command::BLOCK_STATUS => Operation::Status,
+        // A flush, whose offset and length are reserved.
+        _flush if extent == (Extent { offset: 0, length: 0 }) => return Ok(()),
+        _flush => return Err(code::INVAL),
+    };
+    device.admit_extent(operation, extent).map_err(|failure| {
+        let is_long = extent.fits(device.size) && extent.length > device.payload_max;
+        match (operation, failure) {
+            (Operation::Read, Failure::Invalid) if is_long && agreed.is_structured => {
+                code::OVERFLOW
+            }
+            (_, failure) => code::of(failure),
+        }
+    })
 }
 
-fn is_aligned(extent: Extent, block: u32) -> bool {
-    extent.offset.is_multiple_of(block.into()) && extent.length.is_multiple_of(block)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Abilities, Device};
+
+    const FLUSH: u16 = command::FLUSH;
+    const READ: u16 = command::READ;
+    const WRITE: u16 = command::WRITE;
+    const TRIM: u16 = command::TRIM;
+    const ZEROES: u16 = command::WRITE_ZEROES;
+    const STATUS: u16 = command::BLOCK_STATUS;
+
+    fn agreed(abilities: Abilities) -> Agreed {
+        let device = Device { abilities, ..Device::new(1 << 30) };
+        Agreed { device, is_structured: true, context: None }
+    }
+
+    fn all() -> Abilities {
+        Abilities {
+            can_flush: true,
+            can_fua: true,
+            can_trim: true,
+            can_write_zeroes: true,
+            can_zero_fast: true,
+            ..Abilities::default()
+        }
+    }
+
+    /// The error value of such a request, at the start of the disk, of a block; 0 if it is none.
+    fn error(agreed: &Agreed, command: u16, flags: u16) -> u32 {
+        let length = if command == FLUSH { 0 } else { 4096 };
+        let header = RequestHeader { flags, command, cookie: 1, offset: 0, length };
+        match judge(agreed, header) {
+            Verdict::Refuse { error, passing, .. } => {
+                assert_eq!(passing, if command == WRITE { 4096 } else { 0 });
+                error
+            }
+            Verdict::CarryOut(..) | Verdict::AwaitPayload(_) => 0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_flag_is_taken_only_with_its_command_and_where_it_was_offered() {
+        let (all, none) = (agreed(all()), agreed(Abilities::default()));
+        for (command, flags, with_all, with_none) in [
+            (READ, 0, 0, 0),
+            (READ, command_flag::FUA, 0, code::INVAL),
+            (READ, command_flag::DF, 0, 0),
+            (READ, command_flag::NO_HOLE, code::INVAL, code::INVAL),
+            (WRITE, command_flag::FUA, 0, code::INVAL),
+            (WRITE, command_flag::DF, code::INVAL, code::INVAL),
+            (FLUSH, 0, 0, code::INVAL),
+            (FLUSH, command_flag::FUA, 0, code::INVAL),
+            (TRIM, 0, 0, code::INVAL),
+            (ZEROES, command_flag::NO_HOLE | command_flag::FAST_ZERO, 0, code::INVAL),
+            (STATUS, command_flag::REQ_ONE, code::INVAL, code::INVAL),
+            (99, 0, code::INVAL, code::INVAL),
+            (READ, 0x8000, code::INVAL, code::INVAL),
+        ] {
+            assert_eq!(error(&all, command, flags), with_all, "{command} {flags:#x}");
+            assert_eq!(error(&none, command, flags), with_none, "{command} {flags:#x}");
+        }
+        let with_context = Agreed { context: Some(1), ..all };
+        assert_eq!(error(&with_context, STATUS, command_flag::REQ_ONE), 0);
+        let simple = Agreed { is_structured: false, ..all };
+        assert_eq!(error(&simple, READ, command_flag::DF), code::INVAL);
+    }
+
+    #[test]
+    fn a_read_only_disk_says_so_to_every_write() {
+        let read_only = agreed(Abilities { is_read_only: true, ..all() });
+        for command in [WRITE, TRIM, ZEROES] {
+            assert_eq!(error(&read_only, command, 0), code::PERM);
+        }
+        assert_eq!(error(&read_only, READ, 0), 0);
+    }
+
+    #[test]
+    fn a_read_that_is_too_long_is_told_from_one_that_is_wrong() {
+        let judged = |agreed: &Agreed, offset| {
+            let (flags, command, cookie, length) = (0, READ, 1, 64 << 20);
+            match judge(agreed, RequestHeader { flags, command, cookie, offset, length }) {
+                Verdict::Refuse { error, .. } => error,
+                other => panic!("{other:?}"),
+            }
+        };
+        let agreed = agreed(all());
+        assert_eq!(judged(&agreed, 0), code::OVERFLOW);
+        assert_eq!(judged(&agreed, 1 << 30), code::INVAL);
+        assert_eq!(judged(&Agreed { is_structured: false, ..agreed }, 0), code::INVAL);
+    }
 }

@@ -135,7 +135,10 @@ impl<W> Assembly<W> {
     /// Puts a request among what is sent.
     ///
     /// # Errors
-    /// Gives the waiter back if the server never agreed to such a request.
+    /// Gives the waiter back if the disk does not admit such a request, as [`Device::admit`] has
+    /// it; nothing is sent.
+    ///
+    /// [`Device::admit`]: crate::disk::Device::admit
     pub(crate) fn send(
         &mut self,
         request: Request,
@@ -164,36 +167,22 @@ impl<W> Assembly<W> {
     }
 
     fn encode(&self, request: Request) -> Result<(u16, u16, Extent, Bytes), Failure> {
-        let can = &self.remote.device.abilities;
-        let supported =
-            |is_supported| if is_supported { Ok(()) } else { Err(Failure::NotSupported) };
-        let fua_flag = |fua: bool| {
-            supported(can.can_fua || !fua)?;
-            Ok::<u16, Failure>(if fua { command_flag::FUA } else { 0 })
-        };
+        self.remote.device.admit(&request)?;
+        let fua_flag = |fua| if fua { command_flag::FUA } else { 0 };
+        let none = Bytes::new();
         Ok(match request {
-            Request::Read { extent } => (command::READ, 0, extent, Bytes::new()),
+            Request::Read { extent } => (command::READ, 0, extent, none),
+            Request::Status { extent } => (command::BLOCK_STATUS, 0, extent, none),
+            Request::Flush => (command::FLUSH, 0, Extent { offset: 0, length: 0 }, none),
             Request::Write { offset, data, fua } => {
                 let length = u32::try_from(data.len()).map_err(|_too_long| Failure::Invalid)?;
-                (command::WRITE, fua_flag(fua)?, Extent { offset, length }, data)
+                (command::WRITE, fua_flag(fua), Extent { offset, length }, data)
             }
-            Request::Flush => {
-                supported(can.can_flush)?;
-                (command::FLUSH, 0, Extent { offset: 0, length: 0 }, Bytes::new())
-            }
-            Request::Trim { extent, fua } => {
-                supported(can.can_trim)?;
-                (command::TRIM, fua_flag(fua)?, extent, Bytes::new())
-            }
+            Request::Trim { extent, fua } => (command::TRIM, fua_flag(fua), extent, none),
             Request::WriteZeroes { extent, fua, may_punch, only_fast } => {
-                supported(can.can_write_zeroes && (can.can_zero_fast || !only_fast))?;
                 let hole = if may_punch { 0 } else { command_flag::NO_HOLE };
                 let fast = if only_fast { command_flag::FAST_ZERO } else { 0 };
-                (command::WRITE_ZEROES, fua_flag(fua)? | hole | fast, extent, Bytes::new())
-            }
-            Request::Status { extent } => {
-                supported(self.remote.context.is_some())?;
-                (command::BLOCK_STATUS, 0, extent, Bytes::new())
+                (command::WRITE_ZEROES, fua_flag(fua) | hole | fast, extent, none)
             }
         })
     }

@@ -118,3 +118,81 @@ impl Intake {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Gives `bytes` to an intake in reads of at most `piece`, and takes headers of one byte,
+    /// each followed by a payload as long as it says.
+    fn payloads(bytes: &[u8], scale: usize, piece: usize, align: usize) -> Vec<Bytes> {
+        let (mut intake, mut rest) = (Intake::new(BytesMut::new()), bytes);
+        let (mut payloads, mut is_due) = (Vec::new(), false);
+        loop {
+            if is_due {
+                if let Some(payload) = intake.payload() {
+                    payloads.push(payload);
+                    is_due = false;
+                    continue;
+                }
+            } else if let Some(length) = intake.header().first() {
+                let length = usize::from(*length) * scale;
+                intake.take_header(1);
+                intake.expect_payload(length, align);
+                is_due = true;
+                continue;
+            }
+            if rest.is_empty() {
+                return payloads;
+            }
+            let mut room = intake.room();
+            let here = piece.min(room.remaining_mut()).min(rest.len());
+            assert!(here > 0, "room is never empty");
+            let (now, later) = rest.split_at(here);
+            room.put_slice(now);
+            rest = later;
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn payloads_survive_any_cutting(
+            lengths in prop::collection::vec(0..=255_u8, 1..5),
+            piece in 1..300_000_usize,
+            scale in prop::sample::select(vec![1, 7, 1024]),
+            align in prop::sample::select(vec![1, 16, 512]),
+        ) {
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            for (number, length) in (1..).zip(lengths) {
+                let payload = vec![number; usize::from(length) * scale];
+                bytes.push(length);
+                bytes.extend_from_slice(&payload);
+                expected.push(payload);
+            }
+            let come = payloads(&bytes, scale, piece, align);
+            prop_assert_eq!(&come, &expected);
+            for payload in come {
+                prop_assert!(payload.is_empty() || payload.as_ptr().align_offset(align) == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_keeps_no_more_than_itself() {
+        let come = payloads(&[&[4][..], &[1; 4096]].concat(), 1024, usize::MAX, 1);
+        let [payload] = <[Bytes; 1]>::try_from(come).unwrap();
+        assert_eq!(payload.try_into_mut().unwrap().capacity(), 4096);
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_not_kept() {
+        let mut intake = Intake::new(BytesMut::from(&b"abcdef"[..]));
+        intake.pass_over(4);
+        assert!(intake.has_passed());
+        assert_eq!(intake.header(), b"ef");
+        intake.pass_over(u64::MAX);
+        assert!(!intake.has_passed());
+        assert_eq!(intake.header(), b"");
+    }
+}

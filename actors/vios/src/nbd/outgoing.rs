@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::mem::size_of;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -13,7 +12,9 @@ use bytes::{Buf, Bytes, BytesMut};
 const COPIED_BYTES_MAX: usize = 1024;
 /// Most slices that one call takes.
 const SLICES_MAX: usize = 64;
+/// Room for headers that is made at once, and how little is left when it is.
 const HEADS_BYTES: usize = 16 << 10;
+const HEAD_BYTES_MIN: usize = 128;
 
 /// What is to be written.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ impl Outgoing {
         if !self.heads.is_empty() {
             self.parts.push_back(self.heads.split().freeze());
         }
-        if self.heads.capacity() < size_of::<[u64; 16]>() {
+        if self.heads.capacity() < HEAD_BYTES_MIN {
             self.heads.reserve(HEADS_BYTES);
         }
     }
@@ -104,6 +105,46 @@ impl Outgoing {
         }
         if self.heads.is_empty() {
             self.heads.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn bytes_leave_in_order_however_few_are_written_at_once(
+            messages in prop::collection::vec((1..40_usize, 0..5000_usize), 1..100),
+            writes in prop::collection::vec(1..9000_usize, 1..10),
+        ) {
+            let (mut outgoing, mut expected) = (Outgoing::new(), Vec::new());
+            let (mut written, mut sizes) = (Vec::new(), writes.into_iter().cycle());
+            let mut write = |outgoing: &mut Outgoing| {
+                let mut slices = Outgoing::no_slices();
+                let count = outgoing.slices(&mut slices);
+                let there: Vec<u8> =
+                    slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
+                let here = there.len().min(sizes.next().unwrap());
+                written.extend_from_slice(&there[..here]);
+                outgoing.take(here);
+            };
+            for (number, (head, payload)) in (0_u8..).zip(messages) {
+                outgoing.head(|out| out.extend_from_slice(&vec![number; head]));
+                outgoing.payload(Bytes::from(vec![!number; payload]));
+                expected.extend(vec![number; head]);
+                expected.extend(vec![!number; payload]);
+                if number % 3 == 0 {
+                    write(&mut outgoing);
+                }
+            }
+            while !outgoing.is_empty() {
+                write(&mut outgoing);
+            }
+            prop_assert_eq!(outgoing.progress(), (expected.len() as u64, expected.len() as u64));
+            prop_assert!(written == expected);
         }
     }
 }

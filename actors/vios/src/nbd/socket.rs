@@ -31,3 +31,28 @@ fn has_hung_up(socket: &impl AsFd) -> bool {
     let found = poll(&mut asked, Some(&now)).unwrap_or(0);
     found > 0
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_is_seen_to_hang_up_while_its_bytes_are_unread() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (far, near) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (far, (near, _)) = (far.unwrap(), near.unwrap());
+        far.try_write(b"unread").unwrap();
+        near.readable().await.unwrap();
+        assert!(!near.has_hung_up());
+        drop(far);
+        assert!(near.has_hung_up());
+        let (near, far) = UnixStream::pair().unwrap();
+        far.try_write(b"unread").unwrap();
+        assert!(!near.has_hung_up());
+        drop(far);
+        assert!(near.has_hung_up());
+    }
+}

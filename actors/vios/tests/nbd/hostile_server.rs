@@ -1,21 +1,42 @@
 //! Our client and servers that lie, vanish, or answer in pieces.
 
+use std::io::ErrorKind;
+
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use vioduct_vios::block::{Extent, Failure, Reply, Request};
 use vioduct_vios::disk::{DeviceError, Disk};
 use vioduct_vios::nbd::ReplyError;
-use vioduct_vios::nbd::client::{Address, Config, ConnectError, LinkEnd, Remote, RequestError};
+use vioduct_vios::nbd::client::{
+    Address, Config, ConnectError, LinkEnd, Remote, RequestError, TcpOptions,
+};
 
 /// Has flags, flush and write zeroes.
 const FLAGS: u16 = 1 | 4 | 64;
 
-struct Server {
-    socket: UnixStream,
+struct Server<S> {
+    socket: S,
 }
 
-impl Server {
+impl<S: AsyncRead + AsyncWrite + Unpin> Server<S> {
+    /// Greets a client, with simple replies and a disk of `size` bytes in blocks of `block`.
+    async fn greet(socket: S, size: u64, block: u32) -> Self {
+        let mut server = Self { socket };
+        server.say(&[b"NBDMAGICIHAVEOPT\0\x03"]).await;
+        assert_eq!(server.bytes(4).await, [0, 0, 0, 3]);
+        let (structured_reply, go, unsupported) = (8, 7, (1 << 31) + 1);
+        assert_eq!(server.option().await, structured_reply);
+        server.option_reply(structured_reply, unsupported, b"").await;
+        assert_eq!(server.option().await, go);
+        let export = [&[0, 0][..], &size.to_be_bytes(), &FLAGS.to_be_bytes()].concat();
+        server.option_reply(go, 3, &export).await;
+        let sizes = [block, 4096, 32 << 20].map(u32::to_be_bytes).concat();
+        server.option_reply(go, 3, &[&[0, 3][..], &sizes].concat()).await;
+        server.option_reply(go, 1, b"").await;
+        server
+    }
+
     async fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
         self.socket.read_exact(&mut bytes).await.unwrap();
@@ -56,9 +77,8 @@ impl Server {
     }
 }
 
-/// A client, and the server that it has connected to: simple replies, a disk of `size` bytes in
-/// blocks of `block`.
-async fn connected(size: u64, block: u32) -> (Result<Remote, ConnectError>, Server) {
+/// A client, and the server that it has connected to.
+async fn connected(size: u64, block: u32) -> (Result<Remote, ConnectError>, Server<UnixStream>) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("nbd.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -66,19 +86,7 @@ async fn connected(size: u64, block: u32) -> (Result<Remote, ConnectError>, Serv
     let config = Config::default();
     let server = async {
         let (socket, _) = listener.accept().await.unwrap();
-        let mut server = Server { socket };
-        server.say(&[b"NBDMAGICIHAVEOPT\0\x03"]).await;
-        assert_eq!(server.bytes(4).await, [0, 0, 0, 3]);
-        let (structured_reply, go, unsupported) = (8, 7, (1 << 31) + 1);
-        assert_eq!(server.option().await, structured_reply);
-        server.option_reply(structured_reply, unsupported, b"").await;
-        assert_eq!(server.option().await, go);
-        let export = [&[0, 0][..], &size.to_be_bytes(), &FLAGS.to_be_bytes()].concat();
-        server.option_reply(go, 3, &export).await;
-        let sizes = [block, 4096, 32 << 20].map(u32::to_be_bytes).concat();
-        server.option_reply(go, 3, &[&[0, 3][..], &sizes].concat()).await;
-        server.option_reply(go, 1, b"").await;
-        server
+        Server::greet(socket, size, block).await
     };
     tokio::join!(Remote::connect(&address, &config), server)
 }
@@ -188,6 +196,38 @@ async fn a_cut_leaves_no_socket_and_says_what_became_of_each_request() {
     assert_eq!(answer, Err(RequestError::Unanswered(LinkEnd::Closed)));
     let later = remote.execute(Request::Flush).await;
     assert_eq!(later, Err(RequestError::NotSent(LinkEnd::Closed)));
+}
+
+/// How the stream ends that a server reads on after its client was cut off, with bytes of a long
+/// write still in the client's kernel.
+async fn end_of_a_cut_stream(zero_linger: bool) -> Result<usize, ErrorKind> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Tcp(listener.local_addr().unwrap());
+    let tcp = TcpOptions { zero_linger, ..TcpOptions::default() };
+    let config = Config { tcp, ..Config::default() };
+    let server = async {
+        let (socket, _) = listener.accept().await.unwrap();
+        Server::greet(socket, 1 << 30, 1).await
+    };
+    let (remote, mut server) = tokio::join!(Remote::connect(&address, &config), server);
+    let remote = remote.unwrap();
+    let data = bytes::Bytes::from(vec![1; 32 << 20]);
+    let write = Request::Write { offset: 0, data, fua: false };
+    let cut = async {
+        server.request().await;
+        remote.cut().await;
+    };
+    let (answer, ()) = tokio::join!(remote.execute(write), cut);
+    assert_eq!(answer, Err(RequestError::Unanswered(LinkEnd::Closed)));
+    let mut rest = Vec::new();
+    server.socket.read_to_end(&mut rest).await.map_err(|error| error.kind())
+}
+
+#[tokio::test]
+async fn a_kernel_sends_nothing_more_of_a_connection_that_was_cut() {
+    assert_eq!(end_of_a_cut_stream(true).await, Err(ErrorKind::ConnectionReset));
+    let with_linger = end_of_a_cut_stream(false).await;
+    assert!(with_linger.is_ok_and(|rest| rest > 0), "the option is what makes the difference");
 }
 
 #[tokio::test]

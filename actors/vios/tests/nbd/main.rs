@@ -4,6 +4,7 @@
 
 mod bounds;
 mod clients;
+mod exports;
 mod hostile_server;
 mod raw;
 mod requests;

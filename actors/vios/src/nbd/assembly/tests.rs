@@ -129,10 +129,13 @@ fn an_error_makes_the_whole_request_fail() {
 }
 
 #[test]
-fn what_the_server_never_offered_is_not_sent() {
+fn what_the_disk_does_not_admit_is_not_sent() {
     let mut assembly = Assembly::new(remote(false));
     let mut outgoing = Outgoing::new();
     let extent = Extent { offset: 0, length: 8 };
+    let far = Extent { offset: 1 << 30, length: 8 };
+    let past = assembly.send(Request::Read { extent: far }, (), &mut outgoing).unwrap_err();
+    assert_eq!(past.result, Err(Failure::Invalid));
     for request in [Request::Trim { extent, fua: false }, Request::Status { extent }] {
         let ended = assembly.send(request, (), &mut outgoing).unwrap_err();
         assert_eq!(ended.result, Err(Failure::NotSupported));

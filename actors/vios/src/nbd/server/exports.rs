@@ -1,5 +1,6 @@
 //! Which disks a server offers, by name.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::disk::{Device, Disk};
@@ -40,6 +41,19 @@ impl<D: Disk> Exports for OneExport<D> {
 
     fn names(&self) -> Vec<String> {
         vec![self.name.clone()]
+    }
+}
+
+/// Disks by name; none of them is the default one, unless its name is empty.
+impl<D: Disk> Exports for BTreeMap<String, Arc<D>> {
+    type Disk = D;
+
+    fn find(&self, name: &str) -> Option<Arc<D>> {
+        self.get(name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.keys().cloned().collect()
     }
 }
 
