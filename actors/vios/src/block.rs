@@ -38,7 +38,7 @@ impl Extent {
 }
 
 /// One request of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Gives the bytes of `extent`.
     Read {
@@ -81,8 +81,82 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The bytes that it reads or changes; `None` for a flush. Data of 4 GiB and more counts as one
+    /// byte less than that.
+    #[must_use]
+    pub fn extent(&self) -> Option<Extent> {
+        match self {
+            Self::Write { offset, data, .. } => {
+                let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                Some(Extent { offset: *offset, length })
+            }
+            Self::Read { extent }
+            | Self::Trim { extent, .. }
+            | Self::WriteZeroes { extent, .. }
+            | Self::Status { extent } => Some(*extent),
+            Self::Flush => None,
+        }
+    }
+
+    /// Whether it changes what the disk holds.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        match self {
+            Self::Write { .. } | Self::Trim { .. } | Self::WriteZeroes { .. } => true,
+            Self::Read { .. } | Self::Flush | Self::Status { .. } => false,
+        }
+    }
+
+    /// Whether it is answered only when its own effect is on stable media.
+    #[must_use]
+    pub fn is_fua(&self) -> bool {
+        match self {
+            Self::Write { fua, .. } | Self::Trim { fua, .. } | Self::WriteZeroes { fua, .. } => {
+                *fua
+            }
+            Self::Read { .. } | Self::Flush | Self::Status { .. } => false,
+        }
+    }
+
+    /// The same, but answered only when its own effect is on stable media.
+    #[must_use]
+    pub fn with_fua(mut self) -> Self {
+        match &mut self {
+            Self::Write { fua, .. } | Self::Trim { fua, .. } | Self::WriteZeroes { fua, .. } => {
+                *fua = true;
+            }
+            Self::Read { .. } | Self::Flush | Self::Status { .. } => {}
+        }
+        self
+    }
+
+    /// Bytes of data that it carries.
+    #[must_use]
+    pub fn payload(&self) -> usize {
+        match self {
+            Self::Write { data, .. } => data.len(),
+            Self::Read { .. }
+            | Self::Flush
+            | Self::Trim { .. }
+            | Self::WriteZeroes { .. }
+            | Self::Status { .. } => 0,
+        }
+    }
+
+    /// Whether it must not be carried out beside `other`: they share bytes, and one changes them.
+    #[must_use]
+    pub fn collides(&self, other: &Self) -> bool {
+        let shares = match (self.extent(), other.extent()) {
+            (Some(one), Some(two)) => one.overlaps(two),
+            (None, _) | (_, None) => false,
+        };
+        shares && (self.is_change() || other.is_change())
+    }
+}
+
 /// What one request came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// It is done.
     Done,
@@ -93,7 +167,7 @@ pub enum Reply {
 }
 
 /// A run of bytes that are alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
     /// Bytes.
     pub length: u32,

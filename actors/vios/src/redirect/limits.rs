@@ -1,0 +1,205 @@
+//! Bounds and times of the machines.
+
+use std::time::Duration;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const GIB: u64 = 1 << 30;
+
+/// A setting out of its range. Fault: the operator. Nothing was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is {value}, but must be within {min}..={max}")]
+pub struct LimitError {
+    /// Which setting; times are in nanoseconds.
+    pub name: &'static str,
+    /// What it was.
+    pub value: u128,
+    /// The least that is allowed.
+    pub min: u128,
+    /// The most that is allowed.
+    pub max: u128,
+}
+
+pub(super) fn within(
+    name: &'static str,
+    value: u128,
+    min: u128,
+    max: u128,
+) -> Result<(), LimitError> {
+    if (min..=max).contains(&value) { Ok(()) } else { Err(LimitError { name, value, min, max }) }
+}
+
+fn lasts(
+    name: &'static str,
+    value: Duration,
+    min: Duration,
+    max: Duration,
+) -> Result<(), LimitError> {
+    within(name, value.as_nanos(), min.as_nanos(), max.as_nanos())
+}
+
+/// Settings of an owner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OwnerLimits {
+    /// Requests of clients that are not answered or still hold their place, 1..=65 536. Default 512.
+    pub requests_max: usize,
+    /// Bytes of data that these carry, 1..=4 GiB. Default 64 MiB.
+    pub request_bytes_max: u64,
+    /// Requests under way in a session, 1..=65 536, and no more than the storage takes of one LU.
+    /// Default 128.
+    pub under_way_max: usize,
+    /// Bytes of acknowledged writes kept until they are flushed, 0..=64 GiB. Default 64 MiB. What
+    /// goes beyond is written with FUA.
+    pub dirty_bytes_max: u64,
+    /// Ranges of acknowledged writes kept until they are flushed, 4..=1 048 576. Default 16 384.
+    pub dirty_ranges_max: usize,
+    /// A session is given up without a sign of life from the storage for so long, 1 ms..=1 h;
+    /// several times the storage's `alive_every`. Default 2 s.
+    pub silence_max: Duration,
+    /// An open without an answer is given up after so long, 1 ms..=1 h. Default 2 s.
+    pub open_max: Duration,
+    /// The first wait after a failed open by each entry, 0..=1 h. It doubles up to
+    /// `backoff_max`; each wait is cut by up to a half at random. Default 50 ms.
+    pub backoff_min: Duration,
+    /// The longest wait between two opens, `backoff_min`..=1 h. Default 2 s.
+    pub backoff_max: Duration,
+    /// Without a session for so long, a request is answered with EIO, 0..=1000 h. Default 60 s.
+    pub hold_max: Duration,
+    /// Before it moves to a better path, the owner flushes until no more than this is dirty, bytes.
+    /// Default 1 MiB.
+    pub little_dirty_bytes: u64,
+    /// How often it flushes for that at most, 0..=255. Default 4.
+    pub move_flushes_max: u8,
+    /// Every write goes out as FUA, and no write is kept for a replay.
+    pub is_write_through: bool,
+}
+
+impl Default for OwnerLimits {
+    fn default() -> Self {
+        Self {
+            requests_max: 512,
+            request_bytes_max: 64 << 20,
+            under_way_max: 128,
+            dirty_bytes_max: 64 << 20,
+            dirty_ranges_max: 16_384,
+            silence_max: Duration::from_secs(2),
+            open_max: Duration::from_secs(2),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(2),
+            hold_max: Duration::from_secs(60),
+            little_dirty_bytes: 1 << 20,
+            move_flushes_max: 4,
+            is_write_through: false,
+        }
+    }
+}
+
+impl OwnerLimits {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`LimitError`] names the first one that is out of its range.
+    pub fn validate(&self) -> Result<(), LimitError> {
+        within("requests_max", self.requests_max as u128, 1, 65_536)?;
+        within("request_bytes_max", self.request_bytes_max.into(), 1, (4 * GIB).into())?;
+        within("under_way_max", self.under_way_max as u128, 1, 65_536)?;
+        within("dirty_bytes_max", self.dirty_bytes_max.into(), 0, (64 * GIB).into())?;
+        within("dirty_ranges_max", self.dirty_ranges_max as u128, 4, 1 << 20)?;
+        lasts("silence_max", self.silence_max, MILLISECOND, HOUR)?;
+        lasts("open_max", self.open_max, MILLISECOND, HOUR)?;
+        lasts("backoff_min", self.backoff_min, Duration::ZERO, HOUR)?;
+        lasts("backoff_max", self.backoff_max, self.backoff_min, HOUR)?;
+        lasts("hold_max", self.hold_max, Duration::ZERO, 1000 * HOUR)
+    }
+}
+
+/// Settings of a store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StoreLimits {
+    /// LUs on the volume, deleted ones too, 1..=1 048 576. Default 65 536.
+    pub lus_max: usize,
+    /// Requests of one LU that have arrived and are not answered, 1..=65 536. Default 512. One more
+    /// ends the session.
+    pub requests_max: usize,
+    /// Requests of one LU in the device at once, 1..=65 536. Default 64.
+    pub device_depth: usize,
+    /// Bytes that one request may read or carry, 1..=1 GiB. Default 32 MiB.
+    pub request_bytes_max: u32,
+    /// Every open session is told this often that the storage lives, 1 ms..=1 h. Default 500 ms.
+    pub alive_every: Duration,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self {
+            lus_max: 65_536,
+            requests_max: 512,
+            device_depth: 64,
+            request_bytes_max: 32 << 20,
+            alive_every: Duration::from_millis(500),
+        }
+    }
+}
+
+impl StoreLimits {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`LimitError`] names the first one that is out of its range.
+    pub fn validate(&self) -> Result<(), LimitError> {
+        within("lus_max", self.lus_max as u128, 1, 1 << 20)?;
+        within("requests_max", self.requests_max as u128, 1, 65_536)?;
+        within("device_depth", self.device_depth as u128, 1, 65_536)?;
+        within("request_bytes_max", self.request_bytes_max.into(), 1, GIB.into())?;
+        lasts("alive_every", self.alive_every, MILLISECOND, HOUR)
+    }
+}
+
+/// Settings of a relay.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RelayLimits {
+    /// Sessions that pass at once, 1..=1 048 576. Default 65 536. An open beyond gets `NoPath`.
+    pub routes_max: usize,
+    /// Other VIOSes whose paths are known, 0..=65 536. Default 1024. What others say is not kept.
+    pub peers_max: usize,
+    /// The fabric must be good for so long before owners are told of it, 0..=1 h. Default 5 s.
+    pub hysteresis: Duration,
+}
+
+impl Default for RelayLimits {
+    fn default() -> Self {
+        Self { routes_max: 65_536, peers_max: 1024, hysteresis: Duration::from_secs(5) }
+    }
+}
+
+impl RelayLimits {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`LimitError`] names the first one that is out of its range.
+    pub fn validate(&self) -> Result<(), LimitError> {
+        within("routes_max", self.routes_max as u128, 1, 1 << 20)?;
+        within("peers_max", self.peers_max as u128, 0, 65_536)?;
+        lasts("hysteresis", self.hysteresis, Duration::ZERO, HOUR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_within_their_ranges() {
+        assert_eq!(OwnerLimits::default().validate(), Ok(()));
+        assert_eq!(StoreLimits::default().validate(), Ok(()));
+        assert_eq!(RelayLimits::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_setting_out_of_its_range_is_named() {
+        let limits = OwnerLimits { requests_max: 0, ..OwnerLimits::default() };
+        let error = LimitError { name: "requests_max", value: 0, min: 1, max: 65_536 };
+        assert_eq!(limits.validate(), Err(error));
+        assert_eq!(error.to_string(), "requests_max is 0, but must be within 1..=65536");
+    }
+}
