@@ -9,6 +9,7 @@
 pub mod block;
 pub mod carry;
 pub mod disk;
+pub mod fabric;
 pub mod file;
 pub mod nbd;
 pub mod redirect;
