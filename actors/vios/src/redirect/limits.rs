@@ -41,7 +41,8 @@ fn lasts(
 /// Settings of an owner.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OwnerLimits {
-    /// Requests of clients that are not answered or still hold their place, 1..=65 536. Default 512.
+    /// Requests of clients that are not answered or still hold their place, 1..=65 536. Default
+    /// 512.
     pub requests_max: usize,
     /// Bytes of data that these carry, 1..=4 GiB. Default 64 MiB.
     pub request_bytes_max: u64,

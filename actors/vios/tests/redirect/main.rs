@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod oracle;
