@@ -248,6 +248,12 @@ impl Owner {
         matches!(self.phase, Phase::Repairing(_))
     }
 
+    /// Whether it waits for the time to open again.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. })
+    }
+
     /// How it ended, if it has.
     #[must_use]
     pub fn end(&self) -> Option<End> {
