@@ -4,6 +4,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vioduct_vios::block::{Extent, Failure, Reply, Request, Run};
+use vioduct_vios::redirect::hold::Fence;
 use vioduct_vios::redirect::message::{Call, Why, Word};
 use vioduct_vios::redirect::name::{
     ClientId, ConnId, Holder, Identity, Life, LinkId, LuId, OwnerId, ViosId,
@@ -194,6 +195,7 @@ proptest! {
             holder: Holder(1),
             entries: vec![ViosId(0), ViosId(1)],
             is_client_new: false,
+            fence: Fence::Epochs,
         };
         let mut owner = owner::Owner::new(limits.clone(), attachment, 1).unwrap();
         owner.handle(Moment::START, owner::Input::Started);

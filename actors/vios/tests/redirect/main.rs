@@ -21,4 +21,6 @@ mod scenarios;
 #[cfg(test)]
 mod schedules;
 #[cfg(test)]
+mod unfenced;
+#[cfg(test)]
 mod world;

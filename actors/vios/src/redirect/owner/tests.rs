@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::super::hold::Fence;
 use super::super::name::{ClientId, Holder, Identity, LuId, OwnerId};
 use super::*;
 use crate::block::{Extent, Request};
@@ -28,6 +29,7 @@ fn owner(limits: OwnerLimits) -> Owner {
         holder: Holder(8),
         entries: vec![A, B],
         is_client_new: false,
+        fence: Fence::Epochs,
     };
     Owner::new(limits, attachment, 1).unwrap()
 }
