@@ -142,6 +142,7 @@ fn a_path_falls_silent_and_its_messages_come_late() {
 #[test]
 fn an_fsync_fails_and_the_storage_and_the_owner_die() {
     let mut plan = narrow(vec![write(0), Request::Flush, Request::Flush]);
+    plan.owner.requests_max = 1;
     plan.budget = Budget { fsync_failures: 1, store_kills: 1, attaches: 1, ..plan.budget };
     plan.owner.under_way_max = 1;
     plan.seq_max = 2;
@@ -215,6 +216,7 @@ fn the_model_finds_a_loss_that_is_settled_untold() {
 #[test]
 fn the_model_finds_a_sync_that_is_not_noted() {
     let mut plan = narrow(vec![write(0), Request::Flush, Request::Flush]);
+    plan.owner.requests_max = 1;
     plan.owner.under_way_max = 1;
     plan.seq_max = 2;
     plan.budget = Budget { fsync_failures: 1, store_kills: 1, attaches: 1, ..plan.budget };

@@ -66,8 +66,8 @@ pub enum Input {
         /// All of them.
         entries: Vec<ViosId>,
     },
-    /// No attempt of a session that is over can land any more: a fence hook ran, or an operator says
-    /// so. For storage that cannot fence.
+    /// No attempt of a session that is over can land any more: a fence hook ran, or an operator
+    /// says so. For storage that cannot fence.
     AttemptsEnded,
     /// End in order: finish what was asked, flush, close.
     CloseAsked,
