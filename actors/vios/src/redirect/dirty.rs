@@ -49,6 +49,8 @@ struct Range {
     content: Content,
     /// Bytes of the buffer that `content` keeps alive.
     held: usize,
+    /// The write that it is of.
+    order: u64,
     stamp: u64,
 }
 
@@ -69,7 +71,7 @@ impl Range {
                 }
             }
         };
-        Self { content, held, stamp: self.stamp }
+        Self { content, held, order: self.order, stamp: self.stamp }
     }
 }
 
@@ -105,10 +107,12 @@ impl DirtyMap {
         self.ranges.iter().map(|(offset, range)| (*offset, &range.content))
     }
 
-    /// The first range that begins at `from` or later.
+    /// The first range that begins at `from` or later: its start, the write that it is of, what it
+    /// holds.
     #[must_use]
-    pub fn first_from(&self, from: u64) -> Option<(u64, &Content)> {
-        self.ranges.range(from..).next().map(|(offset, range)| (*offset, &range.content))
+    pub fn first_from(&self, from: u64) -> Option<(u64, u64, &Content)> {
+        let first = self.ranges.range(from..).next();
+        first.map(|(offset, range)| (*offset, range.order, &range.content))
     }
 
     /// How many ranges more there may be after a [`put`](Self::put) of this extent.
@@ -126,8 +130,9 @@ impl DirtyMap {
         usize::from(splits && extent.length > 0)
     }
 
-    /// The newest content from `offset` on. An empty one changes nothing.
-    pub fn put(&mut self, offset: u64, content: Content) {
+    /// The newest content from `offset` on, of the write that came as the `order`th. An empty one
+    /// changes nothing.
+    pub fn put(&mut self, offset: u64, content: Content, order: u64) {
         let length = u32::try_from(content.length()).unwrap_or(u32::MAX);
         if length == 0 {
             return;
@@ -138,7 +143,7 @@ impl DirtyMap {
             Content::Data(data) => data.len(),
             Content::Zeroes(_) => 0,
         };
-        self.insert(offset, Range { content, held, stamp: self.stamp });
+        self.insert(offset, Range { content, held, order, stamp: self.stamp });
     }
 
     /// These bytes need no replay any more.
@@ -150,7 +155,7 @@ impl DirtyMap {
         if let Some((offset, _)) = self.reaching_into(extent.offset) {
             self.cut(offset, extent.offset, end);
         }
-        while let Some((offset, _)) = self.first_from(extent.offset).filter(|(at, _)| *at < end) {
+        while let Some((offset, ..)) = self.first_from(extent.offset).filter(|(at, ..)| *at < end) {
             self.cut(offset, extent.offset, end);
         }
     }
@@ -280,12 +285,12 @@ mod tests {
                 match step {
                     Step::Put(at, n) => {
                         let room = map.growth_of_put(extent(at, n));
-                        map.put(at as u64, Content::Data(Bytes::from(vec![value; n])));
+                        map.put(at as u64, Content::Data(Bytes::from(vec![value; n])), time);
                         naive.0[at..at + n].fill(Some((value, time)));
                         prop_assert!(map.ranges() <= before + room);
                     }
                     Step::Zero(at, n) => {
-                        map.put(at as u64, Content::Zeroes(u32::try_from(n).unwrap()));
+                        map.put(at as u64, Content::Zeroes(u32::try_from(n).unwrap()), time);
                         naive.0[at..at + n].fill(Some((0, time)));
                     }
                     Step::Remove(at, n) => {
@@ -310,9 +315,9 @@ mod tests {
     #[test]
     fn a_range_at_the_last_countable_byte_is_kept_and_cut() {
         let mut map = DirtyMap::default();
-        map.put(u64::MAX - 2, Content::Data(Bytes::from_static(b"abcdef")));
-        map.put(u64::MAX - 1, Content::Zeroes(u32::MAX));
-        assert_eq!(map.first_from(0), Some((u64::MAX - 2, &Content::Data("a".into()))));
+        map.put(u64::MAX - 2, Content::Data(Bytes::from_static(b"abcdef")), 1);
+        map.put(u64::MAX - 1, Content::Zeroes(u32::MAX), 2);
+        assert_eq!(map.first_from(0), Some((u64::MAX - 2, 1, &Content::Data("a".into()))));
         map.remove(Extent { offset: 0, length: u32::MAX });
         assert_eq!(map.ranges(), 2);
     }
@@ -320,7 +325,7 @@ mod tests {
     #[test]
     fn a_small_rest_does_not_keep_a_large_buffer() {
         let mut map = DirtyMap::default();
-        map.put(0, Content::Data(Bytes::from(vec![1; 1 << 20])));
+        map.put(0, Content::Data(Bytes::from(vec![1; 1 << 20])), 1);
         map.remove(Extent { offset: 16, length: (1 << 20) - 16 });
         assert_eq!(map.ranges.values().map(|range| range.held).sum::<usize>(), 16);
     }

@@ -41,7 +41,8 @@ fn lasts(
 /// Settings of an owner.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OwnerLimits {
-    /// Requests of clients that are not answered or still hold their place, 1..=65 536. Default 512.
+    /// Requests of clients that are not answered or still hold their place, 1..=65 536. Default
+    /// 512.
     pub requests_max: usize,
     /// Bytes of data that these carry, 1..=4 GiB. Default 64 MiB.
     pub request_bytes_max: u64,
@@ -72,6 +73,9 @@ pub struct OwnerLimits {
     pub move_flushes_max: u8,
     /// Every write goes out as FUA, and no write is kept for a replay.
     pub is_write_through: bool,
+    /// Attempts that may still land on a storage that cannot fence, `under_way_max`..=1 048 576.
+    /// Default 4096. With no room for one more, no change is sent.
+    pub unresolved_max: usize,
 }
 
 impl Default for OwnerLimits {
@@ -90,6 +94,7 @@ impl Default for OwnerLimits {
             little_dirty_bytes: 1 << 20,
             move_flushes_max: 4,
             is_write_through: false,
+            unresolved_max: 4096,
         }
     }
 }
@@ -103,6 +108,8 @@ impl OwnerLimits {
         within("requests_max", self.requests_max as u128, 1, 65_536)?;
         within("request_bytes_max", self.request_bytes_max.into(), 1, (4 * GIB).into())?;
         within("under_way_max", self.under_way_max as u128, 1, 65_536)?;
+        let under_way_max = self.under_way_max as u128;
+        within("unresolved_max", self.unresolved_max as u128, under_way_max, 1 << 20)?;
         within("dirty_bytes_max", self.dirty_bytes_max.into(), 0, (64 * GIB).into())?;
         within("dirty_ranges_max", self.dirty_ranges_max as u128, 4, 1 << 20)?;
         lasts("silence_max", self.silence_max, MILLISECOND, HOUR)?;

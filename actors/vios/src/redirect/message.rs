@@ -176,6 +176,10 @@ pub enum Why {
     /// A connection or link on the way is gone.
     #[error("a connection on the way is gone")]
     ConnectionLost,
+    /// The exit has aborted the session's connection to a storage that cannot fence: what it sent
+    /// there begins its last time now.
+    #[error("the exit has aborted its connection")]
+    Aborted,
     /// The VIOS or the storage knows no such session.
     #[error("the session is not open here")]
     NotOpen,

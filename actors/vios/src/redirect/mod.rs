@@ -16,6 +16,7 @@
 
 mod chance;
 pub mod dirty;
+pub mod hold;
 pub mod limits;
 pub mod message;
 mod moment;

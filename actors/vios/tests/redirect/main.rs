@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod oracle;
@@ -18,5 +20,7 @@ mod planted;
 mod scenarios;
 #[cfg(test)]
 mod schedules;
+#[cfg(test)]
+mod unfenced;
 #[cfg(test)]
 mod world;

@@ -1,10 +1,10 @@
 //! The machines under the model checker `stateright`: every order of events, up to small bounds.
 
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, HasDiscoveries, Model, Property};
 use vioduct_vios::block::Request;
 
 use super::oracle::Broken;
-use super::plan::{Budget, Plan, read, write};
+use super::plan::{Budget, Plan, Plant, read, write};
 use super::schedules::variable;
 use super::world::{Step, World};
 
@@ -45,8 +45,12 @@ impl Model for Small {
             Property::always("P7 no resurrection", holds::<6>),
             Property::always("P8 hops", holds::<7>),
             Property::always("P9 bounds", holds::<8>),
-            Property::sometimes("all is answered", |model: &Self, world: &World| {
+            Property::sometimes(ANSWERED, |model: &Self, world: &World| {
                 world.oracle.answers.0 as usize == model.0.script.len()
+            }),
+            Property::sometimes(AGAIN, |_: &Self, world: &World| {
+                let mut owners = world.seats.iter().flatten();
+                owners.any(|owner| owner.is_serving() && owner.epoch().seq > 1)
             }),
         ]
     }
@@ -57,9 +61,13 @@ impl Model for Small {
     }
 }
 
+/// What must be reached, lest nothing was checked.
+const ANSWERED: &str = "all is answered";
+const AGAIN: &str = "a session after the first one is served";
+
 /// Explores every state, up to `states_max`; what was broken, and how many states there are.
 fn explore(plan: Plan, states_max: Option<usize>) -> (Option<Broken>, usize) {
-    let builder = Small(plan).checker().threads(2);
+    let builder = Small(plan).checker().threads(2).finish_when(HasDiscoveries::AnyFailures);
     let builder = match states_max {
         Some(states) => builder.target_state_count(states),
         None => builder,
@@ -69,10 +77,13 @@ fn explore(plan: Plan, states_max: Option<usize>) -> (Option<Broken>, usize) {
     println!("{states} states, {} steps deep", checker.max_depth());
     let mut broken = None;
     for (name, path) in checker.discoveries() {
-        if name != "all is answered" {
+        if name != ANSWERED && name != AGAIN {
             broken = path.last_state().oracle.broken;
-            println!("{name} is violated by {:#?}", path.into_actions());
+            println!("{name} is violated by {:?}", path.into_actions());
         }
+    }
+    if broken.is_none() && states_max.is_none() {
+        assert!(checker.discovery(ANSWERED).is_some() && checker.discovery(AGAIN).is_some());
     }
     (broken, states)
 }
@@ -102,15 +113,16 @@ fn narrow(script: Vec<Request>) -> Plan {
 
 #[test]
 fn the_storage_loses_its_power() {
-    let mut plan = narrow(vec![write(0), write(0), read(0, 1), Request::Flush]);
-    plan.budget = Budget { power_cuts: 1, ..plan.budget };
+    let mut plan = narrow(vec![write(0), write(1), read(0, 2), write(0), Request::Flush]);
+    plan.cells = 2;
+    plan.budget = Budget { power_cuts: 2, ..plan.budget };
     let more = Budget { power_cuts: 2, ticks: 1, cuts: 1, ..plan.budget };
     check(plan, more);
 }
 
 #[test]
 fn a_second_owner_attaches_and_the_storage_restarts() {
-    let mut plan = narrow(vec![write(0), write(0), read(0, 1)]);
+    let mut plan = narrow(vec![write(0), read(0, 1)]);
     plan.budget = Budget { attaches: 1, store_kills: 1, ..plan.budget };
     plan.seq_max = 2;
     let more = Budget { attaches: 1, store_kills: 1, power_cuts: 1, cuts: 1, ..plan.budget };
@@ -119,8 +131,9 @@ fn a_second_owner_attaches_and_the_storage_restarts() {
 
 #[test]
 fn a_path_falls_silent_and_its_messages_come_late() {
-    let mut plan = narrow(vec![write(0), write(0), read(0, 1)]);
+    let mut plan = narrow(vec![write(0), write(0)]);
     plan.vioses = 2;
+    plan.owner.under_way_max = 1;
     plan.budget = Budget { cuts: 1, ticks: 1, ..plan.budget };
     let more = Budget { cuts: 2, ticks: 2, relay_kills: 1, fabric_losses: 1, ..plan.budget };
     check(plan, more);
@@ -128,9 +141,9 @@ fn a_path_falls_silent_and_its_messages_come_late() {
 
 #[test]
 fn an_fsync_fails_and_the_storage_and_the_owner_die() {
-    let mut plan = narrow(vec![write(0), Request::Flush, write(0), Request::Flush]);
-    plan.budget =
-        Budget { fsync_failures: 1, store_kills: 1, owner_kills: 1, attaches: 1, ..plan.budget };
+    let mut plan = narrow(vec![write(0), Request::Flush, Request::Flush]);
+    plan.owner.requests_max = 1;
+    plan.budget = Budget { fsync_failures: 1, store_kills: 1, attaches: 1, ..plan.budget };
     plan.owner.under_way_max = 1;
     plan.seq_max = 2;
     let more = Budget { fsync_failures: 2, power_cuts: 1, ..plan.budget };
@@ -139,7 +152,7 @@ fn an_fsync_fails_and_the_storage_and_the_owner_die() {
 
 #[test]
 fn a_write_is_answered_with_an_error_and_the_power_fails() {
-    let mut plan = narrow(vec![write(0), write(0), read(0, 1), read(0, 1)]);
+    let mut plan = narrow(vec![write(0), write(0), read(0, 1)]);
     plan.owner.hold_max = std::time::Duration::ZERO;
     plan.budget = Budget { cuts: 1, power_cuts: 1, ticks: 2, ..plan.budget };
     plan.owner.under_way_max = 1;
@@ -149,9 +162,74 @@ fn a_write_is_answered_with_an_error_and_the_power_fails() {
 
 #[test]
 fn the_owner_dies_and_the_power_fails() {
-    let mut plan = narrow(vec![write(0), Request::Flush, read(0, 1), Request::Flush]);
+    let mut plan = narrow(vec![write(0), Request::Flush]);
     plan.budget = Budget { power_cuts: 1, owner_kills: 1, attaches: 1, ..plan.budget };
     plan.seq_max = 2;
     let more = Budget { power_cuts: 2, owner_kills: 2, attaches: 2, ..plan.budget };
     check(plan, more);
+}
+
+/// The model finds a planted bug, and nothing without it.
+fn finds(plant: Plant, plan: Plan) {
+    let (broken, _) = explore(Plan { plant, ..plan.clone() }, None);
+    assert!(broken.is_some(), "{plant:?} was not found");
+    assert_eq!(explore(plan, None).0, None);
+}
+
+#[test]
+fn the_model_finds_a_storage_without_a_fence() {
+    let mut plan = narrow(vec![write(0), write(0)]);
+    plan.budget = Budget { cuts: 1, ..plan.budget };
+    finds(Plant::NoFence, plan);
+}
+
+#[test]
+fn the_model_finds_a_session_begun_before_the_device_is_drained() {
+    let mut plan = narrow(vec![write(0), write(0)]);
+    plan.budget = Budget { cuts: 1, ..plan.budget };
+    finds(Plant::NoDrain, plan);
+}
+
+#[test]
+fn the_model_finds_a_record_that_is_not_durable() {
+    let mut plan = narrow(vec![write(0)]);
+    plan.seq_max = 2;
+    plan.budget = Budget { attaches: 1, store_kills: 1, ..plan.budget };
+    finds(Plant::RecordNotDurable, plan);
+}
+
+#[test]
+fn the_model_finds_a_life_that_is_hidden() {
+    let mut plan = narrow(vec![write(0), read(0, 1)]);
+    plan.budget = Budget { power_cuts: 1, ..plan.budget };
+    finds(Plant::LifeHidden, plan);
+}
+
+#[test]
+fn the_model_finds_a_loss_that_is_settled_untold() {
+    let mut plan = narrow(vec![write(0), Request::Flush]);
+    plan.seq_max = 2;
+    plan.budget = Budget { power_cuts: 1, owner_kills: 1, attaches: 1, ..plan.budget };
+    finds(Plant::SettledForged, plan);
+}
+
+#[test]
+fn the_model_finds_a_sync_that_is_not_noted() {
+    let mut plan = narrow(vec![write(0), Request::Flush, Request::Flush]);
+    plan.owner.requests_max = 1;
+    plan.owner.under_way_max = 1;
+    plan.seq_max = 2;
+    plan.budget = Budget { fsync_failures: 1, store_kills: 1, attaches: 1, ..plan.budget };
+    let (broken, _) = explore(Plan { plant: Plant::SyncNotNoted, ..plan }, None);
+    assert_eq!(broken, Some(Broken::LyingFlush));
+}
+
+#[test]
+fn the_model_finds_a_held_write_that_an_eio_releases() {
+    let mut plan = narrow(vec![write(0), write(0), read(0, 1)]);
+    plan.owner.hold_max = std::time::Duration::ZERO;
+    plan.owner.under_way_max = 1;
+    plan.budget = Budget { cuts: 1, power_cuts: 1, ticks: 2, ..plan.budget };
+    let (broken, _) = explore(Plan { plant: Plant::HeldReleased, ..plan }, None);
+    assert!(broken.is_some());
 }

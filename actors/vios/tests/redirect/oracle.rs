@@ -285,8 +285,8 @@ impl Oracle {
         self.opened = Some(epoch);
     }
 
-    /// The owners before this seat's answer for nothing any more: what they have not acknowledged is
-    /// as the storage has it now, and what they had to write again is gone.
+    /// The owners before this seat's answer for nothing any more: what they have not acknowledged
+    /// is as the storage has it now, and what they had to write again is gone.
     pub(crate) fn replace_owners(&mut self, seat: usize, disk: &mut Disk) {
         self.lose_owner(disk);
         for cell in 0..self.floors.len() {

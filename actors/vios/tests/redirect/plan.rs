@@ -107,6 +107,7 @@ impl Plan {
             little_dirty_bytes: 0,
             move_flushes_max: 1,
             is_write_through: false,
+            unresolved_max: 64,
         };
         let store = StoreLimits {
             lus_max: 1,

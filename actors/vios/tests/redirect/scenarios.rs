@@ -73,7 +73,9 @@ impl Stage {
         loop {
             let mut steps = Vec::new();
             self.world.flow_steps(&self.plan, &mut steps);
-            let Some(step) = steps.into_iter().find(|step| !is_held(&self.world, *step)) else {
+            let is_tick = |step: Step| matches!(step, Step::Tick(_));
+            let mut steps = steps.into_iter().filter(|step| !is_tick(*step));
+            let Some(step) = steps.find(|step| !is_held(&self.world, *step)) else {
                 return;
             };
             self.step(step);

@@ -87,6 +87,7 @@ pub(crate) fn plan(seed: u64, plant: Plant) -> Plan {
         little_dirty_bytes: rng.random_range(0..=2),
         move_flushes_max: 2,
         is_write_through: rng.random_ratio(1, 10),
+        unresolved_max: 64,
     };
     let store = StoreLimits {
         lus_max: 1,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use vioduct_vios::block::{Failure, Reply, Request};
 use vioduct_vios::redirect::dirty::Content;
+use vioduct_vios::redirect::hold::Fence;
 use vioduct_vios::redirect::message::{Call, Word};
 use vioduct_vios::redirect::name::{
     ClientId, ConnId, Holder, Identity, LinkId, LuId, OwnerId, ViosId,
@@ -188,6 +189,7 @@ impl World {
             holder: Holder(seat as u64 + 100),
             entries: (0..plan.vioses).map(ViosId).collect(),
             is_client_new: false,
+            fence: Fence::Epochs,
         };
         self.seats.push(Some(Owner::new(plan.owner.clone(), attachment, 1).unwrap()));
         self.owner(plan, seat, owner::Input::Started);

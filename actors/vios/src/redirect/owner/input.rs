@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::hold::Fence;
 use super::super::message::{Call, Why, Word};
 use super::super::name::{ClientId, Epoch, Holder, LuId, OwnerId, ViosId};
 use crate::block::{Failure, Reply, Request};
@@ -19,6 +20,8 @@ pub struct Attachment {
     pub entries: Vec<ViosId>,
     /// The client itself was restarted too, so that it expects nothing unflushed to be there.
     pub is_client_new: bool,
+    /// How the storage keeps out what is late.
+    pub fence: Fence,
 }
 
 /// What happened.
@@ -63,6 +66,9 @@ pub enum Input {
         /// All of them.
         entries: Vec<ViosId>,
     },
+    /// No attempt of a session that is over can land any more: a fence hook ran, or an operator
+    /// says so. For storage that cannot fence.
+    AttemptsEnded,
     /// End in order: finish what was asked, flush, close.
     CloseAsked,
     /// The deadline has come.

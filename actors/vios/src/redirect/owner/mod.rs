@@ -21,6 +21,7 @@
 //!
 //! Source: redirect protocol, rules 1 to 11.
 
+mod holding;
 mod input;
 mod moving;
 mod opening;
@@ -34,11 +35,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::chance::Chance;
 use super::dirty::{DirtyMap, Mark};
+use super::hold::{Hold, WriteId};
 use super::limits::{LimitError, OwnerLimits};
 use super::message::{Call, Why, Word};
 use super::moment::Moment;
 use super::name::{Epoch, Life, ViosId};
-use crate::block::{Failure, Reply};
+use crate::block::{Extent, Failure, Reply};
 pub use input::{Attachment, Effect, End, Input, OwnerEvent};
 use moving::Errand;
 use repair::Repair;
@@ -87,6 +89,8 @@ pub struct Owner {
     /// The next flush of a client fails with this.
     owed: Option<Failure>,
     errand: Errand,
+    /// What may still land on a storage that cannot fence.
+    hold: Hold,
     size: Option<u64>,
     effects: VecDeque<Effect>,
 }
@@ -94,7 +98,13 @@ pub struct Owner {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase {
     Resting,
-    Waiting { until: Moment },
+    /// Attempts of an earlier owner may still land; `None`: until somebody says that none can.
+    Clearing {
+        until: Option<Moment>,
+    },
+    Waiting {
+        until: Moment,
+    },
     Opening,
     Repairing(Repair),
     Serving,
@@ -106,6 +116,8 @@ enum Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Attempt {
     kind: Kind,
+    /// What it changes; nothing if it is no write.
+    change: Option<(WriteId, Extent)>,
     sent_at: Moment,
 }
 
@@ -175,6 +187,7 @@ impl Owner {
             has_loss: false,
             owed: None,
             errand: Errand::None,
+            hold: Hold::default(),
             size: None,
             effects: VecDeque::new(),
         })
@@ -195,6 +208,7 @@ impl Owner {
             Input::Spoilt { entry } => self.spoilt(now, entry),
             Input::EntryLost { entry } => self.entry_lost(now, entry),
             Input::EntriesChanged { entries } => self.change_entries(now, entries),
+            Input::AttemptsEnded => self.attempts_ended(now),
             Input::CloseAsked => self.ask_to_close(),
             Input::TimePassed => self.time_passed(now),
         }
@@ -213,12 +227,13 @@ impl Owner {
     pub fn deadline(&self) -> Option<Moment> {
         let next = match self.phase {
             Phase::Resting | Phase::Ended(_) => return None,
+            Phase::Clearing { until } => until,
             Phase::Waiting { until } => Some(until),
             Phase::Opening | Phase::Repairing(_) | Phase::Serving | Phase::Closing => {
                 Some(self.silent_at)
             }
         };
-        [next, self.hold_until()].into_iter().flatten().min()
+        [next, self.hold_until(), self.hold.deadline()].into_iter().flatten().min()
     }
 
     /// Whether one more request with so many bytes of data may be asked for. If not, the sockets of
@@ -248,12 +263,19 @@ impl Owner {
         matches!(self.phase, Phase::Repairing(_))
     }
 
+    /// Whether it waits for the time to open again.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. } | Phase::Clearing { .. })
+    }
+
     /// How it ended, if it has.
     #[must_use]
     pub fn end(&self) -> Option<End> {
         match self.phase {
             Phase::Ended(end) => Some(end),
             Phase::Resting
+            | Phase::Clearing { .. }
             | Phase::Waiting { .. }
             | Phase::Opening
             | Phase::Repairing(_)
@@ -278,6 +300,12 @@ impl Owner {
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.sent.len()
+    }
+
+    /// Attempts of sessions that are over which may still land.
+    #[must_use]
+    pub fn unresolved(&self) -> usize {
+        self.hold.len()
     }
 
     /// Bytes of the disk, once it was opened.
@@ -317,6 +345,7 @@ impl Owner {
             Phase::Repairing(_) => self.repair(now),
             Phase::Serving => self.serve(now),
             Phase::Resting
+            | Phase::Clearing { .. }
             | Phase::Waiting { .. }
             | Phase::Opening
             | Phase::Closing
@@ -342,14 +371,18 @@ impl Owner {
         if self.hold_until().is_some_and(|until| until <= now) {
             self.give_up(now);
         }
+        self.hold.expire(now);
         match self.phase {
-            Phase::Waiting { until } if until <= now => self.open(now),
+            Phase::Waiting { until } | Phase::Clearing { until: Some(until) } if until <= now => {
+                self.open(now);
+            }
             Phase::Opening | Phase::Repairing(_) | Phase::Serving | Phase::Closing
                 if self.silent_at <= now =>
             {
                 self.fell_silent(now);
             }
             Phase::Resting
+            | Phase::Clearing { .. }
             | Phase::Waiting { .. }
             | Phase::Opening
             | Phase::Repairing(_)
@@ -362,7 +395,10 @@ impl Owner {
     /// When the next request is answered EIO, unless a session is served before.
     fn hold_until(&self) -> Option<Moment> {
         match self.phase {
-            Phase::Waiting { .. } | Phase::Opening | Phase::Repairing(_) => {
+            Phase::Clearing { .. }
+            | Phase::Waiting { .. }
+            | Phase::Opening
+            | Phase::Repairing(_) => {
                 let since = self.requests.oldest()?.max(self.lost_since);
                 Some(since.after(self.limits.hold_max))
             }
@@ -390,6 +426,7 @@ impl Owner {
         debug_assert!(self.requests.len() <= self.limits.requests_max);
         debug_assert!(self.requests.bytes() <= self.limits.request_bytes_max);
         debug_assert!(self.sent.len() <= self.limits.under_way_max);
+        debug_assert!(self.hold.len() <= self.limits.unresolved_max);
         let bytes = self.dirty.bytes() + self.reserved.bytes;
         debug_assert!(bytes <= self.limits.dirty_bytes_max);
         let ranges = self.dirty.ranges() + self.reserved.ranges;
@@ -401,7 +438,9 @@ impl Owner {
     /// What an entry says, if it belongs to the session that is open or being opened.
     fn heard(&mut self, now: Moment, entry: ViosId, word: Word) {
         let is_ours = self.entry() == Some(entry) && word.epoch() == self.epoch();
-        if !is_ours || matches!(self.phase, Phase::Resting | Phase::Waiting { .. }) {
+        let is_open =
+            !matches!(self.phase, Phase::Resting | Phase::Clearing { .. } | Phase::Waiting { .. });
+        if !is_ours || !is_open {
             return;
         }
         match word {
@@ -426,6 +465,7 @@ impl Owner {
         let wait = match self.phase {
             Phase::Opening => self.limits.open_max,
             Phase::Resting
+            | Phase::Clearing { .. }
             | Phase::Waiting { .. }
             | Phase::Repairing(_)
             | Phase::Serving

@@ -79,7 +79,9 @@ impl Owner {
 
     /// Once nothing is under way: flush what is dirty, then leave.
     fn leave(&mut self, now: Moment) {
-        if !self.sent.is_empty() {
+        // A clean end says that nothing can land any more.
+        let may_land = self.errand.is_close() && self.hold.len() > 0;
+        if !self.sent.is_empty() || may_land {
             return;
         }
         if !self.dirty.is_empty() {

@@ -11,7 +11,11 @@ impl Owner {
     pub(super) fn start(&mut self, now: Moment) {
         if self.phase == Phase::Resting {
             self.lost_since = now;
-            self.open(now);
+            if let Some(until) = self.clear_at(now) {
+                self.phase = Phase::Clearing { until };
+            } else {
+                self.open(now);
+            }
         }
     }
 
@@ -81,7 +85,7 @@ impl Owner {
                 self.end_session(now, why);
                 self.reopen(now);
             }
-            Phase::Resting | Phase::Waiting { .. } | Phase::Ended(_) => {}
+            Phase::Resting | Phase::Clearing { .. } | Phase::Waiting { .. } | Phase::Ended(_) => {}
         }
     }
 
@@ -121,6 +125,7 @@ impl Owner {
             self.lost_since = now;
             self.tell(OwnerEvent::PathLost { epoch: self.epoch(), why });
         }
+        self.leave_unresolved(now, why);
         self.sent.clear();
         self.reserved = Room::default();
         self.requests.call_back();
@@ -132,6 +137,7 @@ impl Owner {
         match self.phase {
             Phase::Serving | Phase::Closing if self.failures == 0 => self.open(now),
             Phase::Resting
+            | Phase::Clearing { .. }
             | Phase::Waiting { .. }
             | Phase::Opening
             | Phase::Repairing(_)

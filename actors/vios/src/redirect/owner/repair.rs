@@ -3,11 +3,12 @@
 //! and 7.
 
 use super::super::dirty::Content;
+use super::super::hold::WriteId;
 use super::super::message::Call;
 use super::super::moment::Moment;
 use super::super::name::Life;
 use super::{Attempt, Cause, Kind, Owner, OwnerEvent, Phase};
-use crate::block::{Failure, Reply, Request};
+use crate::block::{Extent, Failure, Reply, Request};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Repair {
@@ -66,16 +67,19 @@ impl Owner {
     }
 
     fn replay(&mut self, now: Moment) {
-        while self.sent.len() < self.limits.under_way_max {
+        while self.sent.len() < self.limits.under_way_max && self.has_room_to_hold() {
             let Phase::Repairing(repair) = &mut self.phase else { return };
             let Stage::Replaying(Some(from)) = repair.stage else { return };
-            let Some((offset, content)) = self.dirty.first_from(from) else {
+            let Some((offset, order, content)) = self.dirty.first_from(from) else {
                 repair.stage = Stage::Replaying(None);
                 return;
             };
             let request = replay_of(offset, content);
             repair.stage = Stage::Replaying(offset.checked_add(1));
-            self.send_request(now, request, Kind::Replay);
+            let write = WriteId(order);
+            // Nothing newer than an attempt that may still land was ever acknowledged.
+            debug_assert!(request.extent().is_some_and(|extent| !self.hold.blocks(write, extent)));
+            self.send_request(now, request, write, Kind::Replay);
         }
     }
 
@@ -108,19 +112,26 @@ impl Owner {
 
     pub(super) fn send_flush(&mut self, now: Moment, settle: bool, cause: Cause) {
         let kind = Kind::Flush { mark: self.dirty.mark(), cause };
-        let no = self.note(now, kind);
+        let no = self.note(now, kind, None);
         self.send(Call::Flush { epoch: self.epoch(), no, settle });
     }
 
-    pub(super) fn send_request(&mut self, now: Moment, request: Request, kind: Kind) {
-        let no = self.note(now, kind);
+    pub(super) fn send_request(
+        &mut self,
+        now: Moment,
+        request: Request,
+        write: WriteId,
+        kind: Kind,
+    ) {
+        let change = request.extent().filter(|_| request.is_change());
+        let no = self.note(now, kind, change.map(|extent| (write, extent)));
         self.send(Call::Request { epoch: self.epoch(), no, request });
     }
 
-    fn note(&mut self, now: Moment, kind: Kind) -> u64 {
+    fn note(&mut self, now: Moment, kind: Kind, change: Option<(WriteId, Extent)>) -> u64 {
         // One a nanosecond would last for 584 years.
         self.last_no = self.last_no.saturating_add(1);
-        self.sent.insert(self.last_no, Attempt { kind, sent_at: now });
+        self.sent.insert(self.last_no, Attempt { kind, change, sent_at: now });
         self.last_no
     }
 }
@@ -129,7 +140,7 @@ fn replay_of(offset: u64, content: &Content) -> Request {
     match content {
         Content::Data(data) => Request::Write { offset, data: data.clone(), fua: false },
         Content::Zeroes(length) => Request::WriteZeroes {
-            extent: crate::block::Extent { offset, length: *length },
+            extent: Extent { offset, length: *length },
             fua: false,
             may_punch: false,
             only_fast: false,

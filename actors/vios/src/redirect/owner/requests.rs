@@ -4,7 +4,9 @@
 //! connections of the client. Source: redirect protocol, rules 1, 10 and 13.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
+use super::super::hold::WriteId;
 use super::super::moment::Moment;
 use super::super::name::ClientId;
 use crate::block::{Failure, Reply, Request};
@@ -12,6 +14,13 @@ use crate::block::{Failure, Reply, Request};
 /// A request, by the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Ticket(u64);
+
+impl Ticket {
+    /// The same order among writes.
+    pub(super) fn write(self) -> WriteId {
+        WriteId(self.0)
+    }
+}
 
 /// To whom an answer is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,8 +80,10 @@ impl Requests {
         self.pending.insert(ticket, pending);
     }
 
-    pub(super) fn first_ready(&self) -> Option<(Ticket, &Pending)> {
-        let ticket = *self.ready.first()?;
+    /// The first one that waits for nothing, of those behind `after`.
+    pub(super) fn next_ready(&self, after: Option<Ticket>) -> Option<(Ticket, &Pending)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ticket = *self.ready.range((from, Bound::Unbounded)).next()?;
         self.pending.get(&ticket).map(|pending| (ticket, pending))
     }
 
@@ -201,7 +212,7 @@ mod tests {
 
     fn sent(requests: &mut Requests) -> Vec<u64> {
         let mut tickets = Vec::new();
-        while let Some((ticket, _)) = requests.first_ready() {
+        while let Some((ticket, _)) = requests.next_ready(None) {
             requests.send(ticket);
             tickets.push(ticket.0);
         }

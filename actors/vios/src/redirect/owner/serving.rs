@@ -28,9 +28,14 @@ impl Owner {
     }
 
     fn dispatch(&mut self, now: Moment) {
+        let mut passed_over = None;
         while self.sent.len() < self.limits.under_way_max {
-            let Some((ticket, pending)) = self.requests.first_ready() else { return };
+            let Some((ticket, pending)) = self.requests.next_ready(passed_over) else { return };
             let request = pending.request.clone();
+            if self.must_hold(ticket, &request) {
+                passed_over = Some(ticket);
+                continue;
+            }
             match (&request, request.extent()) {
                 (Request::Flush, _) | (_, None) => self.dispatch_flush(now, ticket),
                 (_, Some(extent)) => {
@@ -92,7 +97,8 @@ impl Owner {
         self.reserved.bytes += room.bytes;
         self.requests.send(ticket);
         let request = if must_fua { request.with_fua() } else { request };
-        self.send_request(now, request, Kind::Request { ticket, is_kept, room });
+        let write = ticket.write();
+        self.send_request(now, request, write, Kind::Request { ticket, is_kept, room });
         true
     }
 
@@ -172,12 +178,13 @@ impl Owner {
         if outcome.is_ok()
             && let Some(Pending { request, .. }) = self.requests.peek(ticket)
         {
+            let order = ticket.write().0;
             match (request, request.extent()) {
                 (Request::Write { offset, data, .. }, _) if is_kept => {
-                    self.dirty.put(*offset, Content::Data(data.clone()));
+                    self.dirty.put(*offset, Content::Data(data.clone()), order);
                 }
                 (Request::WriteZeroes { extent, .. }, _) if is_kept => {
-                    self.dirty.put(extent.offset, Content::Zeroes(extent.length));
+                    self.dirty.put(extent.offset, Content::Zeroes(extent.length), order);
                 }
                 (request, Some(extent)) if request.is_change() => self.dirty.remove(extent),
                 (_, Some(_) | None) => {}
@@ -212,7 +219,11 @@ impl Owner {
                 }
             }
             // The close itself may be lost, so its wait is not drawn out.
-            Phase::Resting | Phase::Waiting { .. } | Phase::Closing | Phase::Ended(_) => {}
+            Phase::Resting
+            | Phase::Clearing { .. }
+            | Phase::Waiting { .. }
+            | Phase::Closing
+            | Phase::Ended(_) => {}
         }
     }
 

@@ -9,7 +9,8 @@ use crate::block::{Failure, Reply, Request};
 pub struct Start {
     /// The volume's identity, with the boot of this host.
     pub identity: Identity,
-    /// What the last [`Note`](Effect::Note) of this boot of the host says; `false` if there is none.
+    /// What the last [`Note`](Effect::Note) of this boot of the host says; `false` if there is
+    /// none.
     pub was_syncing: bool,
     /// Drawn at random for each start; the store's life and all that it draws follow from it.
     pub seed: u64,

@@ -77,6 +77,11 @@ impl World {
             if next.is_some_and(|next| owner.has_room(next.payload())) && owner.end().is_none() {
                 steps.push(Step::Ask(seat));
             }
+            // Where time stands still, the wait before the next open ends by itself.
+            let may_open = owner.is_waiting() && owner.epoch().seq < plan.seq_max;
+            if plan.links == Links::Instant && may_open {
+                steps.push(Step::Tick(seat));
+            }
         }
         for (index, conn) in self.conns.iter().enumerate() {
             if !conn.down.is_empty() && !conn.is_cut_below && self.store.is_some() {
@@ -155,7 +160,7 @@ impl World {
                 steps.push(Step::Close(seat));
             }
             let may_open = owner.epoch().seq < plan.seq_max;
-            if budget.ticks > 0 && may_open && owner.deadline().is_some() {
+            if budget.ticks > 0 && may_open && !owner.is_waiting() && owner.deadline().is_some() {
                 steps.push(Step::Tick(seat));
             }
         }
@@ -465,7 +470,9 @@ impl World {
         }
         match step {
             Step::Tick(seat) => {
-                self.budget.ticks = self.budget.ticks.saturating_sub(1);
+                if self.seats[seat].as_ref().is_some_and(|owner| !owner.is_waiting()) {
+                    self.budget.ticks = self.budget.ticks.saturating_sub(1);
+                }
                 self.owner_at(plan, seat, now, owner::Input::TimePassed);
             }
             Step::StoreTick => self.store(plan, store::Input::TimePassed),
