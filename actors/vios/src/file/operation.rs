@@ -126,7 +126,12 @@ impl Volume {
                     at += written as u64;
                 }
                 Err(Errno::INTR) => {}
-                Err(error) if fua => return Err(self.broken_by(error)),
+                Err(Errno::OPNOTSUPP) if fua => {
+                    // Not in one call here.
+                    self.write_aligned(at, rest, false)?;
+                    return self.sync();
+                }
+                Err(error) if fua => return Err(self.failed_fua(rest, at, error)),
                 Err(error) => return Err(failure(error)),
             }
         }
@@ -137,15 +142,22 @@ impl Volume {
         if self.is_broken.load(Ordering::Acquire) { Err(Failure::Io) } else { Ok(()) }
     }
 
-    /// A sync failed: the kernel may have dropped what it could not write. What is full is not
-    /// broken, as it refuses what it has no room for.
+    /// A sync failed: the kernel may have dropped what it could not write, and forgets that it
+    /// has.
     fn broken_by(&self, error: Errno) -> Failure {
-        let failure = failure(error);
-        if failure != Failure::NoSpace {
-            self.is_broken.store(true, Ordering::Release);
-            tracing::error!(%error, "a sync failed: this disk takes no more writes");
+        self.is_broken.store(true, Ordering::Release);
+        tracing::error!(%error, "a sync failed: this disk takes no more writes");
+        Failure::Io
+    }
+
+    /// A write that is to be synced failed. Where a write alone finds no room either, it was not
+    /// the sync, and nothing that was there before is harmed.
+    fn failed_fua(&self, rest: &[u8], at: u64, error: Errno) -> Failure {
+        let alone = self.write_aligned(at, rest, false);
+        match (failure(error), alone) {
+            (Failure::NoSpace, Err(Failure::NoSpace)) => Failure::NoSpace,
+            (_, _) => self.broken_by(error),
         }
-        failure
     }
 
     fn sync(&self) -> Result<(), Failure> {
@@ -154,12 +166,7 @@ impl Volume {
             match fdatasync(&self.file) {
                 Ok(()) => return Ok(()),
                 Err(Errno::INTR) => {}
-                Err(error) => {
-                    let failure = self.broken_by(error);
-                    // Whatever it was, what was acknowledged is not on the disk.
-                    self.is_broken.store(true, Ordering::Release);
-                    return Err(failure);
-                }
+                Err(error) => return Err(self.broken_by(error)),
             }
         }
     }
@@ -265,4 +272,70 @@ fn failure(error: Errno) -> Failure {
 
 fn failure_of(error: &std::io::Error) -> Failure {
     Errno::from_io_error(error).map_or(Failure::Io, failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::disk::Abilities;
+
+    fn volume(file: File) -> Volume {
+        let device = Device { abilities: Abilities::default(), ..Device::new(1 << 20) };
+        Volume::new(file, device)
+    }
+
+    fn write(fua: bool) -> Request {
+        Request::Write { offset: 0, data: Bytes::from_static(b"data"), fua }
+    }
+
+    #[test]
+    fn a_full_disk_says_so_and_is_not_broken_by_it() {
+        let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+        let full = volume(full);
+        for fua in [false, true, false] {
+            assert_eq!(full.carry_out(write(fua)), Err(Failure::NoSpace));
+        }
+        let extent = Extent { offset: 0, length: 4 };
+        assert_eq!(full.carry_out(Request::Read { extent }).map(|_zeroes| ()), Ok(()));
+    }
+
+    #[test]
+    fn after_a_sync_that_failed_nothing_is_written_or_called_synced() {
+        // Nothing that can be synced.
+        let (socket, peer) = UnixStream::pair().unwrap();
+        let broken = volume(File::from(OwnedFd::from(socket)));
+        assert_eq!(broken.carry_out(Request::Flush), Err(Failure::Io));
+        let file = tempfile::tempfile().unwrap();
+        let now_sound = Volume { file, ..broken };
+        for request in [Request::Flush, write(false), write(true)] {
+            assert_eq!(now_sound.carry_out(request), Err(Failure::Io));
+        }
+        assert_eq!(now_sound.file.metadata().unwrap().len(), 0);
+        drop(peer);
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_is_an_error_and_not_zeroes() {
+        let short = volume(tempfile::tempfile().unwrap());
+        let extent = Extent { offset: 0, length: 4096 };
+        assert_eq!(short.read_cached(extent), None);
+        assert_eq!(short.carry_out(Request::Read { extent }), Err(Failure::Io));
+    }
+
+    #[test]
+    fn data_that_lies_askew_in_memory_is_written_all_the_same() {
+        let device = Device { memory_align: 512, ..Device::new(1 << 20) };
+        let volume = Volume::new(tempfile::tempfile().unwrap(), device);
+        let data = Bytes::from((0..=255).cycle().take(5000).collect::<Vec<u8>>());
+        for start in 0..4 {
+            let data = data.slice(start..start + 4096);
+            let write = Request::Write { offset: 0, data: data.clone(), fua: true };
+            assert_eq!(volume.carry_out(write), Ok(Reply::Done));
+            let extent = Extent { offset: 0, length: 4096 };
+            assert_eq!(volume.carry_out(Request::Read { extent }), Ok(Reply::Data(data)));
+        }
+    }
 }

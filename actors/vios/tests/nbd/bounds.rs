@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vioduct_vios::disk::Device;
+use vioduct_vios::disk::{Abilities, Device, Disk};
 use vioduct_vios::nbd::server::Config;
 
 use crate::raw::{READ, Raw};
@@ -49,6 +49,23 @@ async fn no_more_bytes_are_taken_than_may_be_under_way() {
             disk.has_begun(usize::try_from(cookie).unwrap() + 2).await;
         }
     }
+}
+
+#[tokio::test]
+async fn no_payload_is_longer_than_what_a_connection_may_hold() {
+    let abilities = Abilities::default();
+    let device = Device { payload_max: u32::MAX, abilities, ..Device::new(1 << 40) };
+    let disk = Arc::new(StuckDisk::with(device));
+    let config = Config { request_bytes_max: 32 << 20, ..Config::default() };
+    let served = Served::disk(Arc::clone(&disk), config);
+    assert_eq!(served.connect().await.device().payload_max, 32 << 20);
+    let mut raw = Raw::go(&served.socket()).await;
+    let invalid = 22;
+    raw.request(READ, 1, 0, (32 << 20) + 1).await;
+    assert_eq!(raw.reply().await, (invalid, 1));
+    raw.write(2, 0, &vec![0; (32 << 20) + 1]).await;
+    assert_eq!(raw.reply().await, (invalid, 2));
+    assert_eq!(disk.begun(), []);
 }
 
 #[tokio::test]

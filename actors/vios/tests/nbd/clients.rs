@@ -66,7 +66,7 @@ async fn qemu_img_copies_a_disk_in_and_out() {
     tool::run("qemu-img", &["compare", "-f", "raw", "-F", "raw", &source, &uri]).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nbdcopy_copies_a_disk_in_and_out_over_several_connections() {
     let served = Served::file();
     let (source, uri) = (image(&served), served.uri());
@@ -78,7 +78,7 @@ async fn nbdcopy_copies_a_disk_in_and_out_over_several_connections() {
     assert!(said.contains("data") && said.contains("hole,zero"), "{said}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fio_verifies_what_it_wrote() {
     for is_direct in [false, true] {
         let served = Served::file_with(file::Config { is_direct, ..file::Config::default() });

@@ -2,6 +2,7 @@
 //! servers that others wrote.
 #![expect(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
+mod allocation;
 mod bounds;
 mod clients;
 mod exports;

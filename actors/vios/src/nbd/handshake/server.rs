@@ -9,7 +9,7 @@
 //!
 //! Invariants: (1) every option gets exactly one final reply, but for `NBD_OPT_EXPORT_NAME`;
 //! (2) what was agreed by an option that failed since is not in force; (3) data past
-//! [`OPTION_BYTES_MAX`](super::OPTION_BYTES_MAX) is never held.
+//! [`OPTION_BYTES_MAX`] is never held.
 
 use bytes::{Buf, BytesMut};
 

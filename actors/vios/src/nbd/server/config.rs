@@ -12,8 +12,9 @@ pub struct Config {
     /// Requests of one connection at once, until their replies are written; 1 to 65536.
     /// Default 128. At the bound its socket is not read.
     pub requests_max: usize,
-    /// Bytes of payload of one connection's requests and replies at once; at least the longest
-    /// payload of every disk served. Default 64 MiB. At the bound its socket is not read.
+    /// Bytes of payload of one connection's requests and replies at once; at least 32 MiB.
+    /// Default 64 MiB. At the bound its socket is not read, and no payload may be longer,
+    /// whatever the disk takes.
     pub request_bytes_max: u64,
     /// Until a client must have ended its handshake. Default 10 s.
     pub handshake_timeout: Duration,

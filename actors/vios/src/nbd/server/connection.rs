@@ -73,7 +73,9 @@ pub(super) async fn serve<E: Exports>(
     mut stop: watch::Receiver<bool>,
 ) -> SessionEnd {
     let mut input = BytesMut::new();
-    let hands = greet(&mut socket, &mut input, &common.exports);
+    let request_bytes_max = common.config.request_bytes_max;
+    let shown = Shown { exports: &common.exports, request_bytes_max };
+    let hands = greet(&mut socket, &mut input, &shown);
     let greeted = tokio::select! {
         biased;
         greeted = timeout(common.config.handshake_timeout, hands) => greeted,
@@ -106,12 +108,12 @@ async fn carry_out<D: Disk>(disk: &D, order: Order, request: Request) -> Finishe
 async fn greet<E: Exports>(
     socket: &mut impl Socket,
     input: &mut BytesMut,
-    exports: &E,
+    shown: &Shown<'_, E>,
 ) -> Result<(Arc<E::Disk>, Agreed), SessionEnd> {
     let mut replies = BytesMut::new();
     let mut handshake = ServerHandshake::new(&mut replies);
     loop {
-        let step = handshake.step(input, &Shown(exports), &mut replies);
+        let step = handshake.step(input, shown, &mut replies);
         let sent = socket.write_all_buf(&mut replies).await;
         match step? {
             ServerStep::Go(disk, agreed) => {

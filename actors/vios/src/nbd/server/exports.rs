@@ -59,14 +59,20 @@ impl<D: Disk> Exports for BTreeMap<String, Arc<D>> {
 
 /// Exports as the handshake asks for them.
 #[derive(Debug)]
-pub(super) struct Shown<'a, E>(pub(super) &'a E);
+pub(super) struct Shown<'a, E> {
+    pub(super) exports: &'a E,
+    /// What one connection's requests may hold: no payload is longer, whatever the disk takes.
+    pub(super) request_bytes_max: u64,
+}
 
 impl<E: Exports> Catalog for Shown<'_, E> {
     type Export = Arc<E::Disk>;
 
     fn find(&self, name: &str) -> Option<(Self::Export, Device)> {
-        let disk = self.0.find(name)?;
-        let device = disk.device();
+        let disk = self.exports.find(name)?;
+        let told = disk.device();
+        let payload_max = u32::try_from(self.request_bytes_max).unwrap_or(u32::MAX);
+        let device = Device { payload_max: told.payload_max.min(payload_max), ..told };
         match device.check() {
             Ok(()) => Some((disk, device)),
             Err(error) => {
@@ -77,6 +83,6 @@ impl<E: Exports> Catalog for Shown<'_, E> {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.names()
+        self.exports.names()
     }
 }
