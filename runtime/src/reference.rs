@@ -84,6 +84,13 @@ impl<P> ActorRef<P> {
         }
     }
 
+    /// The same actor under another type: that of a protocol, or the actor's own. What the actor
+    /// does not take is refused when it is sent.
+    #[must_use]
+    pub fn as_protocol<Q>(&self) -> ActorRef<Q> {
+        ActorRef { target: self.target.clone(), protocol: PhantomData }
+    }
+
     /// Sends a message, waiting while the actor has no room for more. `Ok` says that it is on its
     /// way, not that it was handled; what of it is lost with a link is not told.
     ///

@@ -13,16 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use actix::{Actor, Context, Handler};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use vioduct_runtime::{Codec, LocalRef, RemoteMessage};
-use vioduct_transport::{
-    BoxFuture, DialError, Flow, Inbound, Link, LinkEvent, Message as Parcel, SendError,
-};
+use vioduct_transport::{BoxFuture, DialError, Inbound, Link, LinkEvent, Message as Parcel};
 
-use crate::redirect::name::{ConnId, LuId};
-
-/// Messages that wait for one connection; the sender of one more has lost the connection.
-const SENDS_MAX: usize = 4096;
+use crate::redirect::name::ConnId;
 
 /// What came over the fabric.
 #[derive(Debug)]
@@ -160,60 +154,4 @@ where
     fn refused(&self, addr: SocketAddr, error: DialError) {
         tracing::debug!(%addr, reason = error.label(), "connection to the fabric refused");
     }
-}
-
-/// Why nothing more can be sent by a connection. It is to be given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the connection is gone, or takes no more")]
-pub struct Broken;
-
-/// What goes out by one connection, in order.
-#[derive(Debug)]
-pub struct Way<T> {
-    queue: mpsc::Sender<(LuId, T)>,
-}
-
-impl<T: RemoteMessage + Send> Way<T> {
-    /// Sends by `link` as long as this lives. `lost` is called once if the link refuses something.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    #[must_use]
-    pub fn new(link: Link, lost: impl FnOnce() + Send + 'static) -> Self {
-        let (queue, queued) = mpsc::channel(SENDS_MAX);
-        Handle::current().spawn(async move {
-            if let Err(error) = send_all(&link, queued).await {
-                tracing::warn!(peer = %link.peer(), %error, "nothing more is sent over the fabric");
-                lost();
-            }
-        });
-        Self { queue }
-    }
-
-    /// Sends, or keeps what is to be sent. What concerns one LU keeps its order.
-    ///
-    /// # Errors
-    /// [`Broken`]: it was not sent, nor will anything after it be.
-    pub fn send(&self, lu: LuId, message: T) -> Result<(), Broken> {
-        self.queue.try_send((lu, message)).map_err(|_full_or_over| Broken)
-    }
-}
-
-async fn send_all<T: RemoteMessage>(
-    link: &Link,
-    mut queued: mpsc::Receiver<(LuId, T)>,
-) -> Result<(), SendError> {
-    let mut head = Vec::new();
-    while let Some((LuId(lu), message)) = queued.recv().await {
-        head.clear();
-        if let Err(error) = Codec::Postcard.encode(&message, &mut head) {
-            // Numbers and short lists always encode.
-            tracing::error!(%error, "a message for the fabric does not encode");
-            continue;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "which lane; any bits will do")]
-        let flow = Flow::Pair(lu as u32);
-        link.send(flow, &head, &message.body()).await?;
-    }
-    Ok(())
 }

@@ -2,15 +2,18 @@
 //!
 //! So far this crate holds the parts that the actors will be made of: what is asked of a disk
 //! ([`block`], [`disk`]), the way in of a client's virtual disk and the way out to a remote one
-//! ([`nbd`]), a local file as a disk ([`file`]), the machines of the redirect protocol
+//! ([`nbd`]), a local file as a disk ([`mod@file`]), the machines of the redirect protocol
 //! ([`redirect`]), how what they say travels ([`carry`]), and what the storage repository has on
 //! its disk ([`repository`]).
 
 pub mod block;
 pub mod carry;
+pub mod cke;
 pub mod disk;
 pub mod fabric;
 pub mod file;
+pub mod lpar;
 pub mod nbd;
 pub mod redirect;
 pub mod repository;
+mod way;

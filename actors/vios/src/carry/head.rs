@@ -88,7 +88,7 @@ macro_rules! twins {
 
 twins!(FailureHead of Failure: Io, NoSpace, Invalid, ReadOnly, NotSupported, ShuttingDown);
 twins!(WhyHead of Why: FabricLost, ConnectionLost, NotOpen, Superseded, OutOfStep, Spoilt,
-    FsyncFailed, Silent, Moved);
+    FsyncFailed, Silent, Moved, Aborted);
 
 impl CallHead {
     pub(super) fn split(call: Call) -> (Self, Bytes) {

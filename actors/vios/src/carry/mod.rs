@@ -16,7 +16,7 @@ mod tests;
 use actix::Message;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use vioduct_runtime::RemoteMessage;
+use vioduct_runtime::{Accepts, ActorRef, RemoteMessage};
 
 use crate::block::{Reply, Request};
 use crate::redirect::message::{Call, Word};
@@ -56,6 +56,12 @@ impl Checksum {
     }
 }
 
+/// Who takes words: an owner's actor.
+#[derive(Debug)]
+pub struct WordTaker;
+
+impl Accepts<CarriedWord> for WordTaker {}
+
 /// A call on its way.
 #[derive(Debug, Clone, PartialEq, Eq, RemoteMessage, Serialize, Deserialize)]
 #[remote(name = "vios.Call")]
@@ -63,6 +69,8 @@ pub struct CarriedCall {
     lu: u64,
     head: CallHead,
     checksum: u32,
+    /// Where the words of a session go, said when it is opened; of no use over the fabric.
+    back: Option<ActorRef<WordTaker>>,
     #[serde(skip)]
     #[remote(body)]
     data: Bytes,
@@ -100,7 +108,20 @@ impl CarriedCall {
     #[must_use]
     pub fn pass(LuId(lu): LuId, call: Call, Checksum(checksum): Checksum) -> Self {
         let (head, data) = CallHead::split(call);
-        Self { lu, head, checksum, data }
+        Self { lu, head, checksum, back: None, data }
+    }
+
+    /// The same, and the session's words go there.
+    #[must_use]
+    pub fn answered_to(mut self, back: ActorRef<WordTaker>) -> Self {
+        self.back = Some(back);
+        self
+    }
+
+    /// Where the words of the session go, if that was said.
+    #[must_use]
+    pub fn back(&self) -> Option<&ActorRef<WordTaker>> {
+        self.back.as_ref()
     }
 
     /// What it came with.

@@ -18,12 +18,13 @@ use super::volume::{Opened, Volume, VolumeError};
 use crate::block::{Failure, Reply, Request};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::disk::Disk;
-use crate::fabric::{FromFabric, News, Way};
+use crate::fabric::{FromFabric, News};
 use crate::file::{Config, FileDisk, OpenError};
 use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, StoreLimits};
 use crate::redirect::name::{ConnId, LuId, ViosId};
 use crate::redirect::store::{Effect, Input, OpId, Store, StoreEvent, SyncId};
+use crate::way::Way;
 
 /// Why a repository does not start.
 #[derive(Debug, thiserror::Error)]
@@ -248,7 +249,7 @@ impl Handler<FromFabric<CarriedCall>> for Repository {
 fn way_back(conn: ConnId, link: Link) -> Way<CarriedWord> {
     let me = vioduct_runtime::myself::<Repository>();
     let lost = link.clone();
-    Way::new(link, move || {
+    Way::over(link, move || {
         let gone = FromFabric { conn, link: lost, news: News::Down };
         if let Some(me) = me {
             // Without room for it, the next word finds out.

@@ -94,6 +94,7 @@ async fn fio_verifies_what_it_wrote() {
             "--verify=crc32c",
             "--verify_fatal=1",
             "--do_verify=1",
+            "--verify_state_save=0",
         ];
         let said = tool::run("fio", &args).await;
         assert!(said.contains("err= 0"), "{said}");

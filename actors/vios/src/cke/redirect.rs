@@ -1,0 +1,384 @@
+//! The actor that chooses the way of each session: the hands of
+//! [`Relay`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
+use tokio::time::Instant;
+use vioduct_certs::identity::NodeName;
+use vioduct_runtime::{Accepts, ActorId, ActorRef, Terminated};
+use vioduct_transport::Link;
+
+use super::{FromPeer, PathNews, Peer, Said};
+use crate::carry::{CarriedCall, CarriedWord, Checksum, WordTaker};
+use crate::fabric::{FromFabric, News};
+use crate::redirect::Moment;
+use crate::redirect::limits::{LimitError, RelayLimits};
+use crate::redirect::name::{ConnId, LinkId, LuId, ViosId};
+use crate::redirect::relay::{Effect, Input, PathState, Port, Relay};
+use crate::way::Way;
+
+/// The name under which the owners of a VIOS's clients find it on its node.
+pub const VIOS_NAME: &str = "vios";
+
+/// How often other VIOSes are told how this one reaches the storage.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+
+/// What a VIOS takes of the owners that use it.
+#[derive(Debug)]
+pub struct Vios;
+
+impl Accepts<CarriedCall> for Vios {}
+
+/// The CKE of another VIOS was found.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerSeen {
+    /// Which VIOS.
+    pub vios: ViosId,
+    /// Its CKE.
+    pub cke: ActorRef<Peer>,
+}
+
+/// An owner that has opened a session here.
+#[derive(Debug)]
+struct OwnerSeen {
+    link: LinkId,
+    way: Way<CarriedWord>,
+}
+
+/// Another VIOS.
+#[derive(Debug)]
+struct PeerWays {
+    cke: ActorId,
+    calls: Way<CarriedCall>,
+    words: Way<CarriedWord>,
+    news: Way<PathNews>,
+}
+
+/// A VIOS's redirect actor.
+#[derive(Debug)]
+pub struct Redirect {
+    relay: Relay,
+    cec: u32,
+    owners: BTreeMap<ActorId, OwnerSeen>,
+    /// Which owner an LU has on a node.
+    by_lu: BTreeMap<(LuId, NodeName), ActorId>,
+    last_link: u64,
+    peers: BTreeMap<ViosId, PeerWays>,
+    storage: BTreeMap<ConnId, Way<CarriedCall>>,
+    state: PathState,
+    lost: Vec<Port>,
+    began: Instant,
+    timer: Option<(Moment, SpawnHandle)>,
+}
+
+impl Redirect {
+    /// Of the VIOS `own` in a CEC.
+    ///
+    /// # Errors
+    /// [`LimitError`] names the first setting that is out of range.
+    pub fn new(limits: RelayLimits, own: ViosId, cec: u32) -> Result<Self, LimitError> {
+        Ok(Self {
+            relay: Relay::new(limits, own)?,
+            cec,
+            owners: BTreeMap::new(),
+            by_lu: BTreeMap::new(),
+            last_link: 0,
+            peers: BTreeMap::new(),
+            storage: BTreeMap::new(),
+            state: PathState::Lost,
+            lost: Vec::new(),
+            began: Instant::now(),
+            timer: None,
+        })
+    }
+
+    /// `checksum` is that of the data in `input`, which goes on under it.
+    fn handle(&mut self, input: Input, checksum: Option<Checksum>, ctx: &mut Context<Self>) {
+        let now = Moment::START.after(self.began.elapsed());
+        self.relay.handle(now, input);
+        self.carry_out(checksum);
+        while let Some(port) = self.lost.pop() {
+            self.forget(port);
+            self.relay.handle(now, Input::PortLost { port });
+            self.carry_out(None);
+        }
+        self.set_timer(now, ctx);
+    }
+
+    fn set_timer(&mut self, now: Moment, ctx: &mut Context<Self>) {
+        let due = self.relay.deadline();
+        if due == self.timer.map(|(due, _timer)| due) {
+            return;
+        }
+        if let Some((_due, timer)) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.timer = due.map(|due| {
+            let timer = ctx.run_later(due.since(now), |act, ctx| {
+                act.timer = None;
+                act.handle(Input::TimePassed, None, ctx);
+            });
+            (due, timer)
+        });
+    }
+
+    fn carry_out(&mut self, checksum: Option<Checksum>) {
+        while let Some(effect) = self.relay.poll() {
+            let (to, is_sent) = match effect {
+                Effect::Call { to, lu, call } => {
+                    let carried = match checksum {
+                        Some(checksum) => CarriedCall::pass(lu, call, checksum),
+                        None => CarriedCall::seal(lu, call),
+                    };
+                    (to, self.send_call(to, lu, carried))
+                }
+                Effect::Word { to, lu, word } => {
+                    let carried = match checksum {
+                        Some(checksum) => CarriedWord::pass(lu, word, checksum),
+                        None => CarriedWord::seal(lu, word),
+                    };
+                    (to, self.send_word(to, lu, carried))
+                }
+            };
+            if !is_sent {
+                self.lost.push(to);
+            }
+        }
+    }
+
+    fn send_call(&self, to: Port, lu: LuId, carried: CarriedCall) -> bool {
+        match to {
+            Port::Storage(conn) => {
+                self.storage.get(&conn).is_some_and(|way| way.send(lu, carried).is_ok())
+            }
+            Port::Peer(vios) => {
+                self.peers.get(&vios).is_some_and(|peer| peer.calls.send(lu, carried).is_ok())
+            }
+            Port::Owner(_) => false,
+        }
+    }
+
+    fn send_word(&self, to: Port, lu: LuId, carried: CarriedWord) -> bool {
+        match to {
+            Port::Owner(link) => {
+                let mut owners = self.owners.values();
+                let owner = owners.find(|owner| owner.link == link);
+                owner.is_some_and(|owner| owner.way.send(lu, carried).is_ok())
+            }
+            Port::Peer(vios) => {
+                self.peers.get(&vios).is_some_and(|peer| peer.words.send(lu, carried).is_ok())
+            }
+            Port::Storage(_) => false,
+        }
+    }
+
+    fn forget(&mut self, port: Port) {
+        match port {
+            Port::Storage(conn) => drop(self.storage.remove(&conn)),
+            Port::Peer(vios) => drop(self.peers.remove(&vios)),
+            Port::Owner(link) => {
+                self.owners.retain(|_id, owner| owner.link != link);
+                let owners = &self.owners;
+                self.by_lu.retain(|_lu, owner| owners.contains_key(owner));
+            }
+        }
+    }
+
+    /// The owner that calls, if it is known.
+    fn owner(&mut self, carried: &CarriedCall, node: NodeName) -> Option<Port> {
+        let lu = carried.lu();
+        if let Some(back) = carried.back() {
+            let id = back.id().clone();
+            if id.node != node {
+                tracing::warn!(peer = %node, "an owner speaks for an actor of another node");
+                return None;
+            }
+            self.see_owner(&id, back);
+            self.by_lu.insert((lu, node), id.clone());
+            return self.owners.get(&id).map(|owner| Port::Owner(owner.link));
+        }
+        let id = self.by_lu.get(&(lu, node))?;
+        self.owners.get(id).map(|owner| Port::Owner(owner.link))
+    }
+
+    fn see_owner(&mut self, id: &ActorId, back: &ActorRef<WordTaker>) {
+        if self.owners.contains_key(id) {
+            return;
+        }
+        self.last_link += 1;
+        let link = LinkId(self.last_link);
+        if let Some(me) = vioduct_runtime::myself::<Self>() {
+            me.watch(back);
+        }
+        let way = Way::to(back.clone(), lost(Port::Owner(link)));
+        self.owners.insert(id.clone(), OwnerSeen { link, way });
+    }
+
+    fn publish(&mut self) {
+        let news = self.news();
+        for peer in self.peers.values() {
+            // What is too much for it is said again.
+            peer.news.send(LuId(0), news).ok();
+        }
+    }
+
+    fn news(&self) -> PathNews {
+        let state = match (self.relay.conn(), self.state) {
+            (Some(_), PathState::Good) => 0,
+            (Some(_), PathState::Degraded) => 1,
+            (Some(_), PathState::Lost) | (None, _) => 2,
+        };
+        let load = u32::try_from(self.relay.routes()).unwrap_or(u32::MAX);
+        PathNews { cec: self.cec, state, round_trip_us: 0, load }
+    }
+}
+
+/// Tells the actor that runs of a port that is lost.
+fn lost(port: Port) -> impl FnOnce() + Send + 'static {
+    let me = vioduct_runtime::myself::<Redirect>();
+    move || {
+        if let Some(me) = me {
+            // Without room for it, the next message finds out.
+            me.try_tell(Lost { port }).ok();
+        }
+    }
+}
+
+/// Nothing more can be sent there.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Lost {
+    port: Port,
+}
+
+impl Actor for Redirect {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(PUBLISH_EVERY, |act, _ctx| act.publish());
+    }
+}
+
+impl Handler<Lost> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, Lost { port }: Lost, ctx: &mut Self::Context) {
+        self.forget(port);
+        Self::handle(self, Input::PortLost { port }, None, ctx);
+    }
+}
+
+/// From an owner.
+impl Handler<CarriedCall> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, carried: CarriedCall, ctx: &mut Self::Context) {
+        let caller = vioduct_runtime::caller().map(|identity| identity.name);
+        let Some(node) = caller.or_else(|| carried.back().map(|back| back.id().node.clone()))
+        else {
+            return;
+        };
+        let Some(from) = self.owner(&carried, node) else { return };
+        let (lu, checksum) = (carried.lu(), carried.checksum());
+        match carried.open() {
+            Ok(call) => Self::handle(self, Input::Called { from, lu, call }, Some(checksum), ctx),
+            Err(error) => tracing::warn!(lu = lu.0, %error, "a call is dropped"),
+        }
+    }
+}
+
+impl Handler<FromPeer> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, FromPeer { vios, what }: FromPeer, ctx: &mut Self::Context) {
+        let from = Port::Peer(vios);
+        let (input, checksum) = match what {
+            Said::Path(news) => (Ok(Input::PeerChanged { vios, path: news.path(self.cec) }), None),
+            Said::Call(carried) => {
+                let (lu, checksum) = (carried.lu(), carried.checksum());
+                (carried.open().map(|call| Input::Called { from, lu, call }), Some(checksum))
+            }
+            Said::Word(carried) => {
+                let (lu, checksum) = (carried.lu(), carried.checksum());
+                (carried.open().map(|word| Input::Heard { from, lu, word }), Some(checksum))
+            }
+        };
+        match input {
+            Ok(input) => Self::handle(self, input, checksum, ctx),
+            Err(error) => tracing::warn!(vios = vios.0, %error, "a message is dropped"),
+        }
+    }
+}
+
+impl Handler<PeerSeen> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, PeerSeen { vios, cke }: PeerSeen, _ctx: &mut Self::Context) {
+        if let Some(me) = vioduct_runtime::myself::<Self>() {
+            me.watch(&cke);
+        }
+        let port = Port::Peer(vios);
+        let ways = PeerWays {
+            cke: cke.id().clone(),
+            calls: Way::to(cke.clone(), lost(port)),
+            words: Way::to(cke.clone(), lost(port)),
+            news: Way::to(cke, lost(port)),
+        };
+        ways.news.send(LuId(0), self.news()).ok();
+        self.peers.insert(vios, ways);
+    }
+}
+
+impl Handler<Terminated> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, Terminated { actor, .. }: Terminated, ctx: &mut Self::Context) {
+        let owner = self.owners.get(&actor).map(|owner| Port::Owner(owner.link));
+        let mut peers = self.peers.iter();
+        let peer = peers.find(|(_vios, peer)| peer.cke == actor).map(|(vios, _)| Port::Peer(*vios));
+        if let Some(port) = owner.or(peer) {
+            self.forget(port);
+            Self::handle(self, Input::PortLost { port }, None, ctx);
+        }
+    }
+}
+
+impl Handler<FromFabric<CarriedWord>> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, from: FromFabric<CarriedWord>, ctx: &mut Self::Context) {
+        let FromFabric { conn, link, news } = from;
+        let port = Port::Storage(conn);
+        match news {
+            News::Up => self.connected(conn, link, ctx),
+            News::Down => {
+                self.forget(port);
+                Self::handle(self, Input::PortLost { port }, None, ctx);
+                self.publish();
+            }
+            News::Came(carried) => {
+                let (lu, checksum) = (carried.lu(), carried.checksum());
+                match carried.open() {
+                    Ok(word) => {
+                        let heard = Input::Heard { from: port, lu, word };
+                        Self::handle(self, heard, Some(checksum), ctx);
+                    }
+                    Err(error) => tracing::warn!(lu = lu.0, %error, "a word is dropped"),
+                }
+            }
+        }
+    }
+}
+
+impl Redirect {
+    fn connected(&mut self, conn: ConnId, link: Link, ctx: &mut Context<Self>) {
+        self.storage.insert(conn, Way::over(link, lost(Port::Storage(conn))));
+        self.state = PathState::Good;
+        self.handle(Input::Connected { conn }, None, ctx);
+        self.handle(Input::FabricChanged { state: self.state }, None, ctx);
+        self.publish();
+    }
+}
