@@ -54,6 +54,12 @@ pub(crate) enum Step {
     Duplicate(usize),
     /// The next message between two nodes is lost without a trace.
     Lose(Wire),
+    /// The next message on a connection arrives at the storage spoilt.
+    Spoil(usize),
+    /// The next word to an owner arrives spoilt.
+    SpoilWord(u32, usize),
+    /// An owner is given its entries in another order.
+    Shuffle(usize),
     /// The owner is asked to close.
     Close(usize),
     /// A message that a planted bug holds back goes on.
@@ -125,12 +131,21 @@ impl World {
             if budget.cuts > 0 && !conn.is_cut_above {
                 steps.push(Step::Cut(index));
             }
+            if budget.spoils > 0 && !conn.down.is_empty() && !conn.is_cut_below {
+                steps.push(Step::Spoil(index));
+            }
             if budget.duplicates > 0 && !conn.down.is_empty() && !conn.is_cut_below {
                 steps.push(Step::Duplicate(index));
             }
         }
         if budget.losses > 0 {
             steps.extend(self.wires.keys().map(|wire| Step::Lose(*wire)));
+        }
+        if budget.spoils > 0 {
+            steps.extend(self.wires.keys().filter_map(|wire| match wire {
+                Wire::ToOwner(vios, seat) => Some(Step::SpoilWord(*vios, *seat)),
+                Wire::ToEntry(..) | Wire::ToPeer(..) | Wire::BackToPeer(..) => None,
+            }));
         }
         for (index, op) in self.device.iter().enumerate() {
             let budget = match op.request {
@@ -155,6 +170,9 @@ impl World {
             };
             if budget.owner_kills > 0 {
                 steps.push(Step::KillOwner(seat));
+            }
+            if budget.shuffles > 0 {
+                steps.push(Step::Shuffle(seat));
             }
             if budget.closes > 0 {
                 steps.push(Step::Close(seat));
@@ -210,6 +228,7 @@ impl World {
                 self.budget.losses -= 1;
                 self.lose(wire);
             }
+            Step::Spoil(_) | Step::SpoilWord(..) | Step::Shuffle(_) => self.disturb(plan, step),
             Step::Close(seat) => {
                 self.budget.closes -= 1;
                 self.owner(plan, seat, owner::Input::CloseAsked);
@@ -233,6 +252,31 @@ impl World {
             Step::Tick(_) | Step::StoreTick | Step::RelayTick(_) => self.tick(plan, step),
         }
         self.settle(plan);
+    }
+
+    fn disturb(&mut self, plan: &Plan, step: Step) {
+        match step {
+            Step::Spoil(index) => {
+                self.budget.spoils -= 1;
+                self.conns[index].down.pop_front();
+                let conn = ConnId(index as u64);
+                self.store(plan, store::Input::Spoilt { conn, lu: LU });
+            }
+            Step::SpoilWord(vios, seat) => {
+                self.budget.spoils -= 1;
+                self.lose(Wire::ToOwner(vios, seat));
+                self.owner(plan, seat, owner::Input::Spoilt { entry: ViosId(vios) });
+            }
+            Step::Shuffle(seat) => {
+                self.budget.shuffles -= 1;
+                let entries = (0..plan.vioses).rev().skip(self.at % 2).map(ViosId);
+                let entries = entries.collect::<Vec<_>>();
+                if !entries.is_empty() {
+                    self.owner(plan, seat, owner::Input::EntriesChanged { entries });
+                }
+            }
+            _ => panic!("not a step that disturbs"),
+        }
     }
 
     fn lose(&mut self, wire: Wire) {
