@@ -127,6 +127,46 @@ impl World {
 
     pub(crate) fn fault_steps(&self, plan: &Plan, steps: &mut Vec<Step>) {
         let budget = self.budget;
+        self.network_faults(steps);
+        self.owner_faults(plan, steps);
+        for (index, op) in self.device.iter().enumerate() {
+            let budget = match op.request {
+                Request::Flush => budget.fsync_failures,
+                _ => budget.op_failures,
+            };
+            if budget > 0 && op.op.is_some() {
+                steps.push(Step::Fail(index));
+            }
+        }
+        if budget.store_kills > 0 && self.store.is_some() {
+            steps.push(Step::KillStore);
+        }
+        if budget.power_cuts > 0 {
+            let masks = 1_u8 << self.disk.cells.len().min(7);
+            let masks = if self.disk.is_all_durable() { 1 } else { masks };
+            steps.extend((0..masks).map(Step::CutPower));
+        }
+        if budget.attaches > 0 {
+            steps.push(Step::Attach);
+        }
+        for vios in 0..plan.vioses {
+            if self.relays[vios as usize].is_none() {
+                continue;
+            }
+            if budget.relay_kills > 0 {
+                steps.push(Step::KillRelay(vios));
+            }
+            if budget.fabric_losses > 0 && self.planted.lost_fabric & (1 << vios) == 0 {
+                steps.push(Step::LoseFabric(vios));
+            }
+        }
+        if budget.fsync_failures < plan.budget.fsync_failures && !self.disk.is_all_durable() {
+            steps.push(Step::Evict);
+        }
+    }
+
+    fn network_faults(&self, steps: &mut Vec<Step>) {
+        let budget = self.budget;
         for (index, conn) in self.conns.iter().enumerate() {
             if budget.cuts > 0 && !conn.is_cut_above {
                 steps.push(Step::Cut(index));
@@ -147,23 +187,10 @@ impl World {
                 Wire::ToEntry(..) | Wire::ToPeer(..) | Wire::BackToPeer(..) => None,
             }));
         }
-        for (index, op) in self.device.iter().enumerate() {
-            let budget = match op.request {
-                Request::Flush => budget.fsync_failures,
-                _ => budget.op_failures,
-            };
-            if budget > 0 && op.op.is_some() {
-                steps.push(Step::Fail(index));
-            }
-        }
-        if budget.store_kills > 0 && self.store.is_some() {
-            steps.push(Step::KillStore);
-        }
-        if budget.power_cuts > 0 {
-            let masks = 1_u8 << self.disk.cells.len().min(7);
-            let masks = if self.disk.is_all_durable() { 1 } else { masks };
-            steps.extend((0..masks).map(Step::CutPower));
-        }
+    }
+
+    fn owner_faults(&self, plan: &Plan, steps: &mut Vec<Step>) {
+        let budget = self.budget;
         for (seat, owner) in self.seats.iter().enumerate() {
             let Some(owner) = owner.as_ref().filter(|owner| owner.end().is_none()) else {
                 continue;
@@ -181,23 +208,6 @@ impl World {
             if budget.ticks > 0 && may_open && !owner.is_waiting() && owner.deadline().is_some() {
                 steps.push(Step::Tick(seat));
             }
-        }
-        if budget.attaches > 0 {
-            steps.push(Step::Attach);
-        }
-        for vios in 0..plan.vioses {
-            if self.relays[vios as usize].is_none() {
-                continue;
-            }
-            if budget.relay_kills > 0 {
-                steps.push(Step::KillRelay(vios));
-            }
-            if budget.fabric_losses > 0 && self.planted.lost_fabric & (1 << vios) == 0 {
-                steps.push(Step::LoseFabric(vios));
-            }
-        }
-        if budget.fsync_failures < plan.budget.fsync_failures && !self.disk.is_all_durable() {
-            steps.push(Step::Evict);
         }
     }
 
