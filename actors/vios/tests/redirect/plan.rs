@@ -26,6 +26,10 @@ pub(crate) struct Budget {
     /// Messages between nodes that are lost without a trace.
     pub(crate) losses: u8,
     pub(crate) closes: u8,
+    /// Messages whose checksum does not match.
+    pub(crate) spoils: u8,
+    /// The owner gets its entries in another order.
+    pub(crate) shuffles: u8,
     pub(crate) ticks: u8,
 }
 

@@ -63,6 +63,8 @@ fn budget(rng: &mut StdRng, asks: u8) -> Budget {
         ticks: up_to(6),
         losses: up_to(2),
         closes: up_to(1),
+        spoils: up_to(2),
+        shuffles: up_to(2),
     }
 }
 

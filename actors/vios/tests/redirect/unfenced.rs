@@ -48,7 +48,10 @@ struct Unfenced {
 
 impl Unfenced {
     fn new(seed: u64, fence: Fence) -> Self {
-        let limits = Plan::small(Vec::new()).owner;
+        let mut limits = Plan::small(Vec::new()).owner;
+        if seed % 2 == 1 {
+            limits.hold_max = 5 * MS;
+        }
         let attachment = Attachment {
             lu: LuId(1),
             owner: OwnerId(1),

@@ -1,6 +1,6 @@
 //! Requests of clients, while a session is open. Source: redirect protocol, rules 1, 6 and 9.
 
-use super::super::dirty::Content;
+use super::super::dirty::{Content, Mark};
 use super::super::message::Why;
 use super::super::moment::Moment;
 use super::requests::{Asker, Pending, Ticket};
@@ -70,55 +70,46 @@ impl Owner {
         request: Request,
         extent: Extent,
     ) -> bool {
-        let kept = self.room_to_keep(&request, extent);
-        let is_kept = kept.is_some();
-        let removal = Room { ranges: self.dirty.growth_of_removal(extent), bytes: 0 };
-        let room = match kept {
-            Some(room) => room,
-            None if request.is_change() => removal,
-            None => Room::default(),
-        };
-        if !self.has_map_room(room) {
+        let Some((room, is_kept)) = self.map_room(&request, extent) else {
             self.make_room(now);
             return false;
-        }
-        if request.is_change() && !request.is_fua() && !is_kept && !self.limits.is_write_through {
+        };
+        let lacks_room = !is_kept && self.is_to_keep(&request, extent);
+        if lacks_room {
             self.make_room(now);
             if self.sent.len() >= self.limits.under_way_max {
                 return false;
             }
         }
-        let must_fua = match request {
-            Request::Write { .. } | Request::WriteZeroes { .. } => !is_kept,
-            Request::Trim { .. } => self.limits.is_write_through,
-            Request::Read { .. } | Request::Flush | Request::Status { .. } => false,
-        };
         self.reserved.ranges += room.ranges;
         self.reserved.bytes += room.bytes;
         self.requests.send(ticket);
+        let must_fua = lacks_room || self.limits.is_write_through;
         let request = if must_fua { request.with_fua() } else { request };
         let write = ticket.write();
         self.send_request(now, request, write, Kind::Request { ticket, is_kept, room });
         true
     }
 
-    /// The room that a write takes in the map once it is acknowledged; `None` if it is not kept.
-    fn room_to_keep(&self, request: &Request, extent: Extent) -> Option<Room> {
-        if request.is_fua() || self.limits.is_write_through || extent.length == 0 {
-            return None;
+    /// The room in the map that a request may take once it is acknowledged, and whether it is kept
+    /// there. `None`: there is none, not even for what is left of a range that it splits.
+    fn map_room(&self, request: &Request, extent: Extent) -> Option<(Room, bool)> {
+        if !request.is_change() {
+            return Some((Room::default(), false));
         }
-        let bytes = match request {
-            Request::Write { .. } => u64::from(extent.length),
-            Request::WriteZeroes { .. } => 0,
-            Request::Read { .. }
-            | Request::Flush
-            | Request::Trim { .. }
-            | Request::Status { .. } => {
-                return None;
-            }
-        };
-        let room = Room { ranges: self.dirty.growth_of_put(extent), bytes };
-        self.has_map_room(room).then_some(room)
+        let bytes = u64::try_from(request.payload()).unwrap_or(u64::MAX);
+        let kept = Room { ranges: self.dirty.growth_of_put(extent), bytes };
+        if self.is_to_keep(request, extent) && self.has_map_room(kept) {
+            return Some((kept, true));
+        }
+        let removed = Room { ranges: self.dirty.growth_of_removal(extent), bytes: 0 };
+        self.has_map_room(removed).then_some((removed, false))
+    }
+
+    /// Whether it must be kept until it is flushed, if there is room.
+    fn is_to_keep(&self, request: &Request, extent: Extent) -> bool {
+        let is_written = matches!(request, Request::Write { .. } | Request::WriteZeroes { .. });
+        is_written && !request.is_fua() && !self.limits.is_write_through && extent.length > 0
     }
 
     fn has_map_room(&self, room: Room) -> bool {
@@ -137,40 +128,53 @@ impl Owner {
         }
     }
 
-    /// An answer of the session. One that does not fit what was asked ends it.
+    /// An answer of the session. One that does not fit what was asked ends it, as if none had come.
     pub(super) fn answered(&mut self, now: Moment, no: u64, outcome: Result<Reply, Failure>) {
-        let Some(attempt) = self.sent.remove(&no) else { return };
+        let Some(attempt) = self.sent.get(&no) else { return };
+        let is_fitting = match attempt.kind {
+            Kind::Request { ticket, .. } => self.requests.is_answer(ticket, &outcome),
+            Kind::Replay | Kind::Flush { .. } => matches!(outcome, Ok(Reply::Done) | Err(_)),
+        };
+        if !is_fitting {
+            self.down(now, Why::Spoilt);
+            return;
+        }
         self.wait_on(now);
         self.answers += 1;
-        if matches!(self.phase, Phase::Serving) {
+        if self.phase == Phase::Serving {
             self.failures = 0;
         }
-        match attempt.kind {
-            Kind::Replay => self.replay_answered(now, outcome),
-            Kind::Flush { mark, cause } => {
-                let is_durable = outcome.is_ok();
-                if is_durable {
-                    self.dirty.settle(mark);
-                }
-                match cause {
-                    Cause::Repair => return self.repair_flushed(now, outcome),
-                    Cause::Client(ticket) => self.finish(ticket, outcome),
-                    Cause::Own => {}
-                }
-                if !is_durable {
-                    // What the storage holds is in doubt; a second flush would prove nothing.
-                    self.down(now, Why::FsyncFailed);
-                }
-            }
-            Kind::Request { ticket, is_kept, room } => {
+        match self.sent.remove(&no).map(|attempt| attempt.kind) {
+            Some(Kind::Replay) => self.replay_answered(now, outcome),
+            Some(Kind::Flush { mark, cause }) => self.flush_answered(now, mark, cause, outcome),
+            Some(Kind::Request { ticket, is_kept, room }) => {
                 self.reserved.ranges -= room.ranges;
                 self.reserved.bytes -= room.bytes;
-                if self.requests.is_answer(ticket, &outcome) {
-                    self.request_answered(ticket, is_kept, outcome);
-                } else {
-                    self.down(now, Why::Spoilt);
-                }
+                self.request_answered(ticket, is_kept, outcome);
             }
+            None => {}
+        }
+    }
+
+    fn flush_answered(
+        &mut self,
+        now: Moment,
+        mark: Mark,
+        cause: Cause,
+        outcome: Result<Reply, Failure>,
+    ) {
+        let is_durable = outcome.is_ok();
+        if is_durable {
+            self.dirty.settle(mark);
+        }
+        match cause {
+            Cause::Repair => return self.repair_flushed(now, outcome),
+            Cause::Client(ticket) => self.finish(ticket, outcome),
+            Cause::Own => {}
+        }
+        if !is_durable {
+            // What the storage holds is in doubt; a second flush would prove nothing.
+            self.down(now, Why::FsyncFailed);
         }
     }
 

@@ -135,6 +135,10 @@ impl Relay {
 
     fn called(&mut self, from: Port, lu: LuId, call: Call) {
         let epoch = call.epoch();
+        if let Port::Storage(_) = from {
+            // The storage calls nobody.
+            return;
+        }
         if let Call::Open { holder, hop, avoid, .. } = call {
             self.open(from, lu, epoch, holder, hop, avoid);
             return;

@@ -114,6 +114,13 @@ fn an_open_that_has_hopped_goes_no_further() {
 }
 
 #[test]
+fn a_call_of_the_storages_is_not_looked_at() {
+    let mut relay = relay(PathState::Good, &[1]);
+    assert_eq!(step(&mut relay, open(Port::Storage(CONN), 1, 0, None)), []);
+    assert_eq!(relay.routes(), 0);
+}
+
+#[test]
 fn a_session_ends_with_any_part_of_its_way() {
     let down = |why| said(OWNER, Word::Down { epoch: epoch(1), why });
     let losses = [

@@ -54,6 +54,12 @@ pub(crate) enum Step {
     Duplicate(usize),
     /// The next message between two nodes is lost without a trace.
     Lose(Wire),
+    /// The next message on a connection arrives at the storage spoilt.
+    Spoil(usize),
+    /// The next word to an owner arrives spoilt.
+    SpoilWord(u32, usize),
+    /// An owner is given its entries in another order.
+    Shuffle(usize),
     /// The owner is asked to close.
     Close(usize),
     /// A message that a planted bug holds back goes on.
@@ -121,17 +127,8 @@ impl World {
 
     pub(crate) fn fault_steps(&self, plan: &Plan, steps: &mut Vec<Step>) {
         let budget = self.budget;
-        for (index, conn) in self.conns.iter().enumerate() {
-            if budget.cuts > 0 && !conn.is_cut_above {
-                steps.push(Step::Cut(index));
-            }
-            if budget.duplicates > 0 && !conn.down.is_empty() && !conn.is_cut_below {
-                steps.push(Step::Duplicate(index));
-            }
-        }
-        if budget.losses > 0 {
-            steps.extend(self.wires.keys().map(|wire| Step::Lose(*wire)));
-        }
+        self.network_faults(steps);
+        self.owner_faults(plan, steps);
         for (index, op) in self.device.iter().enumerate() {
             let budget = match op.request {
                 Request::Flush => budget.fsync_failures,
@@ -149,21 +146,6 @@ impl World {
             let masks = if self.disk.is_all_durable() { 1 } else { masks };
             steps.extend((0..masks).map(Step::CutPower));
         }
-        for (seat, owner) in self.seats.iter().enumerate() {
-            let Some(owner) = owner.as_ref().filter(|owner| owner.end().is_none()) else {
-                continue;
-            };
-            if budget.owner_kills > 0 {
-                steps.push(Step::KillOwner(seat));
-            }
-            if budget.closes > 0 {
-                steps.push(Step::Close(seat));
-            }
-            let may_open = owner.epoch().seq < plan.seq_max;
-            if budget.ticks > 0 && may_open && !owner.is_waiting() && owner.deadline().is_some() {
-                steps.push(Step::Tick(seat));
-            }
-        }
         if budget.attaches > 0 {
             steps.push(Step::Attach);
         }
@@ -180,6 +162,52 @@ impl World {
         }
         if budget.fsync_failures < plan.budget.fsync_failures && !self.disk.is_all_durable() {
             steps.push(Step::Evict);
+        }
+    }
+
+    fn network_faults(&self, steps: &mut Vec<Step>) {
+        let budget = self.budget;
+        for (index, conn) in self.conns.iter().enumerate() {
+            if budget.cuts > 0 && !conn.is_cut_above {
+                steps.push(Step::Cut(index));
+            }
+            if budget.spoils > 0 && !conn.down.is_empty() && !conn.is_cut_below {
+                steps.push(Step::Spoil(index));
+            }
+            if budget.duplicates > 0 && !conn.down.is_empty() && !conn.is_cut_below {
+                steps.push(Step::Duplicate(index));
+            }
+        }
+        if budget.losses > 0 {
+            steps.extend(self.wires.keys().map(|wire| Step::Lose(*wire)));
+        }
+        if budget.spoils > 0 {
+            steps.extend(self.wires.keys().filter_map(|wire| match wire {
+                Wire::ToOwner(vios, seat) => Some(Step::SpoilWord(*vios, *seat)),
+                Wire::ToEntry(..) | Wire::ToPeer(..) | Wire::BackToPeer(..) => None,
+            }));
+        }
+    }
+
+    fn owner_faults(&self, plan: &Plan, steps: &mut Vec<Step>) {
+        let budget = self.budget;
+        for (seat, owner) in self.seats.iter().enumerate() {
+            let Some(owner) = owner.as_ref().filter(|owner| owner.end().is_none()) else {
+                continue;
+            };
+            if budget.owner_kills > 0 {
+                steps.push(Step::KillOwner(seat));
+            }
+            if budget.shuffles > 0 {
+                steps.push(Step::Shuffle(seat));
+            }
+            if budget.closes > 0 {
+                steps.push(Step::Close(seat));
+            }
+            let may_open = owner.epoch().seq < plan.seq_max;
+            if budget.ticks > 0 && may_open && !owner.is_waiting() && owner.deadline().is_some() {
+                steps.push(Step::Tick(seat));
+            }
         }
     }
 
@@ -210,6 +238,7 @@ impl World {
                 self.budget.losses -= 1;
                 self.lose(wire);
             }
+            Step::Spoil(_) | Step::SpoilWord(..) | Step::Shuffle(_) => self.disturb(plan, step),
             Step::Close(seat) => {
                 self.budget.closes -= 1;
                 self.owner(plan, seat, owner::Input::CloseAsked);
@@ -233,6 +262,31 @@ impl World {
             Step::Tick(_) | Step::StoreTick | Step::RelayTick(_) => self.tick(plan, step),
         }
         self.settle(plan);
+    }
+
+    fn disturb(&mut self, plan: &Plan, step: Step) {
+        match step {
+            Step::Spoil(index) => {
+                self.budget.spoils -= 1;
+                self.conns[index].down.pop_front();
+                let conn = ConnId(index as u64);
+                self.store(plan, store::Input::Spoilt { conn, lu: LU });
+            }
+            Step::SpoilWord(vios, seat) => {
+                self.budget.spoils -= 1;
+                self.lose(Wire::ToOwner(vios, seat));
+                self.owner(plan, seat, owner::Input::Spoilt { entry: ViosId(vios) });
+            }
+            Step::Shuffle(seat) => {
+                self.budget.shuffles -= 1;
+                let entries = (0..plan.vioses).rev().skip(self.at % 2).map(ViosId);
+                let entries = entries.collect::<Vec<_>>();
+                if !entries.is_empty() {
+                    self.owner(plan, seat, owner::Input::EntriesChanged { entries });
+                }
+            }
+            _ => panic!("not a step that disturbs"),
+        }
     }
 
     fn lose(&mut self, wire: Wire) {
