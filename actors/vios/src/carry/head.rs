@@ -13,7 +13,7 @@ use crate::redirect::name::{Holder, Identity, Life, OwnerId, ViosId};
 /// An epoch: its owner's number, and the owner's count.
 type EpochHead = (u64, u64);
 /// An identity: volume, boot and losses.
-type IdentityHead = (u128, u128, u64);
+type IdentHead = (u128, u128, u64);
 /// An extent: offset and length.
 type ExtentHead = (u64, u32);
 
@@ -39,7 +39,7 @@ pub(super) enum RequestHead {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Wire)]
 pub(super) enum WordHead {
     Via { epoch: EpochHead, exit: u32 },
-    Opened { epoch: EpochHead, life: u64, identity: IdentityHead, settled: IdentityHead, size: u64 },
+    Opened { epoch: EpochHead, life: u64, identity: IdentHead, settled: IdentHead, size: u64 },
     Draining { epoch: EpochHead },
     Refused { epoch: EpochHead, highest: EpochHead, holder: u64 },
     Gone { epoch: EpochHead },
@@ -283,10 +283,10 @@ fn extent_of((offset, length): ExtentHead) -> Extent {
     Extent { offset, length }
 }
 
-fn of_identity(Identity { volume, boot, losses }: Identity) -> IdentityHead {
+fn of_identity(Identity { volume, boot, losses }: Identity) -> IdentHead {
     (volume, boot, losses)
 }
 
-fn identity_of((volume, boot, losses): IdentityHead) -> Identity {
+fn identity_of((volume, boot, losses): IdentHead) -> Identity {
     Identity { volume, boot, losses }
 }

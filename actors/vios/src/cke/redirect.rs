@@ -1,5 +1,4 @@
-//! The actor that chooses the way of each session: the hands of
-//! [`Relay`].
+//! The actor that chooses the way of each session: the hands of [`Relay`].
 
 use std::collections::BTreeMap;
 use std::time::Duration;

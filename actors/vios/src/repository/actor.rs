@@ -1,5 +1,4 @@
-//! The actor that serves a volume over the fabric: the hands of
-//! [`Store`](crate::redirect::store::Store).
+//! The actor that serves a volume over the fabric: the hands of [`Store`].
 
 use std::collections::BTreeMap;
 use std::fs::File;

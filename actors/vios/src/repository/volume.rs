@@ -55,7 +55,10 @@ pub enum VolumeError {
         dir: PathBuf,
     },
     /// Another process serves it, or one that died still has I/O in the kernel.
-    #[error("{} is in use by another process; it is free when that one's last I/O has ended", path.display())]
+    #[error(
+        "{} is in use by another process; it is free when that one's last I/O has ended",
+        path.display()
+    )]
     InUse {
         /// What is locked.
         path: PathBuf,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use vioduct_certs::UnixTime;
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::dev::DevCa;
@@ -227,7 +227,7 @@ async fn attach(phyp: &Node, vioses: &[ViosNode]) -> LocalRef<ClientLpar> {
     }
     let opened = async {
         while owner.ask(Look, BOUND).await.unwrap().size == 0 {
-            sleep(Duration::from_millis(10)).await;
+            tokio::task::yield_now().await;
         }
     };
     timeout(BOUND, opened).await.expect("the disk is there");

@@ -1,6 +1,10 @@
 //! A client's disk over two VIOSes and a repository, each a node: what is written is read back
 //! while fabrics are cut and a VIOS dies.
-#![expect(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what goes wrong here fails the test"
+)]
 
 mod cluster;
 
