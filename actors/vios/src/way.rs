@@ -10,7 +10,7 @@ use vioduct_transport::{Flow, Link};
 use crate::redirect::name::LuId;
 
 /// Messages that wait for one party. Who would be one too many has lost that party.
-const SENDS_MAX: usize = 4096;
+const SENDS_MAX: usize = 65_536;
 
 /// Nothing more can be sent this way. It is to be given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

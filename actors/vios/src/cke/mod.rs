@@ -10,7 +10,8 @@ mod redirect;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix::{Actor, Context, Handler, Message};
+use actix::fut::wrap_future;
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use serde::{Deserialize, Serialize};
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, LocalRef, RemoteMessage};
@@ -96,15 +97,17 @@ impl Cke {
         Self { redirect, vioses }
     }
 
-    fn pass_on(&self, what: Said) {
+    /// What comes behind waits until the redirect actor has room.
+    fn pass_on(&self, what: Said, ctx: &mut Context<Self>) {
         let Some(node) = vioduct_runtime::caller().map(|identity| identity.name) else { return };
         let Some(vios) = self.vioses.get(&node).copied() else {
             return tracing::warn!(peer = %node, "a node that is no VIOS is not heard");
         };
-        // One that there is no room for is noticed by its owner, which waits for a word.
-        if self.redirect.try_tell(FromPeer { vios, what }).is_err() {
-            tracing::warn!(peer = %node, "no room for what another VIOS sends");
-        }
+        let redirect = self.redirect.clone();
+        ctx.wait(wrap_future(async move {
+            // Fails only when the redirect actor has ended.
+            drop(redirect.tell(FromPeer { vios, what }).await);
+        }));
     }
 }
 
@@ -115,23 +118,23 @@ impl Actor for Cke {
 impl Handler<CarriedCall> for Cke {
     type Result = ();
 
-    fn handle(&mut self, call: CarriedCall, _ctx: &mut Self::Context) {
-        self.pass_on(Said::Call(call));
+    fn handle(&mut self, call: CarriedCall, ctx: &mut Self::Context) {
+        self.pass_on(Said::Call(call), ctx);
     }
 }
 
 impl Handler<CarriedWord> for Cke {
     type Result = ();
 
-    fn handle(&mut self, word: CarriedWord, _ctx: &mut Self::Context) {
-        self.pass_on(Said::Word(word));
+    fn handle(&mut self, word: CarriedWord, ctx: &mut Self::Context) {
+        self.pass_on(Said::Word(word), ctx);
     }
 }
 
 impl Handler<PathNews> for Cke {
     type Result = ();
 
-    fn handle(&mut self, news: PathNews, _ctx: &mut Self::Context) {
-        self.pass_on(Said::Path(news));
+    fn handle(&mut self, news: PathNews, ctx: &mut Self::Context) {
+        self.pass_on(Said::Path(news), ctx);
     }
 }

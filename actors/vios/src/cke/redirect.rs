@@ -57,6 +57,9 @@ struct PeerWays {
 }
 
 /// A VIOS's redirect actor.
+///
+/// It is made once, and not started again after a failure: its end of the fabric hands over to one
+/// life. Its node starts anew.
 #[derive(Debug)]
 pub struct Redirect {
     relay: Relay,

@@ -23,6 +23,10 @@ use crate::way::Way;
 
 type Outcome = Result<Reply, Failure>;
 
+/// The first session is asked for after so long at the latest, also while no entry was found:
+/// from then on requests are held within the owner's bounds.
+const START_WITHIN: Duration = Duration::from_secs(1);
+
 /// All requests of a disk come by one client: it keeps their order where it matters.
 const CLIENT: ClientId = ClientId(1);
 
@@ -79,6 +83,10 @@ struct EntrySeen {
 }
 
 /// A client LPAR's actor.
+///
+/// It is made once for each [`Attachment`], and not started again after a failure: another life
+/// does not know what this one has acknowledged, so it needs an owner's number of its own (redirect
+/// protocol, rule 7).
 #[derive(Debug)]
 pub struct ClientLpar {
     owner: Owner,
@@ -128,6 +136,12 @@ impl ClientLpar {
         let now = Moment::START.after(self.began.elapsed());
         self.owner.handle(now, input);
         self.go_on(now, ctx);
+    }
+
+    fn start(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.is_started, true) {
+            self.handle(Input::Started, ctx);
+        }
     }
 
     fn go_on(&mut self, now: Moment, ctx: &mut Context<Self>) {
@@ -250,6 +264,10 @@ struct Lost {
 
 impl Actor for ClientLpar {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_later(START_WITHIN, Self::start);
+    }
 }
 
 impl Handler<EntryFound> for ClientLpar {
@@ -268,9 +286,7 @@ impl Handler<EntryFound> for ClientLpar {
             }
         });
         self.seen.insert(vios, EntrySeen { actor: id, way });
-        if !std::mem::replace(&mut self.is_started, true) {
-            Self::handle(self, Input::Started, ctx);
-        }
+        self.start(ctx);
     }
 }
 

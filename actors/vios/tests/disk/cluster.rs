@@ -102,9 +102,10 @@ impl ViosNode {
     async fn start(credentials: &Arc<Credentials>, id: u32, storage: SocketAddr) -> Self {
         let node = node(credentials).await;
         let limits = RelayLimits::default();
+        let mut redirect = Some(Redirect::new(limits, ViosId(id), 1).unwrap());
+        let redirect = node.actor(move || redirect.take().expect("it is made once"));
         let redirect =
-            node.actor(move || Redirect::new(limits.clone(), ViosId(id), 1).expect("in range"));
-        let redirect = redirect.named(ActorName::new(VIOS_NAME).unwrap());
+            redirect.restart(RestartPolicy::never()).named(ActorName::new(VIOS_NAME).unwrap());
         let redirect = redirect.accept::<CarriedCall>(Access::nodes()).start().await.unwrap();
         let redirect = redirect.now().unwrap();
         let front = redirect.clone();
@@ -135,7 +136,7 @@ pub(crate) struct Cluster {
     vioses: Vec<Option<ViosNode>>,
     phyp: Node,
     owner: LocalRef<ClientLpar>,
-    pub(crate) disk: LparDisk,
+    pub(crate) disk: Arc<LparDisk>,
 }
 
 impl Cluster {
@@ -159,7 +160,7 @@ impl Cluster {
         }
         let phyp = node(&issue("phyp")).await;
         let owner = attach(&phyp, &vioses).await;
-        let disk = LparDisk::new(owner.clone(), SIZE, 64);
+        let disk = Arc::new(LparDisk::new(owner.clone(), SIZE, 64));
         let (storage, vioses) = (Some(storage), vioses.into_iter().map(Some).collect());
         Self { credentials, dir, runs: 1, storage, vioses, phyp, owner, disk }
     }
@@ -212,11 +213,11 @@ async fn attach(phyp: &Node, vioses: &[ViosNode]) -> LocalRef<ClientLpar> {
     };
     let entry = |(name, id): &(&str, u32)| Entry { vios: ViosId(*id), node: name.parse().unwrap() };
     let entries: Vec<Entry> = VIOSES.iter().map(entry).collect();
-    let owner = phyp.actor(move || {
-        let limits = OwnerLimits::default();
-        ClientLpar::new(limits, attachment.clone(), entries.clone(), 1).expect("in range")
-    });
-    let owner = owner.accept::<CarriedWord>(Access::nodes()).start().await.unwrap();
+    let owner = ClientLpar::new(OwnerLimits::default(), attachment, entries, 1);
+    let mut owner = Some(owner.unwrap());
+    let owner = phyp.actor(move || owner.take().expect("it is made once"));
+    let owner = owner.restart(RestartPolicy::never()).accept::<CarriedWord>(Access::nodes());
+    let owner = owner.start().await.unwrap();
     let owner = owner.now().unwrap();
     for ((name, id), vios) in VIOSES.iter().zip(vioses) {
         let name: NodeName = name.parse().unwrap();

@@ -8,11 +8,17 @@
 
 mod cluster;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use vioduct_vios::block::{Extent, Reply, Request};
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use vioduct_vios::block::{Extent, Failure, Reply, Request};
 use vioduct_vios::disk::Disk;
+use vioduct_vios::nbd::client::{self, Address, Remote};
+use vioduct_vios::nbd::server::{Config, Listener, OneExport, serve};
 
 use cluster::{Cluster, SIZE};
 
@@ -26,12 +32,16 @@ fn read(offset: u64, length: u32) -> Request {
 
 /// Writes one block after another, and reads each back, until `blocks` are done.
 async fn write_and_read(cluster: &Cluster, blocks: std::ops::Range<u64>) {
+    write_and_read_on(&*cluster.disk, blocks).await;
+}
+
+async fn write_and_read_on(disk: &impl Disk, blocks: std::ops::Range<u64>) {
+    let done = async |request| disk.execute(request).await.map_err(Into::into);
     for block in blocks {
         let data = vec![u8::try_from(block % 251).unwrap(); 4096];
         let offset = block % (SIZE / 4096) * 4096;
-        assert_eq!(cluster.disk.execute(write(offset, &data)).await, Ok(Reply::Done), "{block}");
-        let back = cluster.disk.execute(read(offset, 4096)).await;
-        assert_eq!(back, Ok(Reply::Data(data.into())), "{block}");
+        assert_eq!(done(write(offset, &data)).await, Ok::<_, Failure>(Reply::Done), "{block}");
+        assert_eq!(done(read(offset, 4096)).await, Ok(Reply::Data(data.into())), "{block}");
     }
 }
 
@@ -77,5 +87,28 @@ async fn acknowledged_writes_outlive_the_repository_process() {
     write_and_read(&cluster, 50..100).await;
     let first = cluster.disk.execute(read(4096, 4096)).await;
     assert_eq!(first, Ok(Reply::Data(vec![1; 4096].into())));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_nbd_client_sees_nothing_of_a_cut() {
+    let mut cluster = Cluster::start().await;
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("disk.sock");
+    let listener = Listener::Unix(UnixListener::bind(&socket).unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let exports = OneExport::new("", Arc::clone(&cluster.disk));
+    let server = tokio::spawn(serve(listener, exports, Config::default(), async {
+        drop(stopped.await);
+    }));
+    let remote = Remote::connect(&Address::Unix(socket), &client::Config::default()).await.unwrap();
+    assert_eq!(remote.device().size, SIZE);
+    write_and_read_on(&remote, 0..50).await;
+    cluster.cut_fabric(0).await;
+    write_and_read_on(&remote, 50..100).await;
+    assert_eq!(remote.execute(Request::Flush).await.map_err(Failure::from), Ok(Reply::Done));
+    drop(remote);
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
     cluster.stop().await;
 }
