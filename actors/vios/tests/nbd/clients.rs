@@ -92,6 +92,7 @@ async fn fio_verifies_what_it_wrote() {
             "--iodepth=32",
             "--fsync=64",
             "--verify=crc32c",
+            "--verify_state_save=0",
             "--verify_fatal=1",
             "--do_verify=1",
             "--verify_state_save=0",
