@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,12 +19,11 @@ use crate::reference::LocalRef;
 use crate::trace;
 
 thread_local! {
-    static PLACES: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+    static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
     static CALLER: RefCell<Caller> = const { RefCell::new(Caller::Nobody) };
 }
 
 /// What a thread works for.
-#[derive(Clone)]
 struct Place {
     node: Arc<NodeShared>,
     /// The inbox of the actor that runs, if one does.
@@ -41,30 +41,43 @@ pub(crate) enum Caller {
 }
 
 /// Until it is dropped, this thread works for a node.
-struct Scope(());
+struct Scope {
+    before: Option<Place>,
+}
 
-impl Drop for Scope {
-    fn drop(&mut self) {
+impl Scope {
+    fn enter(place: Place) -> Self {
+        Self { before: PLACE.replace(Some(place)) }
+    }
+
+    /// Ends it. Gives the place back.
+    fn leave(self) -> Option<Place> {
+        ManuallyDrop::new(self).end()
+    }
+
+    fn end(&mut self) -> Option<Place> {
         set_caller(Caller::Nobody);
-        PLACES.with_borrow_mut(|places| drop(places.pop()));
+        PLACE.replace(self.before.take())
     }
 }
 
-fn enter(place: Place) -> Scope {
-    PLACES.with_borrow_mut(|places| places.push(place));
-    Scope(())
+impl Drop for Scope {
+    fn drop(&mut self) {
+        drop(self.end());
+    }
 }
 
 /// Runs something for a node.
 pub(crate) fn with_node<T>(node: &Arc<NodeShared>, act: impl FnOnce() -> T) -> T {
-    let _scope = enter(Place { node: Arc::clone(node), inbox: None, serial: 0 });
+    let _scope = Scope::enter(Place { node: Arc::clone(node), inbox: None, serial: 0 });
     act()
 }
 
 /// A life of an actor, which knows its node and itself.
 pub(crate) struct Life<F> {
     life: Pin<Box<F>>,
-    place: Place,
+    /// Lent to the thread while the life runs.
+    place: Option<Place>,
     span: Span,
 }
 
@@ -74,7 +87,7 @@ impl<F: Future> Life<F> {
         let span = trace::of_actor(&node.span, &inbox.id, inbox.name.as_ref(), kind);
         let serial = inbox.id.serial;
         let inbox: Arc<dyn Any + Send + Sync> = Arc::<Inbox<A>>::clone(inbox);
-        let place = Place { node: Arc::clone(node), inbox: Some(inbox), serial };
+        let place = Some(Place { node: Arc::clone(node), inbox: Some(inbox), serial });
         Self { life: Box::pin(life), place, span }
     }
 }
@@ -85,8 +98,10 @@ impl<F: Future> Future for Life<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let Self { life, place, span } = self.get_mut();
         let _span = span.enter();
-        let _scope = enter(place.clone());
-        life.as_mut().poll(cx)
+        let scope = place.take().map(Scope::enter);
+        let polled = life.as_mut().poll(cx);
+        *place = scope.and_then(Scope::leave);
+        polled
     }
 }
 
@@ -107,19 +122,19 @@ pub(crate) fn set_remote_caller(inlet: &Arc<Inlet>) {
 
 /// The node that this thread works for.
 pub(crate) fn node() -> Option<Arc<NodeShared>> {
-    PLACES.with_borrow(|places| places.last().map(|place| Arc::clone(&place.node)))
+    PLACE.with_borrow(|place| place.as_ref().map(|place| Arc::clone(&place.node)))
 }
 
 /// The number of the actor that runs; 0 outside one.
 pub(crate) fn serial() -> u64 {
-    PLACES.with_borrow(|places| places.last().map_or(0, |place| place.serial))
+    PLACE.with_borrow(|place| place.as_ref().map_or(0, |place| place.serial))
 }
 
 /// The actor that runs: to be asked from its handlers, `started` and futures. None elsewhere, or
 /// when its type is another.
 #[must_use]
 pub fn myself<A: Actor>() -> Option<LocalRef<A>> {
-    let inbox = PLACES.with_borrow(|places| places.last()?.inbox.clone())?;
+    let inbox = PLACE.with_borrow(|place| place.as_ref()?.inbox.clone())?;
     inbox.downcast::<Inbox<A>>().ok().map(LocalRef::new)
 }
 

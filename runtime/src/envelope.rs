@@ -1,22 +1,23 @@
 //! What stands before a message on the wire.
 //!
-//! A head of the link below carries one envelope. Integers are LEB128, least significant group
-//! first, in their shortest form or not: both are read.
+//! A head of the link below carries one envelope. `id` takes eight bytes, `left` four, least
+//! significant first; `request` sixteen, most significant first; `codec` and `status` one. All
+//! other integers are LEB128, least significant group first, in their shortest form or not: both
+//! are read.
 //!
 //! | kind | byte 0 | then |
 //! |---|---|---|
 //! | tell | 1 | codec, target, message, epoch, payload |
-//! | ask | 2 | codec, target, message, epoch, id, time left in ms in five bytes, payload |
-//! | of a request | 129, 130 | codec, request in 16 bytes, and then as the tell or the ask |
+//! | ask | 2 | codec, id, left, target, message, epoch, payload |
+//! | of a request | 129, 130 | as the tell or the ask, with request before target |
 //! | answer | 3 | codec, id, status, payload |
-//! | cancel | 4 | target, id |
+//! | cancel | 4 | id, target |
 //! | control | 5 | a [`Control`](crate::peer::control::Control) in postcard |
 //! | notice | 6 | a [`Notice`](crate::peer::control::Notice) in postcard |
 //!
 //! `target` is the serial of an actor, `message` its index in what that actor exports, `epoch` the
-//! credit that pays for it, `id` the asker's number of the ask. `request` is the
-//! [`RequestId`] that a tell or an ask belongs to, most significant byte
-//! first, and never zero.
+//! credit that pays for it, `id` the asker's number of the ask, `left` the milliseconds to its
+//! deadline. `request` is the [`RequestId`] that a tell or an ask belongs to, and never zero.
 
 use bytes::{Buf, Bytes};
 
@@ -31,8 +32,8 @@ const CONTROL: u8 = 5;
 const NOTICE: u8 = 6;
 /// Added to the kind of a message that belongs to a request.
 const REQUEST: u8 = 0x80;
-/// Groups of seven bits that a deadline takes: more than a day in milliseconds.
-const DEADLINE_GROUPS: u32 = 5;
+/// Where the id of an ask begins.
+const ID_AT: usize = 2;
 
 /// How an ask ended, in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +82,7 @@ pub(crate) enum Envelope {
         epoch: u32,
         request: Option<RequestId>,
         /// Number and remaining milliseconds of an ask; none for a tell.
-        ask: Option<(u64, u64)>,
+        ask: Option<(u64, u32)>,
         payload: Bytes,
     },
     Answer {
@@ -113,6 +114,10 @@ impl Envelope {
         match byte(&mut rest)? {
             kind if matches!(kind & !REQUEST, TELL | ASK) => {
                 let codec = codec(&mut rest)?;
+                let ask = match kind & !REQUEST {
+                    ASK => Some((id(&mut rest)?, u32::from_le_bytes(chunk(&mut rest)?))),
+                    _tell => None,
+                };
                 let request = match kind & REQUEST {
                     REQUEST => Some(request(&mut rest)?),
                     _none => None,
@@ -120,20 +125,16 @@ impl Envelope {
                 let target = varint(&mut rest)?;
                 let message = u8::try_from(varint(&mut rest)?).map_err(|_large| EnvelopeError)?;
                 let epoch = u32::try_from(varint(&mut rest)?).map_err(|_large| EnvelopeError)?;
-                let ask = match kind & !REQUEST {
-                    ASK => Some((varint(&mut rest)?, varint(&mut rest)?)),
-                    _tell => None,
-                };
                 let payload = last(rest.len(), head);
                 Ok(Self::Message { codec, target, message, epoch, request, ask, payload })
             }
             ANSWER => {
-                let (codec, id) = (codec(&mut rest)?, varint(&mut rest)?);
+                let (codec, id) = (codec(&mut rest)?, id(&mut rest)?);
                 let status = Status::of(byte(&mut rest)?).ok_or(EnvelopeError)?;
                 Ok(Self::Answer { codec, id, status, payload: last(rest.len(), head) })
             }
             CANCEL => {
-                let (target, id) = (varint(&mut rest)?, varint(&mut rest)?);
+                let (id, target) = (id(&mut rest)?, varint(&mut rest)?);
                 if rest.is_empty() { Ok(Self::Cancel { target, id }) } else { Err(EnvelopeError) }
             }
             CONTROL => Ok(Self::Control { payload: last(rest.len(), head) }),
@@ -160,44 +161,53 @@ pub(crate) struct Address {
     pub(crate) request: Option<RequestId>,
 }
 
-pub(crate) fn put_message(out: &mut Vec<u8>, to: Address, ask: Option<(u64, u64)>) {
+/// What a message is sent as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SentAs {
+    Tell,
+    /// [`set_ask`] says which one.
+    Ask,
+}
+
+pub(crate) fn put_message(out: &mut Vec<u8>, to: Address, sent_as: SentAs) {
     let Address { codec, target, message, epoch, request } = to;
-    let kind = if ask.is_some() { ASK } else { TELL };
-    match request {
-        None => out.extend_from_slice(&[kind, codec as u8]),
-        Some(request) => {
-            out.extend_from_slice(&[kind | REQUEST, codec as u8]);
-            out.extend_from_slice(&request.get().to_be_bytes());
-        }
+    let kind = match sent_as {
+        SentAs::Tell => TELL,
+        SentAs::Ask => ASK,
+    };
+    let of_request = if request.is_some() { REQUEST } else { 0 };
+    out.extend_from_slice(&[kind | of_request, codec as u8]);
+    if sent_as == SentAs::Ask {
+        out.extend_from_slice(&[0; size_of::<u64>() + size_of::<u32>()]);
+    }
+    if let Some(request) = request {
+        out.extend_from_slice(&request.get().to_be_bytes());
     }
     put_varint(out, target);
     put_varint(out, message.into());
     put_varint(out, epoch.into());
-    if let Some((id, deadline_ms)) = ask {
-        put_varint(out, id);
-        put_deadline(out, deadline_ms);
-    }
 }
 
-/// Always as many bytes: a head that is made again with less time left costs the same credit.
-fn put_deadline(out: &mut Vec<u8>, ms: u64) {
-    let ms = ms.min((1 << (7 * DEADLINE_GROUPS)) - 1);
-    for group in 0..DEADLINE_GROUPS - 1 {
-        out.push((ms >> (7 * group) & 0x7f) as u8 | 0x80);
+/// Says which ask a head is of, and how much time is left to it.
+pub(crate) fn set_ask(head: &mut [u8], id: u64, left_ms: u32) {
+    let fields = head.get_mut(ID_AT..).and_then(<[u8]>::split_first_chunk_mut);
+    let Some((id_field, rest)) = fields else { return };
+    *id_field = id.to_le_bytes();
+    if let Some(left_field) = rest.first_chunk_mut() {
+        *left_field = left_ms.to_le_bytes();
     }
-    out.push((ms >> (7 * (DEADLINE_GROUPS - 1)) & 0x7f) as u8);
 }
 
 pub(crate) fn put_answer(out: &mut Vec<u8>, codec: Codec, id: u64, status: Status) {
     out.extend_from_slice(&[ANSWER, codec as u8]);
-    put_varint(out, id);
+    out.extend_from_slice(&id.to_le_bytes());
     out.push(status as u8);
 }
 
 pub(crate) fn put_cancel(out: &mut Vec<u8>, target: u64, id: u64) {
     out.push(CANCEL);
+    out.extend_from_slice(&id.to_le_bytes());
     put_varint(out, target);
-    put_varint(out, id);
 }
 
 pub(crate) fn put_control(out: &mut Vec<u8>) {
@@ -226,10 +236,18 @@ fn codec(rest: &mut &[u8]) -> Result<Codec, EnvelopeError> {
     Codec::try_from(byte(rest)?).map_err(|_unknown| EnvelopeError)
 }
 
-fn request(rest: &mut &[u8]) -> Result<RequestId, EnvelopeError> {
-    let (number, left) = rest.split_first_chunk().ok_or(EnvelopeError)?;
+fn chunk<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], EnvelopeError> {
+    let (first, left) = rest.split_first_chunk().ok_or(EnvelopeError)?;
     *rest = left;
-    RequestId::new(u128::from_be_bytes(*number)).ok_or(EnvelopeError)
+    Ok(*first)
+}
+
+fn id(rest: &mut &[u8]) -> Result<u64, EnvelopeError> {
+    Ok(u64::from_le_bytes(chunk(rest)?))
+}
+
+fn request(rest: &mut &[u8]) -> Result<RequestId, EnvelopeError> {
+    RequestId::new(u128::from_be_bytes(chunk(rest)?)).ok_or(EnvelopeError)
 }
 
 fn varint(rest: &mut &[u8]) -> Result<u64, EnvelopeError> {
@@ -254,20 +272,27 @@ mod tests {
 
     use super::*;
 
-    fn read_back(to: Address, ask: Option<(u64, u64)>) -> Envelope {
+    fn written(to: Address, ask: Option<(u64, u32)>) -> Vec<u8> {
         let mut out = Vec::new();
-        put_message(&mut out, to, ask);
+        put_message(&mut out, to, if ask.is_some() { SentAs::Ask } else { SentAs::Tell });
+        if let Some((id, left_ms)) = ask {
+            set_ask(&mut out, id, left_ms);
+        }
+        out
+    }
+
+    fn read_back(to: Address, ask: Option<(u64, u32)>) -> Envelope {
+        let mut out = written(to, ask);
         out.extend_from_slice(b"payload");
         Envelope::decode(out.into()).unwrap()
     }
 
     #[test]
     fn an_ask_is_these_bytes() {
-        let mut out = Vec::new();
         let (codec, request) = (Codec::Bincode, None);
         let to = Address { codec, target: 300, message: 2, epoch: 1, request };
-        put_message(&mut out, to, Some((128, 1000)));
-        assert_eq!(out, [2, 1, 0xac, 2, 2, 1, 0x80, 1, 0xe8, 0x87, 0x80, 0x80, 0]);
+        let out = written(to, Some((0x0102_0304_0506_0708, 1000)));
+        assert_eq!(out, [2, 1, 8, 7, 6, 5, 4, 3, 2, 1, 0xe8, 3, 0, 0, 0xac, 2, 2, 1]);
     }
 
     #[test]
@@ -275,18 +300,16 @@ mod tests {
         let request = RequestId::new(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
         let to = Address { codec: Codec::Postcard, target: 3, message: 2, epoch: 1, request };
         let id = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
-        for (kind, ask, end) in
-            [(0x81, None, &[][..]), (0x82, Some((5, 1)), &[5, 0x81, 0x80, 0x80, 0x80, 0])]
-        {
-            let mut out = Vec::new();
-            put_message(&mut out, to, ask);
-            assert_eq!(out, [&[kind, 2][..], &id, &[3, 2, 1], end].concat());
+        let asked = [5, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+        for (kind, ask, first) in [(0x81, None, &[][..]), (0x82, Some((5, 1)), &asked)] {
+            let out = written(to, ask);
+            assert_eq!(out, [&[kind, 2][..], first, &id, &[3, 2, 1]].concat());
         }
     }
 
     #[test]
     fn what_is_cut_short_or_unknown_is_refused() {
-        let plain = vec![2, 1, 0xac, 2, 2, 1, 0x80, 1, 0xe8, 7];
+        let plain = [&[2, 1][..], &[7; 12], &[0xac, 2, 2, 1]].concat();
         let of_request = [&[0x81, 1][..], &[7; 16], &[1, 1, 1]].concat();
         for whole in [plain, of_request] {
             for end in 0..whole.len() {
@@ -295,12 +318,14 @@ mod tests {
             }
         }
         let request_zero = [&[0x81, 1][..], &[0; 16], &[1, 1, 1]].concat();
-        let answer_of_request = [&[0x83, 1][..], &[7; 16], &[5, 0]].concat();
+        let answer_of_request = [&[0x83, 1][..], &[7; 24], &[0]].concat();
+        let answer_of_no_status = [&[3, 1][..], &[7; 8], &[99]].concat();
+        let cancel_and_more = [&[4][..], &[7; 8], &[1, 0]].concat();
         for bad in [
             &[9][..],
             &[1, 77, 1, 1, 1],
-            &[3, 1, 5, 99],
-            &[4, 1, 1, 0],
+            &answer_of_no_status,
+            &cancel_and_more,
             &[1, 1, 1, 0x80, 4, 1],
             &[0x80],
             &request_zero,
@@ -322,7 +347,6 @@ mod tests {
             ask: Option<(u64, u32)>,
         ) {
             let (target, message, epoch) = at;
-            let ask = ask.map(|(id, ms)| (id, u64::from(ms)));
             for (codec, request) in
                 [(Codec::Bincode, None), (Codec::Postcard, RequestId::new(request))]
             {

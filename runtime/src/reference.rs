@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Message};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{SemaphorePermit, TryAcquireError, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::actor::ActorBuilder;
@@ -96,7 +96,16 @@ impl<P> ActorRef<P> {
         P: Accepts<M>,
     {
         match &self.target {
-            Target::Here(actor) => tell_here(&**actor, message).await,
+            Target::Here(actor) => {
+                let Some(entry) = entry::<M>(&**actor) else {
+                    return Err(NotTaken { message, reason: not_exported::<M>(actor.id()) });
+                };
+                let place = Place::of(&**actor);
+                if let Err(reason) = place.taken().await {
+                    return Err(NotTaken { message, reason });
+                }
+                place.enter(message, |call| entry(actor.as_any(), call))
+            }
             Target::There(remote) => match remote.tell(&message).await {
                 Ok(()) => Ok(()),
                 Err(reason) => Err(NotTaken { message, reason }),
@@ -222,13 +231,6 @@ impl Message for Terminated {
     type Result = ();
 }
 
-async fn tell_here<M: RemoteMessage>(actor: &dyn Hosted, message: M) -> Result<(), NotTaken<M>> {
-    let Some(entry) = entry::<M>(actor) else {
-        return Err(NotTaken { message, reason: not_exported::<M>(actor.id()) });
-    };
-    Place::of(actor).put(message, |call| entry(actor.as_any(), call)).await
-}
-
 fn not_exported<M: RemoteMessage>(id: &ActorId) -> NotDelivered {
     NotDelivered::NotExported { actor: id.clone(), message: M::NAME }
 }
@@ -251,9 +253,13 @@ impl<'a> Place<'a> {
         NotDelivered::Gone { actor: self.actor.id().clone() }
     }
 
-    /// Waits for a place.
-    async fn take(&self) -> Result<(), NotDelivered> {
-        match self.actor.places().acquire().await {
+    /// Takes a place, waiting for one if need be.
+    async fn taken(&self) -> Result<(), NotDelivered> {
+        if self.take_now().is_ok() {
+            return Ok(());
+        }
+        // Apart, so that the usual case carries no room for it along.
+        match Box::pin(self.actor.places().acquire()).await {
             Ok(place) => {
                 place.forget();
                 Ok(())
@@ -262,15 +268,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    async fn put<M: Message>(
-        &self,
-        message: M,
-        put: impl FnOnce(LocalCall<M>) -> Result<u64, Closed<LocalCall<M>>>,
-    ) -> Result<(), NotTaken<M>> {
-        if let Err(reason) = self.take().await {
-            return Err(NotTaken { message, reason });
-        }
-        self.enter(message, put)
+    fn take_now(&self) -> Result<(), TryAcquireError> {
+        self.actor.places().try_acquire().map(SemaphorePermit::forget)
     }
 
     fn try_put<M: Message>(
@@ -278,12 +277,12 @@ impl<'a> Place<'a> {
         message: M,
         put: impl FnOnce(LocalCall<M>) -> Result<u64, Closed<LocalCall<M>>>,
     ) -> Result<(), NotTaken<M>> {
-        match self.actor.places().try_acquire() {
-            Ok(place) => place.forget(),
-            Err(tokio::sync::TryAcquireError::Closed) => {
+        match self.take_now() {
+            Ok(()) => {}
+            Err(TryAcquireError::Closed) => {
                 return Err(NotTaken { message, reason: self.gone() });
             }
-            Err(tokio::sync::TryAcquireError::NoPermits) => {
+            Err(TryAcquireError::NoPermits) => {
                 self.actor.counts().refused_full.one_more();
                 let actor = self.actor.id().clone();
                 return Err(NotTaken { message, reason: NotDelivered::Full { actor } });
@@ -310,12 +309,9 @@ impl<'a> Place<'a> {
         put: impl FnOnce(LocalCall<M>) -> Result<u64, Closed<LocalCall<M>>>,
     ) -> Result<M::Result, AskError> {
         let deadline = Instant::now() + deadline.min(DEADLINE_MAX);
-        match self.actor.places().try_acquire() {
-            // The usual case: no timer is needed.
-            Ok(place) => place.forget(),
-            Err(_none) => {
-                timeout_at(deadline, self.take()).await.map_err(|_late| NotDelivered::Late)??
-            }
+        if self.take_now().is_err() {
+            let taken = timeout_at(deadline, self.taken());
+            Box::pin(taken).await.map_err(|_late| NotDelivered::Late)??;
         }
         let (answer, answered) = oneshot::channel();
         let number = put(LocalCall { message, answer: Some(answer), request: trace::current() });
@@ -385,7 +381,11 @@ impl<A: Actor<Context = Context<A>>> LocalRef<A> {
         A: Handler<M>,
         M: Message<Result: Send> + Send + 'static,
     {
-        Place::of(&*self.inbox).put(message, |call| self.inbox.put(call)).await
+        let place = Place::of(&*self.inbox);
+        if let Err(reason) = place.taken().await {
+            return Err(NotTaken { message, reason });
+        }
+        place.enter(message, |call| self.inbox.put(call))
     }
 
     /// As [`ActorRef::try_tell`].

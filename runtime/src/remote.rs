@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use vioduct_transport::{Flow, Hold, SendError};
 
 use crate::codec::Codec;
 use crate::current;
-use crate::envelope::{self, Address, Status};
+use crate::envelope::{self, Address, SentAs, Status};
 use crate::error::{AskError, DEADLINE_MAX, Doubt, NotDelivered};
 use crate::id::ActorId;
 use crate::message::{MessageType, RemoteMessage, Wire};
 use crate::node::NodeShared;
-use crate::peer::asks::{AskRefused, Fault};
+use crate::peer::asks::{Fault, NotBegun, Outcome};
 use crate::peer::credit::cost;
 use crate::peer::outlet::{Lease, Next, Outlet};
 use crate::peer::watches::{NoRoom, Tell};
@@ -40,17 +40,18 @@ impl fmt::Debug for Remote {
     }
 }
 
-/// A place for an answer; given up when it is dropped, and the other side is told.
-struct Asking<'a> {
+/// An ask under way; given up when it is dropped, and the other side is told.
+struct Asked<'a> {
     remote: &'a Remote,
     flow: Flow,
     id: u64,
+    outcome: oneshot::Receiver<Outcome>,
     is_over: bool,
     /// A peer that falls silent is noticed.
     _hold: Hold,
 }
 
-impl Drop for Asking<'_> {
+impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if !self.is_over && self.remote.peer.asks.forget(self.id) {
             self.remote.cancel(self.flow, self.id);
@@ -121,7 +122,7 @@ impl Remote {
         message: &M,
         lease: &Lease,
         request: Option<RequestId>,
-        ask: Option<(u64, u64)>,
+        sent_as: SentAs,
     ) -> Result<Scratch, NotDelivered> {
         let mut head = Scratch::new();
         let to = Address {
@@ -131,11 +132,11 @@ impl Remote {
             epoch: lease.epoch,
             request,
         };
-        envelope::put_message(&mut head, to, ask);
+        envelope::put_message(&mut head, to, sent_as);
         self.codec.encode(message, &mut head).map_err(NotDelivered::Encode)?;
         if request.is_some() && head.len() > self.node.head_bytes_max as usize {
             // Whoever chose the id does not decide whether the message fits.
-            return self.head(message, lease, None, ask);
+            return self.head(message, lease, None, sent_as);
         }
         Ok(head)
     }
@@ -150,10 +151,42 @@ impl Remote {
     }
 
     pub(crate) async fn tell<M: RemoteMessage>(&self, message: &M) -> Result<(), NotDelivered> {
+        if self.tell_now(message)? {
+            return Ok(());
+        }
+        // Apart, so that the usual case carries no room for it along.
+        Box::pin(self.tell_in_turn(message)).await
+    }
+
+    pub(crate) fn try_tell<M: RemoteMessage>(&self, message: &M) -> Result<(), NotDelivered> {
+        if self.tell_now(message)? {
+            return Ok(());
+        }
+        Err(NotDelivered::Full { actor: self.id().clone() })
+    }
+
+    /// Sends it if there is leave, credit and room. Gives whether it did.
+    fn tell_now<M: RemoteMessage>(&self, message: &M) -> Result<bool, NotDelivered> {
+        let Some(lease) = self.next::<M>()? else { return Ok(false) };
+        let body = message.body();
+        let head = self.head(message, &lease, trace::current(), SentAs::Tell)?;
+        let cost = cost(head.len(), body.len(), lease.window);
+        let Ok(paid) = lease.credit.try_acquire_many(cost) else { return Ok(false) };
+        match self.peer.link.try_send(self.flow(), &head, &body) {
+            Ok(_ticket) => {
+                paid.forget();
+                Ok(true)
+            }
+            Err(SendError::Full { .. }) => Ok(false),
+            Err(error) => Err(NotDelivered::of_link(error)),
+        }
+    }
+
+    async fn tell_in_turn<M: RemoteMessage>(&self, message: &M) -> Result<(), NotDelivered> {
         let (body, request) = (message.body(), trace::current());
         loop {
             let lease = self.lease::<M>().await?;
-            let head = self.head(message, &lease, request, None)?;
+            let head = self.head(message, &lease, request, SentAs::Tell)?;
             let cost = cost(head.len(), body.len(), lease.window);
             let Some(paid) = self.pay(&lease, cost).await else { continue };
             let sent = self.peer.link.send(self.flow(), &head, &body).await;
@@ -163,106 +196,120 @@ impl Remote {
         }
     }
 
-    pub(crate) fn try_tell<M: RemoteMessage>(&self, message: &M) -> Result<(), NotDelivered> {
-        let full = || NotDelivered::Full { actor: self.id().clone() };
-        let body = message.body();
-        let lease = self.next::<M>()?.ok_or_else(full)?;
-        let head = self.head(message, &lease, trace::current(), None)?;
-        let cost = cost(head.len(), body.len(), lease.window);
-        let paid = lease.credit.try_acquire_many(cost).map_err(|_none| full())?;
-        match self.peer.link.try_send(self.flow(), &head, &body) {
-            Ok(_ticket) => {
-                paid.forget();
-                Ok(())
-            }
-            Err(SendError::Full { .. }) => Err(full()),
-            Err(error) => Err(NotDelivered::of_link(error)),
-        }
-    }
-
     pub(crate) async fn ask<M: RemoteMessage>(
         &self,
         message: &M,
         deadline: Duration,
     ) -> Result<M::Result, AskError> {
         let within = deadline.min(DEADLINE_MAX);
-        let deadline = Instant::now() + within;
-        let (id, outcome) = self.peer.asks.enter(deadline).map_err(|refused| match refused {
-            AskRefused::Closed => NotDelivered::Closing,
-            AskRefused::TooMany => NotDelivered::Overrun { node: self.peer.name().clone() },
-        })?;
-        let _hold = self.peer.link.hold();
+        let mut asked = match self.ask_now(message, within)? {
+            Some(asked) => asked,
+            // Apart, so that the usual case carries no room for it along.
+            None => Box::pin(self.ask_in_turn(message, within)).await?,
+        };
+        let outcome = (&mut asked.outcome).await;
+        asked.is_over = true;
+        self.result::<M>(&asked, outcome.unwrap_or(Err(Fault::LinkLost)))
+    }
+
+    /// Sends it if there is leave, credit and room.
+    fn ask_now<M: RemoteMessage>(
+        &self,
+        message: &M,
+        within: Duration,
+    ) -> Result<Option<Asked<'_>>, NotDelivered> {
+        let Some(lease) = self.next::<M>()? else { return Ok(None) };
+        let body = message.body();
+        let mut head = self.head(message, &lease, trace::current(), SentAs::Ask)?;
+        let cost = cost(head.len(), body.len(), lease.window);
+        let Ok(paid) = lease.credit.try_acquire_many(cost) else { return Ok(None) };
         let flow = self.flow();
-        let mut asking = Asking { remote: self, flow, id, is_over: false, _hold };
-        timeout_at(deadline, self.send_ask(message, flow, id, within, deadline))
+        let begun = self.peer.asks.begin(Instant::now() + within, |id| {
+            envelope::set_ask(&mut head, id, millis(within));
+            self.peer.link.try_send(flow, &head, &body)
+        });
+        match begun {
+            Ok((id, outcome)) => {
+                paid.forget();
+                Ok(Some(self.asked(flow, id, outcome)))
+            }
+            Err(NotBegun::Link(SendError::Full { .. })) => Ok(None),
+            Err(reason) => Err(self.not_begun(reason)),
+        }
+    }
+
+    async fn ask_in_turn<M: RemoteMessage>(
+        &self,
+        message: &M,
+        within: Duration,
+    ) -> Result<Asked<'_>, NotDelivered> {
+        let deadline = Instant::now() + within;
+        let entered = self.peer.asks.enter(deadline);
+        let (id, outcome) = entered.map_err(|reason| self.not_begun(reason))?;
+        let asked = self.asked(self.flow(), id, outcome);
+        timeout_at(deadline, self.send_ask(message, &asked, deadline))
             .await
             .map_err(|_late| NotDelivered::Late)??;
-        let outcome = outcome.await;
-        asking.is_over = true;
-        match outcome {
-            Ok(Ok(answer)) => {
-                let unreadable = Doubt::AnswerUnreadable;
-                let decoded = current::with_node(&self.node, || {
-                    answer.codec.decode::<M::Result>(&answer.payload)
-                });
-                let mut result = decoded.map_err(|_error| unreadable)?;
-                result.put_body(answer.body).map_err(|_stray| unreadable)?;
-                Ok(result)
-            }
-            Ok(Err(fault)) => {
-                if let Fault::Late { was_sent: true } = fault {
-                    self.cancel(flow, id);
-                }
-                Err(self.error::<M>(fault))
-            }
-            Err(_dropped) => Err(Doubt::LinkLost.into()),
-        }
+        Ok(asked)
     }
 
     async fn send_ask<M: RemoteMessage>(
         &self,
         message: &M,
-        flow: Flow,
-        id: u64,
-        mut left: Duration,
+        &Asked { flow, id, .. }: &Asked<'_>,
         deadline: Instant,
     ) -> Result<(), NotDelivered> {
         let (body, request) = (message.body(), trace::current());
-        let mut has_waited = false;
         loop {
-            let lease = match self.next::<M>()? {
-                Some(lease) => lease,
-                None => {
-                    has_waited = true;
-                    self.lease::<M>().await?
-                }
-            };
-            let mut head = self.head(message, &lease, request, Some((id, millis(left))))?;
+            let lease = self.lease::<M>().await?;
+            let mut head = self.head(message, &lease, request, SentAs::Ask)?;
             let cost = cost(head.len(), body.len(), lease.window);
-            let paid = match lease.credit.try_acquire_many(cost) {
-                Ok(paid) => paid,
-                Err(_none) => {
-                    has_waited = true;
-                    let Some(paid) = self.pay(&lease, cost).await else { continue };
-                    paid
-                }
-            };
+            let Some(paid) = self.pay(&lease, cost).await else { continue };
             loop {
-                if has_waited {
-                    left = deadline.saturating_duration_since(Instant::now());
-                    head = self.head(message, &lease, request, Some((id, millis(left))))?;
-                }
+                let left = deadline.saturating_duration_since(Instant::now());
+                envelope::set_ask(&mut head, id, millis(left));
                 let room = self.peer.link.room(flow);
                 match self.peer.asks.send(id, || self.peer.link.try_send(flow, &head, &body)) {
                     Ok(()) => break,
                     Err(SendError::Full { .. }) => room.await,
                     Err(error) => return Err(NotDelivered::of_link(error)),
                 }
-                has_waited = true;
             }
             paid.forget();
             return Ok(());
         }
+    }
+
+    fn asked(&self, flow: Flow, id: u64, outcome: oneshot::Receiver<Outcome>) -> Asked<'_> {
+        let _hold = self.peer.link.hold();
+        Asked { remote: self, flow, id, outcome, is_over: false, _hold }
+    }
+
+    fn not_begun(&self, reason: NotBegun) -> NotDelivered {
+        match reason {
+            NotBegun::Closed => NotDelivered::Closing,
+            NotBegun::TooMany => NotDelivered::Overrun { node: self.peer.name().clone() },
+            NotBegun::Link(error) => NotDelivered::of_link(error),
+        }
+    }
+
+    fn result<M: RemoteMessage>(
+        &self,
+        asked: &Asked<'_>,
+        outcome: Outcome,
+    ) -> Result<M::Result, AskError> {
+        let answer = outcome.map_err(|fault| {
+            if let Fault::Late { was_sent: true } = fault {
+                self.cancel(asked.flow, asked.id);
+            }
+            self.error::<M>(fault)
+        })?;
+        let unreadable = Doubt::AnswerUnreadable;
+        let decoded =
+            current::with_node(&self.node, || answer.codec.decode::<M::Result>(&answer.payload));
+        let mut result = decoded.map_err(|_error| unreadable)?;
+        result.put_body(answer.body).map_err(|_stray| unreadable)?;
+        Ok(result)
     }
 
     fn cancel(&self, flow: Flow, id: u64) {
@@ -294,6 +341,6 @@ impl Remote {
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+fn millis(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }

@@ -133,9 +133,9 @@ impl Delivery<'_> {
         }
     }
 
-    fn deadline(&mut self, ms: u64) -> Instant {
+    fn deadline(&mut self, ms: u32) -> Instant {
         let now = *self.now.get_or_insert_with(Instant::now);
-        now + Duration::from_millis(ms).min(DEADLINE_MAX)
+        now + Duration::from_millis(ms.into()).min(DEADLINE_MAX)
     }
 
     fn malformed(&self) {
@@ -143,7 +143,7 @@ impl Delivery<'_> {
         self.router.node.counts.malformed.one_more();
     }
 
-    fn refuse(&self, flow: u32, codec: Codec, ask: Option<(u64, u64)>, status: Status) {
+    fn refuse(&self, flow: u32, codec: Codec, ask: Option<(u64, u32)>, status: Status) {
         let peer = self.peer.name();
         self.peer.counts.refused(status);
         tracing::debug!(%peer, ?status, "a message was refused");
@@ -253,10 +253,8 @@ impl Delivery<'_> {
         let actor = node.actors.get(bind.serial).ok_or(BindRefusal::Gone)?;
         let inlet = self.peer.inlet_or(bind.serial, || Inlet::new(Arc::clone(&self.peer), &actor));
         let answer = inlet.bind(bind, &identity);
-        if let Err(refusal) = &answer {
-            if let BindRefusal::AccessDenied | BindRefusal::NotExported = refusal {
-                actor.counts().refused_access.one_more();
-            }
+        if let Err(refusal @ (BindRefusal::AccessDenied | BindRefusal::NotExported)) = &answer {
+            actor.counts().refused_access.one_more();
             let actor = actor.id();
             tracing::warn!(peer = %identity.name, %actor, ?refusal, "a message was not allowed");
         }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use crate::failure::Failure;
 use crate::steps::{self, works};
 
-/// A program and the Debian package that brings it.
+/// A program, or a file by its whole path, and the Debian package that brings it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tool {
     program: &'static str,
@@ -18,12 +18,19 @@ struct Tool {
 }
 
 /// The first four build the cryptography (aws-lc); openssl cross-checks our chains in a test.
-const TOOLS: [Tool; 5] = [
+/// The rest are NBD clients and servers that ours is tested with.
+const TOOLS: [Tool; 11] = [
     Tool { program: "gcc", package: "gcc" },
     Tool { program: "g++", package: "g++" },
     Tool { program: "make", package: "make" },
     Tool { program: "perl", package: "perl" },
     Tool { program: "openssl", package: "openssl" },
+    Tool { program: "fio", package: "fio" },
+    Tool { program: "nbdcopy", package: "libnbd-bin" },
+    Tool { program: "nbdkit", package: "nbdkit" },
+    Tool { program: "qemu-nbd", package: "qemu-utils" },
+    Tool { program: "/usr/bin/python3", package: "python3" },
+    Tool { program: "/usr/lib/python3/dist-packages/nbd.py", package: "python3-libnbd" },
 ];
 
 /// Parts of the Rust toolchain that a minimal rustup profile leaves out.
@@ -56,7 +63,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     match lacking_tools().first() {
         None => Ok(()),
         Some(tool) => Err(Failure::new(format!(
-            "package {} is installed, but there is no `{}` on the PATH",
+            "package {} is installed, but there is no `{}`",
             tool.package, tool.program
         ))),
     }
@@ -86,7 +93,11 @@ fn install_components() -> Result<(), Failure> {
 
 fn lacking_tools() -> Vec<Tool> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    TOOLS.into_iter().filter(|tool| !is_on(&path, tool.program)).collect()
+    TOOLS.into_iter().filter(|tool| !is_here(&path, tool.program)).collect()
+}
+
+fn is_here(path: &OsStr, program: &str) -> bool {
+    if program.starts_with('/') { Path::new(program).is_file() } else { is_on(path, program) }
 }
 
 fn is_on(path: &OsStr, program: &str) -> bool {
@@ -129,6 +140,8 @@ mod tests {
         assert!(is_on(OsStr::new("/nowhere:/bin:/usr/bin"), "sh"));
         assert!(!is_on(OsStr::new("/nowhere"), "sh"));
         assert!(!is_on(OsStr::new("/etc"), "passwd"));
+        assert!(is_here(OsStr::new("/nowhere"), "/etc/passwd"));
+        assert!(!is_here(OsStr::new("/etc"), "/nowhere"));
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl<A: Actor> Pump<A> {
 
     /// Gives places back, not each by itself: it takes a lock.
     fn free(&mut self) {
-        self.inbox.room.add_permits(std::mem::take(&mut self.freed));
+        if self.freed > 0 {
+            self.inbox.room.add_permits(std::mem::take(&mut self.freed));
+        }
     }
 
     /// Takes over what came in; when nothing did, the waker is kept.

@@ -74,6 +74,9 @@ impl Running {
     /// Lets what is under way go on. Gives how many asks have their answer now.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> u64 {
         let mut answered = 0;
+        if self.work.is_empty() {
+            return answered;
+        }
         while let Poll::Ready(Some((key, is_answered))) = Pin::new(&mut self.work).poll_next(cx) {
             self.aborts.remove(&key);
             answered += u64::from(is_answered);

@@ -88,11 +88,12 @@ pub(crate) struct Asks {
     alarm: Arc<Alarm>,
 }
 
-/// No more asks are taken.
+/// Why an ask did not begin. Nothing waits for its answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum AskRefused {
+pub(crate) enum NotBegun {
     Closed,
     TooMany,
+    Link(SendError),
 }
 
 impl Asks {
@@ -109,21 +110,41 @@ impl Asks {
     pub(crate) fn enter(
         &self,
         deadline: Instant,
-    ) -> Result<(u64, oneshot::Receiver<Outcome>), AskRefused> {
+    ) -> Result<(u64, oneshot::Receiver<Outcome>), NotBegun> {
+        self.begin_with(deadline, |_id| Ok(None))
+    }
+
+    /// The same, and sends the ask, as [`send`](Self::send) does.
+    pub(crate) fn begin(
+        &self,
+        deadline: Instant,
+        send: impl FnOnce(u64) -> Result<Ticket, SendError>,
+    ) -> Result<(u64, oneshot::Receiver<Outcome>), NotBegun> {
+        self.begin_with(deadline, |id| send(id).map(Some))
+    }
+
+    fn begin_with(
+        &self,
+        deadline: Instant,
+        ticket: impl FnOnce(u64) -> Result<Option<Ticket>, SendError>,
+    ) -> Result<(u64, oneshot::Receiver<Outcome>), NotBegun> {
         let (answer, outcome) = oneshot::channel();
         let mut table = self.table();
         if table.is_closed {
-            return Err(AskRefused::Closed);
+            return Err(NotBegun::Closed);
         }
         if table.pending.len() >= ASKS_MAX {
-            return Err(AskRefused::TooMany);
+            return Err(NotBegun::TooMany);
         }
-        table.last_nonce = table.last_nonce.wrapping_add(1);
-        let nonce = table.last_nonce;
-        let key = table.pending.insert(Pending { nonce, ticket: None, deadline, answer });
+        let nonce = table.last_nonce.wrapping_add(1);
+        table.last_nonce = nonce;
+        let place = table.pending.vacant_entry();
+        let id = number(place.key(), nonce);
+        let ticket = ticket(id).map_err(NotBegun::Link)?;
+        place.insert(Pending { nonce, ticket, deadline, answer });
         drop(table);
         self.alarm.set();
-        Ok((number(key, nonce), outcome))
+        Ok((id, outcome))
     }
 
     /// Sends an ask while no loss can be told, so that its ticket is known when one is. One that is

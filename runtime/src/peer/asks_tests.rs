@@ -72,5 +72,18 @@ fn once_closed_nothing_is_taken_and_what_waits_is_told() {
     let (_id, waiting) = sent(&asks, 1, 1);
     asks.close();
     assert_eq!(fault(waiting), Some(Fault::Closing { was_sent: true }));
-    assert_eq!(asks.enter(in_seconds(1)).map(|_entered| ()), Err(AskRefused::Closed));
+    assert_eq!(asks.enter(in_seconds(1)).map(|_entered| ()), Err(NotBegun::Closed));
+}
+
+#[test]
+fn an_ask_that_is_not_sent_leaves_nothing_behind() {
+    let asks = asks();
+    let full = SendError::Full { peer: "there".parse().unwrap() };
+    let begun = asks.begin(in_seconds(1), |_id| Err(full.clone()));
+    assert_eq!(begun.map(|_begun| ()), Err(NotBegun::Link(full)));
+    assert!(!asks.expire(Instant::now()), "none is left");
+    let (id, waiting) = asks.begin(in_seconds(1), |_id| Ok(Ticket { lane: 1, number: 1 })).unwrap();
+    asks.undelivered(1, &(1..2), Fate::MaybeDelivered);
+    assert_eq!(fault(waiting), Some(Fault::LinkLost));
+    assert!(!asks.forget(id));
 }

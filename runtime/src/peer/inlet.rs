@@ -9,7 +9,10 @@ use vioduct_certs::identity::Identity;
 use super::control::{Bind, BindRefusal, Bound, Control};
 use super::credit::{Account, Overrun, cost};
 use super::{Peer, lock};
+use crate::error::Skew;
 use crate::inbox::Hosted;
+use crate::message::MessageType;
+use crate::schema::Fingerprint;
 
 /// One peer's way into one actor.
 pub(crate) struct Inlet {
@@ -90,9 +93,12 @@ impl Inlet {
         if !export.access.allows(identity) {
             return Err(BindRefusal::AccessDenied);
         }
-        let fingerprint = export.message.fingerprint.0;
-        if fingerprint != bind.fingerprint {
-            return Err(BindRefusal::Skew { fingerprint });
+        let MessageType { name, version, fingerprint: here, .. } = export.message;
+        if here.0 != bind.fingerprint {
+            let (there, node) = (Fingerprint(bind.fingerprint), identity.name.clone());
+            let skew = Skew { message: name, version, here, there, node };
+            tracing::warn!(actor = %actor.id(), "{skew}");
+            return Err(BindRefusal::Skew { fingerprint: here.0 });
         }
         self.allowed.fetch_or(1_u64.checked_shl(message.into()).unwrap_or(0), Ordering::Relaxed);
         let credit = lock(&self.account).bind(bind.epoch);

@@ -80,8 +80,10 @@ async fn a_dismissed_run_is_cut_told_why_and_dials_as_rarely_as_it_may() {
     let told = matches!(&reason, DownReason::DismissedByPeer { reason } if reason == REASON);
     assert!(told, "{reason}");
     for _dial in 0..2 {
-        // It may tell the dismissing side that it is wrong, and be told again that it is not.
+        // It may tell the dismissing side that it is wrong, and be told again that it is not; once
+        // the other side is up as well, for an offer is only dropped.
         up(&mut pair.two).await;
+        up(&mut pair.one).await;
         pair.dismiss().await;
         down(&mut pair.two).await;
     }

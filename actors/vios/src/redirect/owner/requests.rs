@@ -234,7 +234,7 @@ mod tests {
         requests.remove(Ticket(1));
         assert_eq!(sent(&mut requests), [2, 3], "reads go together");
         requests.remove(Ticket(2));
-        assert_eq!(sent(&mut requests), [], "the other read shares bytes too");
+        assert!(sent(&mut requests).is_empty(), "the other read shares bytes too");
         requests.remove(Ticket(3));
         assert_eq!(sent(&mut requests), [4]);
     }

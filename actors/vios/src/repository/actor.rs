@@ -1,0 +1,297 @@
+//! The actor that serves a volume over the fabric: the hands of
+//! [`Store`](crate::redirect::store::Store).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use actix::fut::wrap_future;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle};
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use vioduct_certs::identity::NodeName;
+use vioduct_transport::Link;
+
+use super::volume::{Opened, Volume, VolumeError};
+use crate::block::{Failure, Reply, Request};
+use crate::carry::{CarriedCall, CarriedWord};
+use crate::disk::Disk;
+use crate::fabric::{FromFabric, News, Way};
+use crate::file::{Config, FileDisk, OpenError};
+use crate::redirect::Moment;
+use crate::redirect::limits::{LimitError, StoreLimits};
+use crate::redirect::name::{ConnId, LuId, ViosId};
+use crate::redirect::store::{Effect, Input, OpId, Store, StoreEvent, SyncId};
+
+/// Why a repository does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RepositoryError {
+    /// Its volume is not served.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// A setting is out of its range. Fault: the operator.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The bytes of an LU cannot be reached.
+    #[error("LU {}: {source}", lu.0)]
+    Lu {
+        /// Which.
+        lu: LuId,
+        /// Why.
+        source: OpenError,
+    },
+}
+
+/// The bytes of one LU.
+#[derive(Debug)]
+struct Data {
+    disk: Arc<FileDisk>,
+    /// Syncs, on a descriptor of its own: no other use of the file takes an error away.
+    sync: Arc<File>,
+}
+
+/// An actor that serves one volume. Made once: what follows a failure is a new start of its node.
+#[derive(Debug)]
+pub struct Repository {
+    store: Store,
+    volume: Arc<Volume>,
+    data: BTreeMap<LuId, Data>,
+    exits: BTreeMap<NodeName, ViosId>,
+    ways: BTreeMap<ConnId, Way<CarriedWord>>,
+    /// Connections that nothing more can be sent by.
+    broken: Vec<ConnId>,
+    began: Instant,
+    timer: Option<(Moment, SpawnHandle)>,
+}
+
+impl Repository {
+    /// Serves a volume to these VIOSes. Blocks for as long as the disk takes to open its files.
+    ///
+    /// # Errors
+    /// [`RepositoryError`]; nothing is served.
+    pub fn new(
+        opened: Opened,
+        limits: StoreLimits,
+        exits: BTreeMap<NodeName, ViosId>,
+    ) -> Result<Self, RepositoryError> {
+        let Opened { volume, start, records } = opened;
+        let mut data = BTreeMap::new();
+        for (lu, record) in records.iter().filter(|(_lu, record)| !record.is_deleted) {
+            debug_assert!(record.size > 0);
+            data.insert(*lu, open_data(&volume, *lu)?);
+        }
+        Ok(Self {
+            store: Store::new(limits, start, records)?,
+            volume: Arc::new(volume),
+            data,
+            exits,
+            ways: BTreeMap::new(),
+            broken: Vec::new(),
+            began: Instant::now(),
+            timer: None,
+        })
+    }
+
+    fn handle(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let now = Moment::START.after(self.began.elapsed());
+        self.store.handle(now, input);
+        self.carry_out(ctx);
+        while let Some(conn) = self.broken.pop() {
+            self.ways.remove(&conn);
+            self.store.handle(now, Input::Lost { conn });
+            self.carry_out(ctx);
+        }
+        self.set_timer(now, ctx);
+    }
+
+    fn set_timer(&mut self, now: Moment, ctx: &mut Context<Self>) {
+        let due = self.store.deadline();
+        if due == self.timer.map(|(due, _timer)| due) {
+            return;
+        }
+        if let Some((_due, timer)) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.timer = due.map(|due| {
+            let timer = ctx.run_later(due.since(now), |act, ctx| {
+                act.timer = None;
+                act.handle(Input::TimePassed, ctx);
+            });
+            (due, timer)
+        });
+    }
+
+    fn carry_out(&mut self, ctx: &mut Context<Self>) {
+        while let Some(effect) = self.store.poll() {
+            match effect {
+                Effect::Send { conn, lu, word } => {
+                    let way = self.ways.get(&conn);
+                    let sent = way.map(|way| way.send(lu, CarriedWord::seal(lu, word)));
+                    if let Some(Err(_broken)) = sent {
+                        self.broken.push(conn);
+                    }
+                }
+                Effect::Perform { op, lu, request, .. } => self.perform(op, lu, request, ctx),
+                Effect::Flush { op } => self.flush(op, ctx),
+                Effect::Note { is_syncing } => self.note(is_syncing),
+                Effect::StoreRecord { sync, lu, record } => {
+                    let volume = Arc::clone(&self.volume);
+                    let stored = blocking(move || volume.store_record(lu, &record));
+                    Self::then(ctx, async move { stored_or_not(sync, stored.await) });
+                }
+                Effect::StoreIdentity { sync, identity } => {
+                    let volume = Arc::clone(&self.volume);
+                    let stored = blocking(move || volume.store_identity(identity));
+                    Self::then(ctx, async move { stored_or_not(sync, stored.await) });
+                }
+                Effect::Free { lu } => self.free(lu),
+                Effect::Tell(event) => tell(event),
+            }
+        }
+    }
+
+    /// Handles what comes of `work`, once it is there.
+    fn then(ctx: &mut Context<Self>, work: impl Future<Output = Input> + 'static) {
+        ctx.spawn(wrap_future(work).map(|input, act: &mut Self, ctx| act.handle(input, ctx)));
+    }
+
+    fn perform(&self, op: OpId, lu: LuId, request: Request, ctx: &mut Context<Self>) {
+        let disk = self.data.get(&lu).map(|data| Arc::clone(&data.disk));
+        Self::then(ctx, async move {
+            let outcome = match disk {
+                Some(disk) => disk.execute(request).await,
+                None => Err(Failure::Io),
+            };
+            Input::Performed { op, outcome }
+        });
+    }
+
+    fn flush(&self, op: OpId, ctx: &mut Context<Self>) {
+        let files: Vec<_> = self.data.values().map(|data| Arc::clone(&data.sync)).collect();
+        let synced = blocking(move || files.iter().try_for_each(|file| file.sync_data()));
+        Self::then(ctx, async move {
+            let outcome = synced.await.map(|()| Reply::Done).map_err(|error| {
+                tracing::error!(%error, "an fsync failed");
+                Failure::Io
+            });
+            Input::Performed { op, outcome }
+        });
+    }
+
+    fn note(&self, is_syncing: bool) {
+        if let Err(error) = self.volume.note(is_syncing) {
+            // A process that dies during this sync may leave a loss that the next one can't see.
+            tracing::error!(%error, "it can't be noted whether a sync is under way");
+        }
+    }
+
+    fn free(&mut self, lu: LuId) {
+        self.data.remove(&lu);
+        if let Err(error) = self.volume.free(lu) {
+            tracing::error!(lu = lu.0, %error, "the room of a deleted LU is not given back");
+        }
+    }
+
+    fn came(&mut self, conn: ConnId, from: &NodeName, carried: CarriedCall) -> Option<Input> {
+        let Some(exit) = self.exits.get(from).copied() else {
+            tracing::warn!(peer = %from, "a node that is no VIOS of this storage is not heard");
+            return None;
+        };
+        let lu = carried.lu();
+        if !carried.is_whole() {
+            tracing::warn!(peer = %from, lu = lu.0, "a checksum does not match");
+            return Some(Input::Spoilt { conn, lu });
+        }
+        match carried.open() {
+            Ok(call) => Some(Input::Received { conn, exit, lu, call }),
+            Err(error) => {
+                tracing::warn!(peer = %from, lu = lu.0, %error, "a call is dropped");
+                None
+            }
+        }
+    }
+}
+
+impl Actor for Repository {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.carry_out(ctx);
+    }
+}
+
+impl Handler<FromFabric<CarriedCall>> for Repository {
+    type Result = ();
+
+    fn handle(&mut self, from: FromFabric<CarriedCall>, ctx: &mut Self::Context) {
+        let FromFabric { conn, link, news } = from;
+        let input = match news {
+            News::Up => None,
+            News::Down => {
+                self.ways.remove(&conn);
+                Some(Input::Lost { conn })
+            }
+            News::Came(carried) => {
+                self.ways.entry(conn).or_insert_with(|| way_back(conn, link.clone()));
+                self.came(conn, link.peer(), carried)
+            }
+        };
+        if let Some(input) = input {
+            Self::handle(self, input, ctx);
+        }
+    }
+}
+
+/// The way of a connection's words.
+fn way_back(conn: ConnId, link: Link) -> Way<CarriedWord> {
+    let me = vioduct_runtime::myself::<Repository>();
+    let lost = link.clone();
+    Way::new(link, move || {
+        let gone = FromFabric { conn, link: lost, news: News::Down };
+        if let Some(me) = me {
+            // Without room for it, the next word finds out.
+            me.try_tell(gone).ok();
+        }
+    })
+}
+
+fn open_data(volume: &Volume, lu: LuId) -> Result<Data, RepositoryError> {
+    let path = volume.data(lu);
+    let wrong = |source| RepositoryError::Lu { lu, source };
+    let disk = FileDisk::open(&path, Config::default()).map_err(wrong)?;
+    let sync = File::open(&path).map_err(|error| wrong(error.into()))?;
+    Ok(Data { disk: Arc::new(disk), sync: Arc::new(sync) })
+}
+
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> io::Result<T>
+where
+    T: Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    // Fails only when the runtime is shutting down.
+    spawn_blocking(work).await.map_err(io::Error::other)?.map_err(io::Error::other)
+}
+
+fn stored_or_not(sync: SyncId, stored: io::Result<()>) -> Input {
+    match stored {
+        Ok(()) => Input::Stored { sync },
+        Err(error) => {
+            tracing::error!(%error, "a record is not stored");
+            Input::NotStored { sync }
+        }
+    }
+}
+
+fn tell(event: StoreEvent) {
+    match event {
+        StoreEvent::FsyncFailed { identity } => {
+            tracing::error!(losses = identity.losses, "an fsync failed: every session was ended");
+        }
+        StoreEvent::RecordLost { lu } => {
+            tracing::error!(lu = lu.0, "an LU is not served until the next start");
+        }
+        StoreEvent::IdentityLost => tracing::error!("nothing is served until the next start"),
+    }
+}

@@ -1,0 +1,418 @@
+//! What the repository has on its disk.
+//!
+//! ```text
+//! VOLUME/volume           which volume this is, and its losses        replaced as a whole
+//! VOLUME/note             whether a sync is under way, in which boot  written in place
+//! VOLUME/lock             held by whoever serves the volume
+//! VOLUME/lus/ID/record    the sessions of an LU                       replaced as a whole
+//! VOLUME/lus/ID/data      its bytes, sparse                           held by its I/O
+//! ```
+//!
+//! What is replaced as a whole is one line of JSON with its CRC32C behind: after a crash it is the
+//! old one or the new one, and a damaged one is refused, never guessed at.
+//!
+//! Source: redirect protocol, its table of states, and rules 4 and 6.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use vioduct_certs::files::{FileError, create_private_dir};
+
+use super::sealed::{self, SealedError};
+use crate::redirect::Epoch;
+use crate::redirect::name::{Holder, Identity, LuId, OwnerId};
+use crate::redirect::store::{Record, Start};
+
+/// Bytes that an LU may have.
+pub const LU_BYTES_MAX: u64 = 1 << 50;
+
+const FORMAT: u32 = 1;
+const VOLUME: &str = "volume";
+const NOTE: &str = "note";
+const LOCK: &str = "lock";
+const LUS: &str = "lus";
+const RECORD: &str = "record";
+const DATA: &str = "data";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Why a volume is not served, or was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// There is a volume already. Fault: the operator.
+    #[error("{} is a volume already", dir.display())]
+    Exists {
+        /// Where.
+        dir: PathBuf,
+    },
+    /// There is no volume. Fault: the operator.
+    #[error("{} is no volume; `Volume::create` makes one", dir.display())]
+    Missing {
+        /// Where.
+        dir: PathBuf,
+    },
+    /// Another process serves it, or one that died still has I/O in the kernel.
+    #[error("{} is in use by another process; it is free when that one's last I/O has ended", path.display())]
+    InUse {
+        /// What is locked.
+        path: PathBuf,
+    },
+    /// There is such an LU already, or was. Fault: the caller.
+    #[error("LU {} exists already, or was deleted", lu.0)]
+    LuExists {
+        /// Which.
+        lu: LuId,
+    },
+    /// A size that no LU may have. Fault: the operator.
+    #[error("an LU of {size} bytes: it must have 1 to {LU_BYTES_MAX}")]
+    LuSize {
+        /// Bytes.
+        size: u64,
+    },
+    /// A file was made by a later version. Fault: the operator.
+    #[error("{} has format {format}; this version reads up to {FORMAT}", path.display())]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+    /// A file is damaged. Nothing is served until it is restored.
+    #[error("{} is damaged: {why}", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// In which way.
+        why: String,
+    },
+    /// The system refuses.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// In its words.
+        source: io::Error,
+    },
+    /// The system refuses to write.
+    #[error(transparent)]
+    Write(#[from] FileError),
+}
+
+/// Which volume, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct VolumeFile {
+    format: u32,
+    volume: String,
+    losses: u64,
+}
+
+/// A record, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct RecordFile {
+    format: u32,
+    lu: u64,
+    owner: u64,
+    seq: u64,
+    holder: u64,
+    settled_volume: String,
+    settled_boot: String,
+    settled_losses: u64,
+    is_clean: bool,
+    is_deleted: bool,
+    size: u64,
+}
+
+impl RecordFile {
+    fn new(LuId(lu): LuId, record: &Record) -> Self {
+        let Epoch { owner: OwnerId(owner), seq } = record.highest;
+        let Identity { volume, boot, losses } = record.settled;
+        Self {
+            format: FORMAT,
+            lu,
+            owner,
+            seq,
+            holder: record.holder.0,
+            settled_volume: hex(volume),
+            settled_boot: hex(boot),
+            settled_losses: losses,
+            is_clean: record.is_clean,
+            is_deleted: record.is_deleted,
+            size: record.size,
+        }
+    }
+
+    fn record(&self) -> Option<Record> {
+        let settled = Identity {
+            volume: unhex(&self.settled_volume)?,
+            boot: unhex(&self.settled_boot)?,
+            losses: self.settled_losses,
+        };
+        Some(Record {
+            highest: Epoch { owner: OwnerId(self.owner), seq: self.seq },
+            holder: Holder(self.holder),
+            settled,
+            is_clean: self.is_clean,
+            is_deleted: self.is_deleted,
+            size: self.size,
+        })
+    }
+}
+
+/// A volume that this process serves, and no other.
+#[derive(Debug)]
+pub struct Volume {
+    dir: PathBuf,
+    boot: u128,
+    note: File,
+    _lock: File,
+}
+
+/// What a volume held when it was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The volume.
+    pub volume: Volume,
+    /// How the store begins.
+    pub start: Start,
+    /// The record of each LU, deleted ones too.
+    pub records: BTreeMap<LuId, Record>,
+}
+
+impl Volume {
+    /// Makes an empty volume in `dir`, which is made if it is new. `number` tells it from every
+    /// other: draw it at random.
+    ///
+    /// # Errors
+    /// [`VolumeError::Exists`], or the system refuses.
+    pub fn create(dir: &Path, number: u128) -> Result<(), VolumeError> {
+        if dir.join(VOLUME).exists() {
+            return Err(VolumeError::Exists { dir: dir.to_owned() });
+        }
+        create_private_dir(dir)?;
+        create_private_dir(&dir.join(LUS))?;
+        // Last: it is a volume once this is there.
+        let file = VolumeFile { format: FORMAT, volume: hex(number), losses: 0 };
+        Ok(sealed::write(&dir.join(VOLUME), &file)?)
+    }
+
+    /// Takes the volume in `dir` for this process. `seed` is drawn at random for each start.
+    ///
+    /// # Errors
+    /// [`VolumeError`]; nothing was changed.
+    pub fn open(dir: &Path, seed: u64) -> Result<Opened, VolumeError> {
+        let path = dir.join(VOLUME);
+        if !path.exists() {
+            return Err(VolumeError::Missing { dir: dir.to_owned() });
+        }
+        let lock = locked(&dir.join(LOCK))?;
+        let file: VolumeFile = read(&path)?;
+        check_format(&path, file.format)?;
+        let damaged = || damage(&path, "it names no volume");
+        let volume = unhex(&file.volume).ok_or_else(damaged)?;
+        let boot = boot_id()?;
+        let (note, was_syncing) = open_note(&dir.join(NOTE), boot)?;
+        let identity = Identity { volume, boot, losses: file.losses };
+        let records = records(&dir.join(LUS))?;
+        let volume = Self { dir: dir.to_owned(), boot, note, _lock: lock };
+        Ok(Opened { volume, start: Start { identity, was_syncing, seed }, records })
+    }
+
+    /// Makes a new LU of `size` bytes, all zero, whose sessions must be above `floor`. When this
+    /// returns, it is on stable media.
+    ///
+    /// # Errors
+    /// [`VolumeError::LuExists`], [`VolumeError::LuSize`], or the system refuses; there is no such
+    /// LU then.
+    pub fn create_lu(
+        &self,
+        lu: LuId,
+        size: u64,
+        identity: Identity,
+        floor: Epoch,
+    ) -> Result<Record, VolumeError> {
+        if !(1..=LU_BYTES_MAX).contains(&size) {
+            return Err(VolumeError::LuSize { size });
+        }
+        let dir = self.lu_dir(lu);
+        if dir.join(RECORD).exists() {
+            return Err(VolumeError::LuExists { lu });
+        }
+        create_private_dir(&dir)?;
+        let path = dir.join(DATA);
+        let data = File::create(&path).and_then(|file| {
+            file.set_len(size)?;
+            file.sync_all()
+        });
+        data.map_err(|source| VolumeError::Io { path, source })?;
+        sync_dir(&self.dir.join(LUS))?;
+        // Last: it is an LU once this is there.
+        let record = Record::new(size, identity, floor);
+        self.store_record(lu, &record)?;
+        Ok(record)
+    }
+
+    /// Where an LU's bytes are.
+    #[must_use]
+    pub fn data(&self, lu: LuId) -> PathBuf {
+        self.lu_dir(lu).join(DATA)
+    }
+
+    fn lu_dir(&self, LuId(lu): LuId) -> PathBuf {
+        self.dir.join(LUS).join(lu.to_string())
+    }
+
+    /// Stores the record of an LU. When this returns, it is on stable media.
+    ///
+    /// # Errors
+    /// The system refuses: the old one or the new one is there.
+    pub fn store_record(&self, lu: LuId, record: &Record) -> Result<(), VolumeError> {
+        Ok(sealed::write(&self.lu_dir(lu).join(RECORD), &RecordFile::new(lu, record))?)
+    }
+
+    /// Stores the volume's identity. When this returns, it is on stable media.
+    ///
+    /// # Errors
+    /// The system refuses: the old one or the new one is there.
+    pub fn store_identity(&self, identity: Identity) -> Result<(), VolumeError> {
+        let Identity { volume, losses, .. } = identity;
+        let file = VolumeFile { format: FORMAT, volume: hex(volume), losses };
+        Ok(sealed::write(&self.dir.join(VOLUME), &file)?)
+    }
+
+    /// Notes whether a sync is under way. It outlives this process, but not the host's boot.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn note(&self, is_syncing: bool) -> Result<(), VolumeError> {
+        let path = || self.dir.join(NOTE);
+        let written = self.note.write_all_at(&note(self.boot, is_syncing), 0);
+        written.map_err(|source| VolumeError::Io { path: path(), source })
+    }
+
+    /// Gives the room of a deleted LU back.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn free(&self, lu: LuId) -> Result<(), VolumeError> {
+        let path = self.data(lu);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(VolumeError::Io { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Takes the lock, which the process has until its last I/O has ended.
+fn locked(path: &Path) -> Result<File, VolumeError> {
+    let io = |source| VolumeError::Io { path: path.to_owned(), source };
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).open(path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(VolumeError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+/// The boot, and whether a sync is under way in it.
+fn note(boot: u128, is_syncing: bool) -> [u8; 17] {
+    let mut bytes = [u8::from(is_syncing); 17];
+    for (byte, of_boot) in bytes.iter_mut().zip(boot.to_le_bytes()) {
+        *byte = of_boot;
+    }
+    bytes
+}
+
+fn open_note(path: &Path, boot: u128) -> Result<(File, bool), VolumeError> {
+    let io = |source| VolumeError::Io { path: path.to_owned(), source };
+    let mut options = File::options();
+    let options = options.create(true).truncate(false).read(true).write(true);
+    let file = options.open(path).map_err(io)?;
+    let mut found = [0; 17];
+    let was_syncing = match file.read_exact_at(&mut found, 0) {
+        Ok(()) => found == note(boot, true),
+        // New.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+        Err(error) => return Err(io(error)),
+    };
+    if !was_syncing {
+        // Now, so that no note needs room later.
+        file.write_all_at(&note(boot, false), 0).map_err(io)?;
+    }
+    Ok((file, was_syncing))
+}
+
+fn records(dir: &Path) -> Result<BTreeMap<LuId, Record>, VolumeError> {
+    let io = |source| VolumeError::Io { path: dir.to_owned(), source };
+    let mut records = BTreeMap::new();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(lu) = name.and_then(|name| name.parse().ok()).map(LuId) else {
+            return Err(damage(&path, "its name is no LU's number"));
+        };
+        let path = path.join(RECORD);
+        if path.exists() {
+            records.insert(lu, record(&path, lu)?);
+        }
+        // Else its creation was cut off.
+    }
+    Ok(records)
+}
+
+fn record(path: &Path, lu: LuId) -> Result<Record, VolumeError> {
+    let file: RecordFile = read(path)?;
+    check_format(path, file.format)?;
+    if file.lu != lu.0 {
+        return Err(damage(path, "it is the record of another LU"));
+    }
+    file.record().ok_or_else(|| damage(path, "it names no volume"))
+}
+
+fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, VolumeError> {
+    sealed::read(path).map_err(|error| match error {
+        SealedError::Io(source) => VolumeError::Io { path: path.to_owned(), source },
+        error @ (SealedError::Checksum | SealedError::Form(_)) => damage(path, &error.to_string()),
+    })
+}
+
+fn check_format(path: &Path, format: u32) -> Result<(), VolumeError> {
+    match format {
+        FORMAT => Ok(()),
+        format => Err(VolumeError::Newer { path: path.to_owned(), format }),
+    }
+}
+
+fn damage(path: &Path, why: &str) -> VolumeError {
+    VolumeError::Damaged { path: path.to_owned(), why: why.to_owned() }
+}
+
+fn sync_dir(path: &Path) -> Result<(), VolumeError> {
+    let synced = File::open(path).and_then(|dir| dir.sync_all());
+    synced.map_err(|source| VolumeError::Io { path: path.to_owned(), source })
+}
+
+fn boot_id() -> Result<u128, VolumeError> {
+    let path = Path::new(BOOT_ID);
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|source| VolumeError::Io { path: path.to_owned(), source })?;
+    unhex(&text.trim().replace('-', "")).ok_or_else(|| damage(path, "it is no UUID"))
+}
+
+fn hex(number: u128) -> String {
+    format!("{number:032x}")
+}
+
+fn unhex(text: &str) -> Option<u128> {
+    let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u128::from_str_radix(text, 16).ok().filter(|_| is_hex)
+}
+
+#[cfg(test)]
+#[path = "volume_tests.rs"]
+mod tests;
