@@ -1,14 +1,16 @@
 //! The virtual I/O server: a client's disk that survives the loss of its storage path.
 //!
-//! So far this crate holds the parts that the actors will be made of: what is asked of a disk
-//! ([`block`], [`disk`]), the way in of a client's virtual disk and the way out to a remote one
-//! ([`nbd`]), a local file as a disk ([`mod@file`]), the machines of the redirect protocol
-//! ([`redirect`]), how what they say travels ([`carry`]), and what the storage repository has on
-//! its disk ([`repository`]).
+//! Its actors: the owner of a client's disk ([`lpar`]), a VIOS ([`cke`]), the storage
+//! ([`repository`]). They are the hands of the redirect protocol's machines ([`redirect`]), whose
+//! messages travel as [`carry`] says, to the storage by the [`fabric`].
+//!
+//! A disk is whatever takes requests ([`block`], [`disk`]): a client's, a local file
+//! ([`mod@file`]), a remote NBD server; any of them can be served over NBD ([`nbd`]).
 
 pub mod block;
 pub mod carry;
 pub mod cke;
+mod clock;
 pub mod disk;
 pub mod fabric;
 pub mod file;

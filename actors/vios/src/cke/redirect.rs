@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
-use tokio::time::Instant;
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, ActorId, ActorRef, Terminated};
 use vioduct_transport::Link;
 
 use super::{FromPeer, PathNews, Peer, Said};
 use crate::carry::{CarriedCall, CarriedWord, Checksum, WordTaker};
+use crate::clock::Clock;
 use crate::fabric::{FromFabric, News};
-use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, RelayLimits};
 use crate::redirect::name::{ConnId, LinkId, LuId, ViosId};
 use crate::redirect::relay::{Effect, Input, PathState, Port, Relay};
@@ -72,8 +71,7 @@ pub struct Redirect {
     storage: BTreeMap<ConnId, Way<CarriedCall>>,
     state: PathState,
     lost: Vec<Port>,
-    began: Instant,
-    timer: Option<(Moment, SpawnHandle)>,
+    clock: Clock,
 }
 
 impl Redirect {
@@ -92,14 +90,13 @@ impl Redirect {
             storage: BTreeMap::new(),
             state: PathState::Lost,
             lost: Vec::new(),
-            began: Instant::now(),
-            timer: None,
+            clock: Clock::new(),
         })
     }
 
     /// `checksum` is that of the data in `input`, which goes on under it.
     fn handle(&mut self, input: Input, checksum: Option<Checksum>, ctx: &mut Context<Self>) {
-        let now = Moment::START.after(self.began.elapsed());
+        let now = self.clock.now();
         self.relay.handle(now, input);
         self.carry_out(checksum);
         while let Some(port) = self.lost.pop() {
@@ -107,23 +104,9 @@ impl Redirect {
             self.relay.handle(now, Input::PortLost { port });
             self.carry_out(None);
         }
-        self.set_timer(now, ctx);
-    }
-
-    fn set_timer(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        let due = self.relay.deadline();
-        if due == self.timer.map(|(due, _timer)| due) {
-            return;
-        }
-        if let Some((_due, timer)) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        self.timer = due.map(|due| {
-            let timer = ctx.run_later(due.since(now), |act, ctx| {
-                act.timer = None;
-                act.handle(Input::TimePassed, None, ctx);
-            });
-            (due, timer)
+        self.clock.set(self.relay.deadline(), ctx, |act: &mut Self, ctx| {
+            act.clock.rung();
+            act.handle(Input::TimePassed, None, ctx);
         });
     }
 

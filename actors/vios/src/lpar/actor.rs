@@ -3,17 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use actix::{
-    Actor, AsyncContext, Context, Handler, Message, MessageResponse, ResponseFuture, SpawnHandle,
-};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse, ResponseFuture};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{ActorId, ActorRef, LocalRef, Terminated};
 
 use crate::block::{Failure, Reply, Request};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::cke::Vios;
+use crate::clock::Clock;
 use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, OwnerLimits};
 use crate::redirect::message::Call;
@@ -100,8 +98,7 @@ pub struct ClientLpar {
     lost: Vec<ViosId>,
     figures: Figures,
     is_started: bool,
-    began: Instant,
-    timer: Option<(Moment, SpawnHandle)>,
+    clock: Clock,
 }
 
 impl ClientLpar {
@@ -127,13 +124,12 @@ impl ClientLpar {
             lost: Vec::new(),
             figures: Figures::default(),
             is_started: false,
-            began: Instant::now(),
-            timer: None,
+            clock: Clock::new(),
         })
     }
 
     fn handle(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let now = Moment::START.after(self.began.elapsed());
+        let now = self.clock.now();
         self.owner.handle(now, input);
         self.go_on(now, ctx);
     }
@@ -151,23 +147,9 @@ impl ClientLpar {
             self.owner.handle(now, Input::EntryLost { entry });
             self.carry_out(now);
         }
-        self.set_timer(now, ctx);
-    }
-
-    fn set_timer(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        let due = self.owner.deadline();
-        if due == self.timer.map(|(due, _timer)| due) {
-            return;
-        }
-        if let Some((_due, timer)) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        self.timer = due.map(|due| {
-            let timer = ctx.run_later(due.since(now), |act, ctx| {
-                act.timer = None;
-                act.handle(Input::TimePassed, ctx);
-            });
-            (due, timer)
+        self.clock.set(self.owner.deadline(), ctx, |act: &mut Self, ctx| {
+            act.clock.rung();
+            act.handle(Input::TimePassed, ctx);
         });
     }
 
@@ -344,7 +326,7 @@ impl Handler<Ask> for ClientLpar {
         if self.owner.end().is_some() {
             return Box::pin(std::future::ready(Err(Failure::ShuttingDown)));
         }
-        let now = Moment::START.after(self.began.elapsed());
+        let now = self.clock.now();
         self.waiting.push_back((request, answer));
         self.go_on(now, ctx);
         Box::pin(async move { answered.await.unwrap_or(Err(Failure::ShuttingDown)) })

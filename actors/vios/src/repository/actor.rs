@@ -7,19 +7,18 @@ use std::io;
 use std::sync::Arc;
 
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
 use vioduct_certs::identity::NodeName;
 use vioduct_transport::Link;
 
 use super::volume::{Opened, Volume, VolumeError};
 use crate::block::{Failure, Reply, Request};
 use crate::carry::{CarriedCall, CarriedWord};
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::fabric::{FromFabric, News};
 use crate::file::{Config, FileDisk, OpenError};
-use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, StoreLimits};
 use crate::redirect::name::{ConnId, LuId, ViosId};
 use crate::redirect::store::{Effect, Input, OpId, Store, StoreEvent, SyncId};
@@ -62,8 +61,7 @@ pub struct Repository {
     ways: BTreeMap<ConnId, Way<CarriedWord>>,
     /// Connections that nothing more can be sent by.
     broken: Vec<ConnId>,
-    began: Instant,
-    timer: Option<(Moment, SpawnHandle)>,
+    clock: Clock,
 }
 
 impl Repository {
@@ -89,13 +87,12 @@ impl Repository {
             exits,
             ways: BTreeMap::new(),
             broken: Vec::new(),
-            began: Instant::now(),
-            timer: None,
+            clock: Clock::new(),
         })
     }
 
     fn handle(&mut self, input: Input, ctx: &mut Context<Self>) {
-        let now = Moment::START.after(self.began.elapsed());
+        let now = self.clock.now();
         self.store.handle(now, input);
         self.carry_out(ctx);
         while let Some(conn) = self.broken.pop() {
@@ -103,23 +100,9 @@ impl Repository {
             self.store.handle(now, Input::Lost { conn });
             self.carry_out(ctx);
         }
-        self.set_timer(now, ctx);
-    }
-
-    fn set_timer(&mut self, now: Moment, ctx: &mut Context<Self>) {
-        let due = self.store.deadline();
-        if due == self.timer.map(|(due, _timer)| due) {
-            return;
-        }
-        if let Some((_due, timer)) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        self.timer = due.map(|due| {
-            let timer = ctx.run_later(due.since(now), |act, ctx| {
-                act.timer = None;
-                act.handle(Input::TimePassed, ctx);
-            });
-            (due, timer)
+        self.clock.set(self.store.deadline(), ctx, |act: &mut Self, ctx| {
+            act.clock.rung();
+            act.handle(Input::TimePassed, ctx);
         });
     }
 

@@ -95,7 +95,6 @@ async fn fio_verifies_what_it_wrote() {
             "--verify_state_save=0",
             "--verify_fatal=1",
             "--do_verify=1",
-            "--verify_state_save=0",
         ];
         let said = tool::run("fio", &args).await;
         assert!(said.contains("err= 0"), "{said}");
