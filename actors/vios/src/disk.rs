@@ -71,6 +71,21 @@ pub struct Abilities {
     pub can_status: bool,
 }
 
+impl Abilities {
+    /// Everything that can be asked of a disk whose data does not turn under a head.
+    pub const ALL: Self = Self {
+        is_read_only: false,
+        is_rotational: false,
+        is_shared: true,
+        can_flush: true,
+        can_fua: true,
+        can_trim: true,
+        can_write_zeroes: true,
+        can_zero_fast: true,
+        can_status: true,
+    };
+}
+
 /// Longest payload where nothing else was agreed, in bytes (NBD proto.md, "Size constraints").
 pub const PAYLOAD_MAX_DEFAULT: u32 = 32 << 20;
 /// Preferred block where nothing else was agreed, in bytes.

@@ -23,6 +23,9 @@ pub const VIOS_NAME: &str = "vios";
 /// How often other VIOSes are told how this one reaches the storage.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
+/// LUs whose owners are known at once, over all nodes. Sessions of one more are not opened.
+const LUS_MAX: usize = 65_536;
+
 /// What a VIOS takes of the owners that use it.
 #[derive(Debug)]
 pub struct Vios;
@@ -181,8 +184,13 @@ impl Redirect {
                 tracing::warn!(peer = %node, "an owner speaks for an actor of another node");
                 return None;
             }
+            let key = (lu, node);
+            if self.by_lu.len() >= LUS_MAX && !self.by_lu.contains_key(&key) {
+                tracing::warn!(peer = %id.node, lu = lu.0, "too many LUs: one is not served");
+                return None;
+            }
             self.see_owner(&id, back);
-            self.by_lu.insert((lu, node), id.clone());
+            self.by_lu.insert(key, id.clone());
             return self.owners.get(&id).map(|owner| Port::Owner(owner.link));
         }
         let id = self.by_lu.get(&(lu, node))?;

@@ -112,7 +112,7 @@ impl FileDisk {
             block_preferred: BLOCK_PREFERRED_DEFAULT.max(block_min),
             payload_max: PAYLOAD_MAX_DEFAULT,
             memory_align,
-            abilities: abilities(config.is_read_only),
+            abilities: Abilities { is_read_only: config.is_read_only, ..Abilities::ALL },
         };
         let volume = Arc::new(Volume::new(file, device));
         let pool = Pool::new(config.threads, config.queue_max)?;
@@ -122,20 +122,6 @@ impl FileDisk {
 
 fn in_range(field: &'static str, value: usize, max: usize) -> Result<(), OpenError> {
     if (1..=max).contains(&value) { Ok(()) } else { Err(OpenError::Setting { field, value, max }) }
-}
-
-fn abilities(is_read_only: bool) -> Abilities {
-    Abilities {
-        is_read_only,
-        is_rotational: false,
-        is_shared: true,
-        can_flush: true,
-        can_fua: true,
-        can_trim: true,
-        can_write_zeroes: true,
-        can_zero_fast: true,
-        can_status: true,
-    }
 }
 
 /// What direct I/O is aligned to: memory, then offsets and lengths.

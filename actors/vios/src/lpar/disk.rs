@@ -9,6 +9,8 @@ use super::actor::{Ask, ClientLpar};
 use crate::block::{Failure, Reply, Request};
 use crate::disk::{Abilities, Device, Disk};
 
+/// Longest read or write, bytes.
+const PAYLOAD_MAX: u32 = 1 << 20;
 /// Longer than an owner holds a request.
 const DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
@@ -26,17 +28,7 @@ impl LparDisk {
     /// once; more wait.
     #[must_use]
     pub fn new(actor: LocalRef<ClientLpar>, size: u64, requests_max: usize) -> Self {
-        let abilities = Abilities {
-            is_shared: true,
-            can_flush: true,
-            can_fua: true,
-            can_trim: true,
-            can_write_zeroes: true,
-            can_zero_fast: true,
-            can_status: true,
-            ..Abilities::default()
-        };
-        let payload_max = 1 << 20;
+        let (payload_max, abilities) = (PAYLOAD_MAX, Abilities::ALL);
         let device = Device { payload_max, abilities, ..Device::new(size) };
         Self { actor, device, room: Semaphore::new(requests_max) }
     }
