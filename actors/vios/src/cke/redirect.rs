@@ -97,15 +97,20 @@ impl Redirect {
         })
     }
 
-    /// `checksum` is that of the data in `input`, which goes on under it.
+    /// `checksum` is that of the call or word in `input`, which goes on under it.
     fn handle(&mut self, input: Input, checksum: Option<Checksum>, ctx: &mut Context<Self>) {
         let now = self.clock.now();
+        // A word that says why a call does not go on is another message, with no data.
+        let (of_call, of_word) = match &input {
+            Input::Called { .. } => (checksum, None),
+            _heard => (None, checksum),
+        };
         self.relay.handle(now, input);
-        self.carry_out(checksum);
+        self.carry_out(of_call, of_word);
         while let Some(port) = self.lost.pop() {
             self.forget(port);
             self.relay.handle(now, Input::PortLost { port });
-            self.carry_out(None);
+            self.carry_out(None, None);
         }
         self.clock.set(self.relay.deadline(), ctx, |act: &mut Self, ctx| {
             act.clock.rung();
@@ -113,18 +118,18 @@ impl Redirect {
         });
     }
 
-    fn carry_out(&mut self, checksum: Option<Checksum>) {
+    fn carry_out(&mut self, of_call: Option<Checksum>, of_word: Option<Checksum>) {
         while let Some(effect) = self.relay.poll() {
             let (to, is_sent) = match effect {
                 Effect::Call { to, lu, call } => {
-                    let carried = match checksum {
+                    let carried = match of_call {
                         Some(checksum) => CarriedCall::pass(lu, call, checksum),
                         None => CarriedCall::seal(lu, call),
                     };
                     (to, self.send_call(to, lu, carried))
                 }
                 Effect::Word { to, lu, word } => {
-                    let carried = match checksum {
+                    let carried = match of_word {
                         Some(checksum) => CarriedWord::pass(lu, word, checksum),
                         None => CarriedWord::seal(lu, word),
                     };

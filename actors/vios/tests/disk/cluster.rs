@@ -169,6 +169,13 @@ impl Cluster {
         self.owner.ask(Look, BOUND).await.unwrap()
     }
 
+    /// The client's node, and its way to a VIOS.
+    pub(crate) async fn by_hand(&self, vios: usize) -> (&Node, ActorRef<Vios>) {
+        let name = VIOSES[vios].0.parse().unwrap();
+        let vios = self.phyp.lookup(&name, &ActorName::new(VIOS_NAME).unwrap()).await.unwrap();
+        (&self.phyp, vios)
+    }
+
     pub(crate) async fn cut_fabric(&mut self, vios: usize) {
         let fabric = self.vioses[vios].as_ref().unwrap().fabric.clone();
         fabric.disconnect(&"storage".parse().unwrap()).await;

@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod ear;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,13 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use vioduct_vios::block::{Extent, Failure, Reply, Request};
+use vioduct_vios::carry::CarriedCall;
 use vioduct_vios::disk::Disk;
 use vioduct_vios::nbd::client::{self, Address, Remote};
 use vioduct_vios::nbd::server::{Config, Listener, OneExport, serve};
+use vioduct_vios::redirect::Epoch;
+use vioduct_vios::redirect::message::{Call, Why, Word};
+use vioduct_vios::redirect::name::{Holder, LuId, OwnerId};
 
 use cluster::{Cluster, SIZE};
 
@@ -110,5 +115,24 @@ async fn an_nbd_client_sees_nothing_of_a_cut() {
     drop(remote);
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vios_that_refuses_a_write_says_so_in_a_word_that_is_whole() {
+    let cluster = Cluster::start().await;
+    let (node, vios) = cluster.by_hand(0).await;
+    let (back, mut heard) = ear::listen(node).await;
+    // The storage has no such LU, so that no session begins.
+    let (lu, epoch) = (LuId(8), Epoch { owner: OwnerId(1), seq: 1 });
+    let open = Call::Open { epoch, holder: Holder(12), hop: 0, avoid: None };
+    vios.tell(CarriedCall::seal(lu, open).answered_to(back)).await.unwrap();
+    while heard.next().await.open() != Ok(Word::NoPath { epoch }) {}
+
+    let write = Call::Request { epoch, no: 1, request: write(0, b"late") };
+    vios.tell(CarriedCall::seal(lu, write)).await.unwrap();
+    let refused = heard.next().await;
+    assert!(refused.is_whole(), "{refused:?}");
+    assert_eq!(refused.open(), Ok(Word::Down { epoch, why: Why::NotOpen }));
     cluster.stop().await;
 }
