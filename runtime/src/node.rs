@@ -24,7 +24,7 @@ use crate::actor::ActorBuilder;
 use crate::actors::Actors;
 use crate::cluster::{Cluster, ClusterConfig, Driver};
 use crate::codec::Codec;
-use crate::error::NotDelivered;
+use crate::error::{NotDelivered, StartError};
 use crate::id::{ActorId, ActorName};
 use crate::inbox::Order;
 use crate::inspect::count::NodeCounts;
@@ -34,7 +34,7 @@ use crate::membership::MembershipConfigError;
 use crate::names::Names;
 use crate::peer::Peer;
 use crate::peer::asks::{Alarm, Asks};
-use crate::reference::ActorRef;
+use crate::reference::{ActorRef, LocalRef};
 use crate::remote::Remote;
 use crate::router::Router;
 use crate::trace;
@@ -493,6 +493,27 @@ impl Node {
         A: Actor<Context = Context<A>>,
     {
         ActorBuilder::new(Arc::downgrade(self.shared()), factory)
+    }
+
+    /// Begins a task on the worker of an actor of this node, so that what goes between the two
+    /// crosses no threads. The task is no part of the actor: it ends by itself, or with the node.
+    /// Cancel-safe: once the future is dropped, the task was begun or is never.
+    ///
+    /// # Errors
+    /// [`StartError::Closing`]: the task was not begun.
+    pub async fn spawn_beside<A, F>(
+        &self,
+        actor: &LocalRef<A>,
+        task: impl FnOnce() -> F + Send + 'static,
+    ) -> Result<(), StartError>
+    where
+        A: Actor<Context = Context<A>>,
+        F: Future<Output = ()> + 'static,
+    {
+        let workers = self.shared().workers().ok_or(StartError::Closing)?;
+        let begin = move || drop(tokio::task::spawn_local(task()));
+        let is_begun = workers.place(actor.worker(), Box::new(begin)).await;
+        is_begun.then_some(()).ok_or(StartError::Closing)
     }
 
     /// The actor that has this name on that node now, on this one too. Waits for a link at most as

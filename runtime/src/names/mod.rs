@@ -204,6 +204,12 @@ impl Node {
         timeout(wait, found).await.map_err(none)
     }
 
+    /// Changes whenever what [`find`](Self::find) and groups tell may have changed.
+    #[must_use]
+    pub fn names_changed(&self) -> watch::Receiver<u64> {
+        self.shared().names.changed.subscribe()
+    }
+
     /// The actors that are in this group, wherever they run; there may be none yet.
     #[must_use]
     pub fn group<P>(&self, name: GroupName) -> Group<P> {

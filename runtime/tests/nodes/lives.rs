@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
+use tokio::time::timeout;
 use vioduct_certs::dev::DevCa;
 use vioduct_certs::identity::Roles;
 use vioduct_runtime::{
@@ -124,7 +125,7 @@ async fn threads_become(count: usize) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(SOON, become_so).await.unwrap();
+    timeout(SOON, become_so).await.unwrap();
 }
 
 /// Threads of this process that work for the node of this name.
@@ -179,4 +180,42 @@ async fn a_killed_nodes_references_say_that_it_runs_anew() {
     assert_eq!(new.ask(Add(9), SOON).await, Ok(9));
     let anew = NotDelivered::Restarted { node: b.name().clone(), was };
     assert_eq!(old.ask(Add(1), SOON).await, Err(AskError::NotDelivered(anew)));
+}
+
+#[tokio::test]
+async fn a_task_beside_an_actor_runs_on_its_thread_and_none_begins_after_the_end() {
+    let (a, b) = pair().await;
+    let gate = Gate::new();
+    let counter = a.actor(move || Counter::new(&gate)).on_worker(1).start().await.unwrap();
+    let counter = counter.now().unwrap();
+    let (told, heard) = tokio::sync::oneshot::channel();
+    let task = move || async move {
+        told.send(std::thread::current().name().map(str::to_owned)).unwrap();
+    };
+    a.spawn_beside(&counter, task).await.unwrap();
+    assert_eq!(heard.await.unwrap().as_deref(), Some("1-a"));
+    a.shutdown(SOON).await;
+    b.shutdown(SOON).await;
+    let late = a.spawn_beside(&counter, || async { unreachable!() }).await;
+    assert_eq!(late, Err(StartError::Closing));
+}
+
+#[tokio::test]
+async fn whoever_listens_is_told_that_names_have_changed() {
+    let (a, b) = pair().await;
+    let mut changed = a.names_changed();
+    let gate = Gate::new();
+    let counter =
+        b.actor(move || Counter::new(&gate)).named(name("counter")).start().await.unwrap();
+    timeout(SOON, changed.wait_for(|_| a.find::<Counter>(&name("counter")).is_some()))
+        .await
+        .unwrap()
+        .unwrap();
+    counter.stop().await;
+    timeout(SOON, changed.wait_for(|_| a.find::<Counter>(&name("counter")).is_none()))
+        .await
+        .unwrap()
+        .unwrap();
+    a.shutdown(SOON).await;
+    b.shutdown(SOON).await;
 }
