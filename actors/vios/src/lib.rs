@@ -4,6 +4,8 @@
 //! ([`repository`]). They are the hands of the redirect protocol's machines ([`redirect`]), whose
 //! messages travel as [`carry`] says, to the storage by the [`fabric`].
 //!
+//! A node of a cluster starts them by its [`roles`].
+//!
 //! A disk is whatever takes requests ([`block`], [`disk`]): a client's, a local file
 //! ([`mod@file`]), a remote NBD server; any of them can be served over NBD ([`nbd`]).
 
@@ -18,4 +20,6 @@ pub mod lpar;
 pub mod nbd;
 pub mod redirect;
 pub mod repository;
+pub mod roles;
+mod seek;
 mod way;

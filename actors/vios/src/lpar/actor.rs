@@ -5,47 +5,25 @@ use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse, ResponseFuture};
 use tokio::sync::oneshot;
-use vioduct_certs::identity::NodeName;
-use vioduct_runtime::{ActorId, ActorRef, LocalRef, Terminated};
+use vioduct_runtime::Terminated;
 
+use super::entries::{Entries, Entry, EntryFound, Lost};
 use crate::block::{Failure, Reply, Request};
-use crate::carry::{CarriedCall, CarriedWord};
-use crate::cke::Vios;
+use crate::carry::CarriedWord;
 use crate::clock::Clock;
 use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, OwnerLimits};
-use crate::redirect::message::Call;
 use crate::redirect::name::{ClientId, Epoch, LuId, ViosId};
 use crate::redirect::owner::{Attachment, Effect, Input, Owner, OwnerEvent};
-use crate::way::Way;
 
 type Outcome = Result<Reply, Failure>;
 
-/// The first session is asked for after so long at the latest, also while no entry was found:
-/// from then on requests are held within the owner's bounds.
+/// The first session is asked for once the preferred entry was found, or after so long: from then
+/// on requests are held within the owner's bounds.
 const START_WITHIN: Duration = Duration::from_secs(1);
 
 /// All requests of a disk come by one client: it keeps their order where it matters.
 const CLIENT: ClientId = ClientId(1);
-
-/// A VIOS that the client's requests may enter by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Which VIOS.
-    pub vios: ViosId,
-    /// The node that it runs on.
-    pub node: NodeName,
-}
-
-/// The VIOS of an entry was found.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct EntryFound {
-    /// Which VIOS.
-    pub vios: ViosId,
-    /// It.
-    pub actor: ActorRef<Vios>,
-}
 
 /// One request of the client.
 #[derive(Debug, Message)]
@@ -67,17 +45,34 @@ pub struct Figures {
     pub size: u64,
     /// The session's exit, once it is known.
     pub exit: Option<ViosId>,
+    /// Requests are carried out now.
+    pub is_serving: bool,
+    /// Requests that are not answered, or hold their place.
+    pub requests: usize,
 }
+
+/// Ends the owner in order: it finishes what was asked, flushes, and closes its session. Answered
+/// once it has ended, in whatever way.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Close;
+
+/// Answered once the owner has ended, in whatever way.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct AwaitEnd;
 
 /// Asks for an owner's figures.
 #[derive(Debug, Message)]
 #[rtype(result = "Figures")]
 pub struct Look;
 
+/// A request for which there was no room.
 #[derive(Debug)]
-struct EntrySeen {
-    actor: ActorId,
-    way: Way<CarriedCall>,
+struct Waiting {
+    since: Moment,
+    request: Request,
+    answer: oneshot::Sender<Outcome>,
 }
 
 /// A client LPAR's actor.
@@ -89,13 +84,16 @@ struct EntrySeen {
 pub struct ClientLpar {
     owner: Owner,
     lu: LuId,
-    entries: Vec<Entry>,
-    seen: BTreeMap<ViosId, EntrySeen>,
+    entries: Entries,
     answers: BTreeMap<u64, oneshot::Sender<Outcome>>,
     last_tag: u64,
-    /// Requests that the owner has no room for. The disk lets no more than its bounds in.
-    waiting: VecDeque<(Request, oneshot::Sender<Outcome>)>,
+    /// Requests that the owner has no room for. The disk lets no more than its bounds in, and
+    /// without a session they wait as long as those that have room.
+    waiting: VecDeque<Waiting>,
+    hold_max: Duration,
     lost: Vec<ViosId>,
+    /// Who waits for the end.
+    closers: Vec<oneshot::Sender<()>>,
     figures: Figures,
     is_started: bool,
     clock: Clock,
@@ -112,16 +110,17 @@ impl ClientLpar {
         entries: Vec<Entry>,
         seed: u64,
     ) -> Result<Self, LimitError> {
-        let lu = attachment.lu;
+        let (lu, hold_max) = (attachment.lu, limits.hold_max);
         Ok(Self {
             owner: Owner::new(limits, attachment, seed)?,
             lu,
-            entries,
-            seen: BTreeMap::new(),
+            entries: Entries::new(entries),
             answers: BTreeMap::new(),
             last_tag: 0,
             waiting: VecDeque::new(),
+            hold_max,
             lost: Vec::new(),
+            closers: Vec::new(),
             figures: Figures::default(),
             is_started: false,
             clock: Clock::new(),
@@ -143,14 +142,34 @@ impl ClientLpar {
     fn go_on(&mut self, now: Moment, ctx: &mut Context<Self>) {
         self.carry_out(now);
         while let Some(entry) = self.lost.pop() {
-            self.seen.remove(&entry);
             self.owner.handle(now, Input::EntryLost { entry });
             self.carry_out(now);
         }
-        self.clock.set(self.owner.deadline(), ctx, |act: &mut Self, ctx| {
+        if self.owner.end().is_some() {
+            // Whoever waits hears of it when this is dropped.
+            self.closers.clear();
+        }
+        self.give_up(now);
+        let deadline = [self.owner.deadline(), self.hold_until()].into_iter().flatten().min();
+        self.clock.set(deadline, ctx, |act: &mut Self, ctx| {
             act.clock.rung();
             act.handle(Input::TimePassed, ctx);
         });
+    }
+
+    /// When the first of those that wait for room has waited for too long.
+    fn hold_until(&self) -> Option<Moment> {
+        let first = self.waiting.front().filter(|_first| !self.owner.is_serving())?;
+        Some(first.since.after(self.hold_max))
+    }
+
+    /// What waits for room was never sent: it is answered and dropped.
+    fn give_up(&mut self, now: Moment) {
+        while self.hold_until().is_some_and(|until| until <= now) {
+            if let Some(late) = self.waiting.pop_front() {
+                late.answer.send(Err(Failure::Io)).ok();
+            }
+        }
     }
 
     fn carry_out(&mut self, now: Moment) {
@@ -158,7 +177,7 @@ impl ClientLpar {
             while let Some(effect) = self.owner.poll() {
                 match effect {
                     Effect::Send { entry, call } => {
-                        if !self.send(entry, call) {
+                        if !self.entries.send(entry, self.lu, call) {
                             self.lost.push(entry);
                         }
                     }
@@ -172,12 +191,11 @@ impl ClientLpar {
                     Effect::Tell(event) => self.note(event),
                 }
             }
-            let has_room =
-                |(request, _answer): &(Request, _)| self.owner.has_room(request.payload());
+            let has_room = |first: &Waiting| self.owner.has_room(first.request.payload());
             if !self.waiting.front().is_some_and(has_room) {
                 return;
             }
-            if let Some((request, answer)) = self.waiting.pop_front() {
+            if let Some(Waiting { request, answer, .. }) = self.waiting.pop_front() {
                 self.ask(now, request, answer);
             }
         }
@@ -190,19 +208,17 @@ impl ClientLpar {
         self.owner.handle(now, Input::Asked { client: CLIENT, tag, request });
     }
 
-    fn send(&self, entry: ViosId, call: Call) -> bool {
-        let Some(seen) = self.seen.get(&entry) else { return false };
-        let is_open = matches!(call, Call::Open { .. });
-        let mut carried = CarriedCall::seal(self.lu, call);
-        if let Some(me) = vioduct_runtime::myself::<Self>().filter(|_me| is_open) {
-            carried = carried.answered_to(words_of(&me));
+    fn ended(&mut self) -> ResponseFuture<()> {
+        let (closer, ended) = oneshot::channel();
+        if self.owner.end().is_none() {
+            self.closers.push(closer);
         }
-        seen.way.send(self.lu, carried).is_ok()
+        Box::pin(async move { drop(ended.await) })
     }
 
     fn hang_up(&mut self) {
-        for (_request, answer) in self.waiting.drain(..) {
-            answer.send(Err(Failure::ShuttingDown)).ok();
+        for waiting in self.waiting.drain(..) {
+            waiting.answer.send(Err(Failure::ShuttingDown)).ok();
         }
         self.answers.clear();
     }
@@ -226,22 +242,6 @@ impl ClientLpar {
             other => tracing::warn!(lu, event = ?other, "disk"),
         }
     }
-
-    fn entry_of(&self, node: &NodeName) -> Option<ViosId> {
-        self.entries.iter().find(|entry| entry.node == *node).map(|entry| entry.vios)
-    }
-}
-
-/// The same actor, to those who send it words.
-fn words_of(me: &LocalRef<ClientLpar>) -> ActorRef<crate::carry::WordTaker> {
-    me.actor_ref().as_protocol()
-}
-
-/// Nothing more can be sent by this entry.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-struct Lost {
-    vios: ViosId,
 }
 
 impl Actor for ClientLpar {
@@ -255,29 +255,25 @@ impl Actor for ClientLpar {
 impl Handler<EntryFound> for ClientLpar {
     type Result = ();
 
-    fn handle(&mut self, EntryFound { vios, actor }: EntryFound, ctx: &mut Self::Context) {
-        let me = vioduct_runtime::myself::<Self>();
-        if let Some(me) = &me {
-            me.watch(&actor);
+    fn handle(&mut self, found: EntryFound, ctx: &mut Self::Context) {
+        if let Some(me) = vioduct_runtime::myself::<Self>() {
+            me.watch(&found.actor);
         }
-        let id = actor.id().clone();
-        let way = Way::to(actor, move || {
-            if let Some(me) = me {
-                // Without room for it, the next message finds out.
-                me.try_tell(Lost { vios }).ok();
-            }
-        });
-        self.seen.insert(vios, EntrySeen { actor: id, way });
-        self.start(ctx);
+        let is_first = self.entries.is_first(found.vios);
+        self.entries.found(found);
+        if is_first {
+            self.start(ctx);
+        }
     }
 }
 
 impl Handler<Lost> for ClientLpar {
     type Result = ();
 
-    fn handle(&mut self, Lost { vios: entry }: Lost, ctx: &mut Self::Context) {
-        self.seen.remove(&entry);
-        Self::handle(self, Input::EntryLost { entry }, ctx);
+    fn handle(&mut self, lost: Lost, ctx: &mut Self::Context) {
+        if self.entries.lose(&lost) {
+            Self::handle(self, Input::EntryLost { entry: lost.vios }, ctx);
+        }
     }
 }
 
@@ -285,13 +281,9 @@ impl Handler<Terminated> for ClientLpar {
     type Result = ();
 
     fn handle(&mut self, Terminated { actor, .. }: Terminated, ctx: &mut Self::Context) {
-        let mut seen = self.seen.iter();
-        let Some(entry) = seen.find(|(_vios, seen)| seen.actor == actor).map(|(vios, _)| *vios)
-        else {
-            return;
-        };
-        self.seen.remove(&entry);
-        Self::handle(self, Input::EntryLost { entry }, ctx);
+        if let Some(entry) = self.entries.end(&actor) {
+            Self::handle(self, Input::EntryLost { entry }, ctx);
+        }
     }
 }
 
@@ -305,7 +297,7 @@ impl Handler<CarriedWord> for ClientLpar {
         else {
             return;
         };
-        let Some(entry) = self.entry_of(&node) else { return };
+        let Some(entry) = self.entries.on(&node) else { return };
         if carried.lu() != self.lu {
             return;
         }
@@ -327,9 +319,27 @@ impl Handler<Ask> for ClientLpar {
             return Box::pin(std::future::ready(Err(Failure::ShuttingDown)));
         }
         let now = self.clock.now();
-        self.waiting.push_back((request, answer));
+        self.waiting.push_back(Waiting { since: now, request, answer });
         self.go_on(now, ctx);
         Box::pin(async move { answered.await.unwrap_or(Err(Failure::ShuttingDown)) })
+    }
+}
+
+impl Handler<Close> for ClientLpar {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, Close: Close, ctx: &mut Self::Context) -> Self::Result {
+        let ended = self.ended();
+        Self::handle(self, Input::CloseAsked, ctx);
+        ended
+    }
+}
+
+impl Handler<AwaitEnd> for ClientLpar {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, AwaitEnd: AwaitEnd, _ctx: &mut Self::Context) -> Self::Result {
+        self.ended()
     }
 }
 
@@ -337,7 +347,12 @@ impl Handler<Look> for ClientLpar {
     type Result = Figures;
 
     fn handle(&mut self, Look: Look, _ctx: &mut Self::Context) -> Figures {
-        let size = self.owner.size().unwrap_or(0);
-        Figures { size, exit: self.owner.exit(), ..self.figures }
+        Figures {
+            size: self.owner.size().unwrap_or(0),
+            exit: self.owner.exit(),
+            is_serving: self.owner.is_serving(),
+            requests: self.owner.requests() + self.waiting.len(),
+            ..self.figures
+        }
     }
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use vioduct_runtime::LocalRef;
+use vioduct_runtime::{ActorHandle, AskError, Doubt, LocalRef};
 
-use super::actor::{Ask, ClientLpar};
+use super::actor::{Ask, AwaitEnd, ClientLpar, Close, Figures, Look};
 use crate::block::{Failure, Reply, Request};
 use crate::disk::{Abilities, Device, Disk};
+use crate::seek::Task;
 
 /// Longest read or write, bytes.
 const PAYLOAD_MAX: u32 = 1 << 20;
@@ -17,20 +18,56 @@ const DEADLINE: Duration = Duration::from_secs(24 * 3600);
 /// A client's disk: its requests go to the actor that owns the LU.
 #[derive(Debug)]
 pub struct LparDisk {
-    actor: LocalRef<ClientLpar>,
+    handle: ActorHandle<ClientLpar>,
+    owner: LocalRef<ClientLpar>,
     device: Device,
     /// Requests that the owner may have or that wait for it.
     room: Semaphore,
+    _search: Task,
 }
 
 impl LparDisk {
     /// The disk of this owner, with so many bytes. At most `requests_max` requests are let in at
     /// once; more wait.
-    #[must_use]
-    pub fn new(actor: LocalRef<ClientLpar>, size: u64, requests_max: usize) -> Self {
+    pub(super) fn new(
+        handle: ActorHandle<ClientLpar>,
+        owner: LocalRef<ClientLpar>,
+        size: u64,
+        requests_max: usize,
+        search: Task,
+    ) -> Self {
         let (payload_max, abilities) = (PAYLOAD_MAX, Abilities::ALL);
         let device = Device { payload_max, abilities, ..Device::new(size) };
-        Self { actor, device, room: Semaphore::new(requests_max) }
+        Self { handle, owner, device, room: Semaphore::new(requests_max), _search: search }
+    }
+
+    /// The actor that owns the LU.
+    #[must_use]
+    pub const fn owner(&self) -> &LocalRef<ClientLpar> {
+        &self.owner
+    }
+
+    /// What its owner has come to. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the owner has ended, or does not answer within the time.
+    pub async fn figures(&self, within: Duration) -> Result<Figures, AskError> {
+        self.owner.ask(Look, within).await
+    }
+
+    /// Waits until the owner has ended: it was closed, its LU was deleted, or another owner took
+    /// the LU over. Nothing is answered any more then. Cancel-safe.
+    pub async fn ended(&self) {
+        while let Err(AskError::MaybeDelivered(Doubt::Late)) =
+            self.owner.ask(AwaitEnd, DEADLINE).await
+        {}
+    }
+
+    /// Ends the owner, and its actor.
+    pub(super) async fn close_owner(&self, within: Duration) {
+        // Fails only when it has ended.
+        self.owner.ask(Close, within).await.ok();
+        self.handle.stop().await;
     }
 }
 
@@ -44,6 +81,6 @@ impl Disk for LparDisk {
     async fn execute(&self, request: Request) -> Result<Reply, Failure> {
         self.device.admit(&request)?;
         let _room = self.room.acquire().await.map_err(|_closed| Failure::ShuttingDown)?;
-        self.actor.ask(Ask(request), DEADLINE).await.unwrap_or(Err(Failure::ShuttingDown))
+        self.owner.ask(Ask(request), DEADLINE).await.unwrap_or(Err(Failure::ShuttingDown))
     }
 }

@@ -5,6 +5,10 @@
 
 mod actor;
 mod disk;
+mod entries;
+mod open;
 
-pub use self::actor::{ClientLpar, Entry, EntryFound, Figures, Look};
+pub use self::actor::{ClientLpar, Close, Figures, Look};
 pub use self::disk::LparDisk;
+pub use self::entries::{Entry, EntryFound};
+pub use self::open::{LparConfig, OpenError};

@@ -91,6 +91,14 @@ impl Repository {
         })
     }
 
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) const fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
     fn handle(&mut self, input: Input, ctx: &mut Context<Self>) {
         let now = self.clock.now();
         self.store.handle(now, input);

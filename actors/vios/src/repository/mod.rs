@@ -1,8 +1,10 @@
 //! The storage repository: logical units on a local disk, reached by VIOSes over the fabric.
 //!
 //! [`volume`] is what is on the disk, [`actor`] serves it. The sessions on it are the machine's,
-//! [`Store`](crate::redirect::store::Store).
+//! [`Store`](crate::redirect::store::Store). [`desk`] is what the repository tells and grants to
+//! those who are no VIOS.
 
 pub mod actor;
+pub mod desk;
 mod sealed;
 pub mod volume;

@@ -5,6 +5,7 @@
 //! VOLUME/note             whether a sync is under way, in which boot  written in place
 //! VOLUME/lock             held by whoever serves the volume
 //! VOLUME/lus/ID/record    the sessions of an LU                       replaced as a whole
+//! VOLUME/lus/ID/owner     the last number given to an owner           replaced as a whole
 //! VOLUME/lus/ID/data      its bytes, sparse                           held by its I/O
 //! ```
 //!
@@ -18,6 +19,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use vioduct_certs::files::{FileError, create_private_dir};
@@ -36,6 +38,7 @@ const NOTE: &str = "note";
 const LOCK: &str = "lock";
 const LUS: &str = "lus";
 const RECORD: &str = "record";
+const OWNER: &str = "owner";
 const DATA: &str = "data";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -68,6 +71,22 @@ pub enum VolumeError {
     LuExists {
         /// Which.
         lu: LuId,
+    },
+    /// There is no such LU, or it was deleted. Fault: the caller.
+    #[error("there is no LU {}", lu.0)]
+    NoLu {
+        /// Which.
+        lu: LuId,
+    },
+    /// An LU has another size than it has to have. Fault: the operator.
+    #[error("LU {} has {size} bytes, not {wanted}; it keeps the size that it was made with", lu.0)]
+    OtherSize {
+        /// Which.
+        lu: LuId,
+        /// Bytes that it has.
+        size: u64,
+        /// Bytes that were wanted.
+        wanted: u64,
     },
     /// A size that no LU may have. Fault: the operator.
     #[error("an LU of {size} bytes: it must have 1 to {LU_BYTES_MAX}")]
@@ -164,10 +183,20 @@ impl RecordFile {
     }
 }
 
+/// The last number that was given to an owner of an LU, as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct OwnerFile {
+    format: u32,
+    lu: u64,
+    owner: u64,
+}
+
 /// A volume that this process serves, and no other.
 #[derive(Debug)]
 pub struct Volume {
     dir: PathBuf,
+    /// Held while a number for an owner is drawn.
+    drawing: Mutex<()>,
     boot: u128,
     note: File,
     _lock: File,
@@ -219,7 +248,8 @@ impl Volume {
         let (note, was_syncing) = open_note(&dir.join(NOTE), boot)?;
         let identity = Identity { volume, boot, losses: file.losses };
         let records = records(&dir.join(LUS))?;
-        let volume = Self { dir: dir.to_owned(), boot, note, _lock: lock };
+        let drawing = Mutex::default();
+        let volume = Self { dir: dir.to_owned(), drawing, boot, note, _lock: lock };
         Ok(Opened { volume, start: Start { identity, was_syncing, seed }, records })
     }
 
@@ -273,6 +303,30 @@ impl Volume {
     /// The system refuses: the old one or the new one is there.
     pub fn store_record(&self, lu: LuId, record: &Record) -> Result<(), VolumeError> {
         Ok(sealed::write(&self.lu_dir(lu).join(RECORD), &RecordFile::new(lu, record))?)
+    }
+
+    /// Draws a number for a new owner of an LU: above each that was drawn or used before. When this
+    /// returns, that is on stable media.
+    ///
+    /// # Errors
+    /// [`VolumeError::NoLu`], or the system refuses; the number before may be left out then.
+    pub fn next_owner(&self, lu: LuId) -> Result<OwnerId, VolumeError> {
+        let _drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = self.lu_dir(lu);
+        let path = dir.join(RECORD);
+        if !path.exists() {
+            return Err(VolumeError::NoLu { lu });
+        }
+        let record = record(&path, lu)?;
+        if record.is_deleted {
+            return Err(VolumeError::NoLu { lu });
+        }
+        let path = dir.join(OWNER);
+        let drawn = if path.exists() { owner(&path, lu)? } else { OwnerId(0) };
+        let last = drawn.max(record.highest.owner);
+        let next = last.0.checked_add(1).ok_or_else(|| damage(&path, "no number is left"))?;
+        sealed::write(&path, &OwnerFile { format: FORMAT, lu: lu.0, owner: next })?;
+        Ok(OwnerId(next))
     }
 
     /// Stores the volume's identity. When this returns, it is on stable media.
@@ -375,6 +429,15 @@ fn record(path: &Path, lu: LuId) -> Result<Record, VolumeError> {
         return Err(damage(path, "it is the record of another LU"));
     }
     file.record().ok_or_else(|| damage(path, "it names no volume"))
+}
+
+fn owner(path: &Path, lu: LuId) -> Result<OwnerId, VolumeError> {
+    let file: OwnerFile = read(path)?;
+    check_format(path, file.format)?;
+    if file.lu != lu.0 {
+        return Err(damage(path, "it is the owner's number of another LU"));
+    }
+    Ok(OwnerId(file.owner))
 }
 
 fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, VolumeError> {

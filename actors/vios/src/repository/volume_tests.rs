@@ -209,3 +209,33 @@ fn carry_out_start(store: &mut Store, volume: &Volume) {
         }
     }
 }
+
+#[test]
+fn an_owners_number_is_above_all_that_were_drawn_or_used() {
+    let (dir, opened, mut record) = with_lu();
+    assert_eq!(opened.volume.next_owner(LU).unwrap(), OwnerId(1));
+    assert_eq!(opened.volume.next_owner(LU).unwrap(), OwnerId(2));
+    record.highest = Epoch { owner: OwnerId(9), seq: 4 };
+    opened.volume.store_record(LU, &record).unwrap();
+    drop(opened);
+    let again = Volume::open(dir.path(), 2).unwrap();
+    assert_eq!(again.volume.next_owner(LU).unwrap(), OwnerId(10));
+    assert_eq!(again.volume.next_owner(LU).unwrap(), OwnerId(11));
+
+    let none = again.volume.next_owner(LuId(8)).unwrap_err();
+    assert!(matches!(none, VolumeError::NoLu { lu: LuId(8) }), "{none}");
+    record.is_deleted = true;
+    again.volume.store_record(LU, &record).unwrap();
+    let deleted = again.volume.next_owner(LU).unwrap_err();
+    assert!(matches!(deleted, VolumeError::NoLu { lu: LU }), "{deleted}");
+}
+
+#[test]
+fn a_damaged_owners_number_is_refused_and_none_is_guessed() {
+    let (_dir, opened, _record) = with_lu();
+    opened.volume.next_owner(LU).unwrap();
+    let path = opened.volume.lu_dir(LU).join(OWNER);
+    let text = fs::read_to_string(&path).unwrap().replace("\"owner\":1", "\"owner\":0");
+    fs::write(&path, text).unwrap();
+    assert_eq!(why(&opened.volume.next_owner(LU).unwrap_err()), "its checksum does not match");
+}

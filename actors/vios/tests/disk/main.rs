@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use vioduct_vios::block::{Extent, Failure, Reply, Request};
 use vioduct_vios::carry::CarriedCall;
 use vioduct_vios::disk::Disk;
@@ -124,7 +125,7 @@ async fn a_vios_that_refuses_a_write_says_so_in_a_word_that_is_whole() {
     let (node, vios) = cluster.by_hand(0).await;
     let (back, mut heard) = ear::listen(node).await;
     // The storage has no such LU, so that no session begins.
-    let (lu, epoch) = (LuId(8), Epoch { owner: OwnerId(1), seq: 1 });
+    let (lu, epoch) = (LuId(9), Epoch { owner: OwnerId(1), seq: 1 });
     let open = Call::Open { epoch, holder: Holder(12), hop: 0, avoid: None };
     vios.tell(CarriedCall::seal(lu, open).answered_to(back)).await.unwrap();
     while heard.next().await.open() != Ok(Word::NoPath { epoch }) {}
@@ -134,5 +135,19 @@ async fn a_vios_that_refuses_a_write_says_so_in_a_word_that_is_whole() {
     let refused = heard.next().await;
     assert!(refused.is_whole(), "{refused:?}");
     assert_eq!(refused.open(), Ok(Word::Down { epoch, why: Why::NotOpen }));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_owner_takes_the_disk_over_and_the_first_ends() {
+    let cluster = Cluster::start().await;
+    write_and_read(&cluster, 0..10).await;
+    let second = cluster.open_again().await;
+    write_and_read_on(&second, 10..20).await;
+    timeout(Duration::from_secs(20), cluster.disk.ended()).await.expect("it hears of the other");
+    let late = cluster.disk.execute(write(0, &[9; 4096])).await;
+    assert_eq!(late, Err(Failure::ShuttingDown));
+    assert_eq!(second.execute(read(0, 4096)).await, Ok(Reply::Data(vec![0; 4096].into())));
+    second.close(Duration::from_secs(10)).await;
     cluster.stop().await;
 }

@@ -165,6 +165,17 @@ impl Store {
         })
     }
 
+    /// What is stored, or being stored, of an LU's sessions.
+    #[must_use]
+    pub fn record(&self, lu: LuId) -> Option<Record> {
+        self.lus.get(&lu).map(|lu| lu.record)
+    }
+
+    /// The records of all LUs, in order of their numbers.
+    pub fn records(&self) -> impl Iterator<Item = (LuId, Record)> + '_ {
+        self.lus.iter().map(|(id, lu)| (*id, lu.record))
+    }
+
     /// Requests of an LU that have arrived in the open session and are not answered.
     #[must_use]
     pub fn requests(&self, lu: LuId) -> u64 {

@@ -1,0 +1,117 @@
+//! Which VIOSes a cluster has. Static: every node is told the same.
+
+use std::collections::BTreeMap;
+
+use vioduct_certs::identity::NodeName;
+
+use crate::lpar::Entry;
+use crate::redirect::name::ViosId;
+
+/// Most VIOSes of a cluster.
+pub const VIOSES_MAX: usize = 1024;
+
+/// Where a VIOS is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its number, never that of another one.
+    pub vios: ViosId,
+    /// The node that it runs on.
+    pub node: NodeName,
+    /// The computing electronic complex that this node is part of.
+    pub cec: u32,
+}
+
+/// Why a list of VIOSes is refused. Fault: the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// Two have the same number.
+    #[error("two VIOSes have the number {}", .0.0)]
+    Number(ViosId),
+    /// Two run on the same node.
+    #[error("two VIOSes run on node {0}")]
+    Node(NodeName),
+    /// There are too many.
+    #[error("{0} VIOSes; at most {VIOSES_MAX} are allowed")]
+    Count(usize),
+}
+
+/// The VIOSes of a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layout {
+    places: Vec<Place>,
+}
+
+impl Layout {
+    /// Of these VIOSes, in any order.
+    ///
+    /// # Errors
+    /// [`LayoutError`]
+    pub fn new(mut places: Vec<Place>) -> Result<Self, LayoutError> {
+        if places.len() > VIOSES_MAX {
+            return Err(LayoutError::Count(places.len()));
+        }
+        places.sort_by_key(|place| place.vios);
+        let mut nodes = BTreeMap::new();
+        for place in &places {
+            if nodes.insert(&place.node, place).is_some() {
+                return Err(LayoutError::Node(place.node.clone()));
+            }
+        }
+        let pairs = places.iter().zip(places.iter().skip(1));
+        if let Some((place, _same)) = pairs.clone().find(|(one, next)| one.vios == next.vios) {
+            return Err(LayoutError::Number(place.vios));
+        }
+        Ok(Self { places })
+    }
+
+    /// The VIOS that runs on this node.
+    #[must_use]
+    pub fn on(&self, node: &NodeName) -> Option<&Place> {
+        self.places.iter().find(|place| place.node == *node)
+    }
+
+    /// The number of each node's VIOS.
+    #[must_use]
+    pub fn numbers(&self) -> BTreeMap<NodeName, ViosId> {
+        self.places.iter().map(|place| (place.node.clone(), place.vios)).collect()
+    }
+
+    /// The VIOSes by which a client of this CEC reaches an LU: those of its own CEC first, so that
+    /// the LUs are spread over them, then the others.
+    #[must_use]
+    pub fn entries(&self, cec: u32, lu: u64) -> Vec<Entry> {
+        let entry = |place: &Place| Entry { vios: place.vios, node: place.node.clone() };
+        let (mut own, mut others): (Vec<_>, Vec<_>) =
+            self.places.iter().partition(|place| place.cec == cec);
+        for places in [&mut own, &mut others] {
+            let count = u64::try_from(places.len().max(1)).unwrap_or(u64::MAX);
+            places.rotate_left(usize::try_from(lu % count).unwrap_or(0));
+        }
+        own.into_iter().chain(others).map(entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(vios: u32, cec: u32) -> Place {
+        Place { vios: ViosId(vios), node: format!("v{vios}").parse().unwrap(), cec }
+    }
+
+    #[test]
+    fn a_client_enters_by_its_own_cec_first_and_lus_are_spread() {
+        let layout = Layout::new(vec![place(4, 2), place(1, 1), place(2, 1), place(3, 2)]).unwrap();
+        let order = |lu| layout.entries(1, lu).iter().map(|entry| entry.vios.0).collect::<Vec<_>>();
+        assert_eq!(order(0), [1, 2, 3, 4]);
+        assert_eq!(order(7), [2, 1, 4, 3]);
+    }
+
+    #[test]
+    fn a_number_and_a_node_stand_for_one_vios() {
+        let again = Layout::new(vec![place(1, 1), place(1, 1)]);
+        assert_eq!(again, Err(LayoutError::Node("v1".parse().unwrap())));
+        let other = Place { node: "x".parse().unwrap(), ..place(1, 1) };
+        assert_eq!(Layout::new(vec![place(1, 1), other]), Err(LayoutError::Number(ViosId(1))));
+    }
+}

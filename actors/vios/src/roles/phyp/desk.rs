@@ -1,0 +1,267 @@
+//! What the hypervisor is asked from outside, and the actor that answers: the disks it carries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler, Message, MessageResponse, ResponseFuture};
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use vioduct_runtime::{Accepts, RemoteMessage, Wire};
+
+use super::DiskConfig;
+use super::front::{Bound, Front};
+use crate::lpar::LparDisk;
+use crate::redirect::name::LuId;
+
+/// The name of a hypervisor among the actors of its node.
+pub const PHYP_NAME: &str = "phyp";
+/// Most disks of a hypervisor.
+pub const DISKS_MAX: usize = 512;
+/// How long a disk's owner is waited for.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// Longest name of a socket, bytes.
+const FRONT_BYTES_MAX: usize = 256;
+
+/// What a hypervisor takes from others.
+#[derive(Debug)]
+pub struct PhypDesk;
+
+impl Accepts<ListDisks> for PhypDesk {}
+
+impl Accepts<AttachDisk> for PhypDesk {}
+
+/// Asks for the disks of a hypervisor.
+#[derive(Debug, Clone, Copy, RemoteMessage, Serialize, Deserialize)]
+#[remote(name = "phyp.ListDisks")]
+pub struct ListDisks;
+
+/// How far a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire, Serialize, Deserialize)]
+pub enum DiskPhase {
+    /// The repository has not granted a number to its owner yet.
+    Attaching,
+    /// Requests are taken, and wait for a path.
+    Waiting,
+    /// Requests are carried out.
+    Serving,
+    /// Its owner has ended.
+    Over,
+}
+
+/// A disk of a client partition.
+#[derive(Debug, Clone, PartialEq, Eq, Wire, Serialize, Deserialize)]
+pub struct DiskState {
+    /// Its LU.
+    pub lu: u64,
+    /// Where the client finds it, as an NBD URI.
+    pub front: String,
+    /// How far it is.
+    pub phase: DiskPhase,
+    /// Why it is not further.
+    pub error: Option<String>,
+    /// Bytes; 0 until that is known.
+    pub size: u64,
+    /// Number of the VIOS whose fabric is used, once that is known.
+    pub exit: Option<u32>,
+    /// Sessions that were served.
+    pub sessions: u64,
+    /// Sessions that were lost.
+    pub paths_lost: u64,
+    /// The longest that requests waited for a session, microseconds.
+    pub longest_wait_us: u64,
+    /// Requests that are not answered.
+    pub requests: u64,
+}
+
+/// The disks of a hypervisor, in order of their LUs.
+#[derive(Debug, Clone, PartialEq, Eq, MessageResponse, Wire, Serialize, Deserialize)]
+pub struct Disks {
+    /// All of them.
+    pub disks: Vec<DiskState>,
+}
+
+impl Message for ListDisks {
+    type Result = Disks;
+}
+
+/// Carries one more disk. The answer comes once its socket listens; clients wait there until the
+/// disk is served.
+#[derive(Debug, Clone, RemoteMessage, Serialize, Deserialize)]
+#[remote(name = "phyp.AttachDisk")]
+pub struct AttachDisk {
+    /// Which LU.
+    pub lu: u64,
+    /// `unix:/PATH` or `tcp:ADDR:PORT`.
+    pub front: String,
+}
+
+/// Why a disk is not carried. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Wire, Serialize, Deserialize)]
+pub enum AttachRefused {
+    /// The text names no socket. Fault: whoever asks.
+    #[error("{0:?} is no socket; needed is unix:/PATH or tcp:ADDR:PORT")]
+    Front(String),
+    /// Nothing can listen there.
+    #[error("can't listen there: {0}")]
+    Listen(String),
+    /// The LU is carried already.
+    #[error("the LU is attached already")]
+    Attached,
+    /// There are too many.
+    #[error("the hypervisor carries {DISKS_MAX} disks already")]
+    Full,
+    /// Too many others are being attached. Try again.
+    #[error("too many disks are being attached; try again")]
+    Busy,
+}
+
+impl Message for AttachDisk {
+    type Result = Result<(), AttachRefused>;
+}
+
+/// A disk that is to be carried.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) config: DiskConfig,
+    pub(super) bound: Bound,
+}
+
+/// What has become of a disk.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Note {
+    pub(super) lu: LuId,
+    pub(super) stage: Stage,
+}
+
+#[derive(Debug)]
+pub(super) enum Stage {
+    Attaching(Option<String>),
+    Open(Arc<LparDisk>),
+    Over,
+}
+
+#[derive(Debug)]
+struct Slot {
+    front: Front,
+    stage: Stage,
+}
+
+/// The actor of a hypervisor. It sends to the owners of its disks, which run on its node.
+#[derive(Debug)]
+pub struct Phyp {
+    slots: BTreeMap<LuId, Slot>,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Phyp {
+    pub(super) const fn new(orders: mpsc::Sender<Order>) -> Self {
+        Self { slots: BTreeMap::new(), orders }
+    }
+
+    fn attach(&mut self, lu: LuId, front: Front) -> Result<(), AttachRefused> {
+        let is_carried = |slot: &Slot| !matches!(slot.stage, Stage::Over);
+        let is_new = match self.slots.get(&lu) {
+            Some(slot) if is_carried(slot) => return Err(AttachRefused::Attached),
+            Some(_over) => false,
+            None => true,
+        };
+        if is_new && self.slots.len() >= DISKS_MAX {
+            return Err(AttachRefused::Full);
+        }
+        let room = self.orders.try_reserve().map_err(|_full| AttachRefused::Busy)?;
+        let bound = front.bind().map_err(|error| AttachRefused::Listen(error.to_string()))?;
+        room.send(Order { config: DiskConfig { lu, front: front.clone() }, bound });
+        self.slots.insert(lu, Slot { front, stage: Stage::Attaching(None) });
+        Ok(())
+    }
+}
+
+impl Actor for Phyp {
+    type Context = Context<Self>;
+}
+
+/// As [`AttachDisk`], from the node itself.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), AttachRefused>")]
+pub(super) struct Attach(pub(super) DiskConfig);
+
+impl Handler<Attach> for Phyp {
+    type Result = Result<(), AttachRefused>;
+
+    fn handle(&mut self, Attach(config): Attach, _ctx: &mut Self::Context) -> Self::Result {
+        self.attach(config.lu, config.front)
+    }
+}
+
+impl Handler<AttachDisk> for Phyp {
+    type Result = Result<(), AttachRefused>;
+
+    fn handle(&mut self, asked: AttachDisk, _ctx: &mut Self::Context) -> Self::Result {
+        let AttachDisk { lu, front } = asked;
+        let parsed = front.parse().ok().filter(|_front| front.len() <= FRONT_BYTES_MAX);
+        let front = parsed.ok_or_else(|| AttachRefused::Front(front.chars().take(64).collect()))?;
+        self.attach(LuId(lu), front)
+    }
+}
+
+impl Handler<Note> for Phyp {
+    type Result = ();
+
+    fn handle(&mut self, Note { lu, stage }: Note, _ctx: &mut Self::Context) {
+        if let Some(slot) = self.slots.get_mut(&lu) {
+            slot.stage = stage;
+        }
+    }
+}
+
+impl Handler<ListDisks> for Phyp {
+    type Result = ResponseFuture<Disks>;
+
+    fn handle(&mut self, ListDisks: ListDisks, _ctx: &mut Self::Context) -> Self::Result {
+        let states = self.slots.iter().map(|(lu, slot)| state(*lu, slot)).collect::<Vec<_>>();
+        Box::pin(async move { Disks { disks: join_all(states).await } })
+    }
+}
+
+/// How a disk is, as its owner tells.
+fn state(lu: LuId, slot: &Slot) -> impl Future<Output = DiskState> + use<> {
+    let mut state = DiskState {
+        lu: lu.0,
+        front: slot.front.to_string(),
+        phase: DiskPhase::Over,
+        error: None,
+        size: 0,
+        exit: None,
+        sessions: 0,
+        paths_lost: 0,
+        longest_wait_us: 0,
+        requests: 0,
+    };
+    let mut open = None;
+    match &slot.stage {
+        Stage::Attaching(error) => {
+            (state.phase, state.error) = (DiskPhase::Attaching, error.clone());
+        }
+        Stage::Open(disk) => open = Some(Arc::clone(disk)),
+        Stage::Over => {}
+    }
+    async move {
+        let Some(disk) = open else { return state };
+        match disk.figures(LOOK_WITHIN).await {
+            Ok(figures) => DiskState {
+                phase: if figures.is_serving { DiskPhase::Serving } else { DiskPhase::Waiting },
+                size: figures.size,
+                exit: figures.exit.map(|vios| vios.0),
+                sessions: figures.sessions,
+                paths_lost: figures.paths_lost,
+                longest_wait_us: figures.longest_wait.as_micros().try_into().unwrap_or(u64::MAX),
+                requests: figures.requests as u64,
+                ..state
+            },
+            Err(error) => DiskState { error: Some(error.to_string()), ..state },
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Serves a volume.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tokio::task::spawn_blocking;
+use vioduct_certs::identity::{NodeName, Role};
+use vioduct_runtime::{Access, Node, RestartPolicy};
+use vioduct_transport::{Endpoint, TransportConfig};
+
+use super::{RoleError, fabric, name};
+use crate::carry::CarriedCall;
+use crate::redirect::Epoch;
+use crate::redirect::limits::StoreLimits;
+use crate::redirect::name::{LuId, ViosId};
+use crate::repository::actor::Repository;
+use crate::repository::desk::{ListLus, NextOwner, REPOSITORY_NAME};
+use crate::repository::volume::{Opened, Volume, VolumeError};
+
+/// What a storage node serves, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// The volume's directory. It is made when it is new.
+    pub dir: PathBuf,
+    /// Where VIOSes dial the fabric, UDP.
+    pub listen: SocketAddr,
+    /// LUs that there have to be, with their bytes. Those that are missing are made.
+    pub lus: BTreeMap<LuId, u64>,
+    /// The VIOSes that are served.
+    pub vioses: BTreeMap<NodeName, ViosId>,
+    /// Bounds of the repository.
+    pub limits: StoreLimits,
+    /// The fabric's links.
+    pub fabric: TransportConfig,
+}
+
+/// A node's repository. It ends with the node; close its end of the fabric before.
+#[derive(Debug)]
+pub struct StorageRole {
+    fabric: Endpoint,
+}
+
+impl StorageRole {
+    /// Serves a volume on this node.
+    ///
+    /// # Errors
+    /// [`RoleError`]; also when an LU has another size than it has to have.
+    pub async fn start(node: &Node, config: StorageConfig) -> Result<Self, RoleError> {
+        let StorageConfig { dir, listen, lus, vioses, limits, fabric: links } = config;
+        let opened = spawn_blocking(move || open(&dir, &lus)).await??;
+        let mut repository =
+            Some(spawn_blocking(move || Repository::new(opened, limits, vioses)).await??);
+        let actor = node.actor(move || repository.take().expect("it is made once"));
+        let actor = actor.restart(RestartPolicy::never()).named(name(REPOSITORY_NAME));
+        let actor = actor.accept::<NextOwner>(Access::roles([Role::Phyp]));
+        let actor = actor.accept::<ListLus>(Access::nodes().or(Access::tools()));
+        let actor = actor.start().await?.now().ok_or(RoleError::Ended)?;
+        let fabric = fabric::<Repository, CarriedCall>(node, &actor, listen, links).await?;
+        Ok(Self { fabric })
+    }
+
+    /// Its end of the fabric.
+    #[must_use]
+    pub const fn fabric(&self) -> &Endpoint {
+        &self.fabric
+    }
+
+    /// Closes its end of the fabric in order. Not cancel-safe.
+    pub async fn close(&self) {
+        self.fabric.close().await;
+    }
+}
+
+/// Opens the volume; makes it, and the LUs, that are missing.
+fn open(dir: &std::path::Path, lus: &BTreeMap<LuId, u64>) -> Result<Opened, VolumeError> {
+    let mut opened = match Volume::open(dir, rand::random()) {
+        Err(VolumeError::Missing { .. }) => {
+            Volume::create(dir, rand::random())?;
+            tracing::info!(dir = %dir.display(), "volume made");
+            Volume::open(dir, rand::random())?
+        }
+        opened => opened?,
+    };
+    for (lu, size) in lus {
+        match opened.records.get(lu) {
+            Some(record) if record.is_deleted => return Err(VolumeError::NoLu { lu: *lu }),
+            Some(record) if record.size != *size => {
+                return Err(VolumeError::OtherSize { lu: *lu, size: record.size, wanted: *size });
+            }
+            Some(_record) => {}
+            None => {
+                let identity = opened.start.identity;
+                let record = opened.volume.create_lu(*lu, *size, identity, Epoch::NONE)?;
+                opened.records.insert(*lu, record);
+                tracing::info!(lu = lu.0, size, "LU made");
+            }
+        }
+    }
+    Ok(opened)
+}

@@ -1,0 +1,106 @@
+//! A virtual I/O server.
+
+use std::net::SocketAddr;
+
+use vioduct_certs::identity::{NodeName, Role};
+use vioduct_runtime::{Access, LocalRef, Node, RestartPolicy};
+use vioduct_transport::{Endpoint, TransportConfig};
+
+use super::layout::{Layout, Place};
+use super::{RoleError, fabric, name};
+use crate::carry::{CarriedCall, CarriedWord};
+use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerSeen, Redirect, VIOS_NAME};
+use crate::redirect::limits::RelayLimits;
+use crate::seek::{Seeker, Task};
+
+/// A physical adapter: one way to the storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterConfig {
+    /// Where it sends from, UDP.
+    pub listen: SocketAddr,
+    /// The node that serves the storage.
+    pub storage: NodeName,
+    /// Where that listens for the fabric, UDP.
+    pub addr: SocketAddr,
+}
+
+/// What a VIOS is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViosConfig {
+    /// Itself.
+    pub own: Place,
+    /// All VIOSes of the cluster.
+    pub layout: Layout,
+    /// Its way to the storage.
+    pub adapter: AdapterConfig,
+    /// Bounds of its redirect actor.
+    pub limits: RelayLimits,
+    /// The fabric's links.
+    pub fabric: TransportConfig,
+}
+
+/// A node's VIOS. It ends with the node; close its end of the fabric before.
+#[derive(Debug)]
+pub struct ViosRole {
+    redirect: LocalRef<Redirect>,
+    fabric: Endpoint,
+    _search: Task,
+}
+
+impl ViosRole {
+    /// Begins to serve clients from this node.
+    ///
+    /// # Errors
+    /// [`RoleError`]
+    pub async fn start(node: &Node, config: ViosConfig) -> Result<Self, RoleError> {
+        let ViosConfig { own, layout, adapter, limits, fabric: links } = config;
+        let mut redirect = Some(Redirect::new(limits, own.vios, own.cec)?);
+        let redirect = node.actor(move || redirect.take().expect("it is made once"));
+        let redirect = redirect.restart(RestartPolicy::never()).named(name(VIOS_NAME));
+        let redirect = redirect.accept::<CarriedCall>(Access::roles([Role::Phyp]));
+        let redirect = redirect.start().await?.now().ok_or(RoleError::Ended)?;
+
+        let (front, numbers) = (redirect.clone(), layout.numbers());
+        let cke = node.actor(move || Cke::new(front.clone(), numbers.clone())).beside(&redirect);
+        let fellows = || Access::roles([Role::Vios]);
+        let cke = cke.named(name(CKE_NAME)).accept::<CarriedCall>(fellows());
+        let cke = cke.accept::<CarriedWord>(fellows()).accept::<PathNews>(fellows());
+        cke.start().await?;
+
+        let fabric = fabric::<_, CarriedWord>(node, &redirect, adapter.listen, links).await?;
+        fabric.connect(adapter.storage, adapter.addr).await?;
+        let search = find_fellows(node.clone(), redirect.clone(), own, layout);
+        Ok(Self { redirect, fabric, _search: Task::spawn(search) })
+    }
+
+    /// Its redirect actor.
+    #[must_use]
+    pub const fn redirect(&self) -> &LocalRef<Redirect> {
+        &self.redirect
+    }
+
+    /// Its end of the fabric.
+    #[must_use]
+    pub const fn fabric(&self) -> &Endpoint {
+        &self.fabric
+    }
+
+    /// Closes its end of the fabric in order. Not cancel-safe.
+    pub async fn close(&self) {
+        self.fabric.close().await;
+    }
+}
+
+/// Tells the redirect actor of the other VIOSes.
+async fn find_fellows(node: Node, redirect: LocalRef<Redirect>, own: Place, layout: Layout) {
+    let mut fellows = Seeker::<Peer>::new(node, name(CKE_NAME));
+    while let Some(cke) = fellows.next().await {
+        let Some(place) = layout.on(&cke.id().node).filter(|place| place.vios != own.vios) else {
+            continue;
+        };
+        let seen = PeerSeen { vios: place.vios, cke };
+        if redirect.tell(seen).await.is_err() {
+            return;
+        }
+    }
+}
