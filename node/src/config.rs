@@ -13,6 +13,29 @@
 //! name = "n2"
 //! addr = "10.0.0.2:7400"
 //!
+//! [[vios]]                  # one for each VIOS of the cluster, the same in every file
+//! id = 1
+//! node = "n1"
+//! cec = 1                   # the host
+//!
+//! [[adapter]]               # on a node with a VIOS: its way to the storage
+//! storage = "n3"            # the node that serves it
+//! addr = "10.1.0.3:7500"    # where that listens for the fabric, UDP
+//! listen = "10.1.0.1:0"     # may be left out: the host of node.listen, any port
+//!
+//! [storage]                 # on a node that serves a volume
+//! volume = "volume"         # its directory, relative to this file
+//! listen = "10.1.0.3:7500"  # for the fabric, UDP
+//! [[storage.lu]]            # is made when it is missing
+//! id = 7
+//! size = "10GiB"
+//!
+//! [phyp]                    # on a node that carries clients' disks
+//! cec = 1
+//! [[phyp.disk]]
+//! lu = 7
+//! socket = "unix:lu7.sock"  # NBD; relative to this file; or "tcp:127.0.0.1:10809"
+//!
 //! [renewal]                 # may be left out: then somebody renews the certificate by hand
 //! command = ["/usr/local/bin/sign-vioduct"]
 //!
@@ -34,9 +57,12 @@ use vioduct_certs::inventory::{Inventory, InventoryNode, NodeAddr};
 use vioduct_runtime::WORKERS_MAX;
 use vioduct_transport::TransportConfig;
 
+mod disks;
 mod renewal;
 mod transport;
 
+pub use disks::DiskRoles;
+use disks::{RawAdapter, RawDisks, RawPhyp, RawStorage, RawVios};
 use renewal::RawRenewal;
 pub use renewal::RenewalConfig;
 use transport::RawTransport;
@@ -106,6 +132,8 @@ pub struct NodeConfig {
     pub renewal: Option<RenewalConfig>,
     /// Settings of the links.
     pub transport: TransportConfig,
+    /// What it does for disks.
+    pub disks: DiskRoles,
 }
 
 #[derive(Deserialize)]
@@ -114,6 +142,12 @@ struct RawConfig {
     node: RawNode,
     #[serde(default)]
     peer: Vec<RawPeer>,
+    #[serde(default)]
+    vios: Vec<RawVios>,
+    #[serde(default)]
+    adapter: Vec<RawAdapter>,
+    storage: Option<RawStorage>,
+    phyp: Option<RawPhyp>,
     renewal: Option<RawRenewal>,
     #[serde(default)]
     transport: RawTransport,
@@ -169,7 +203,7 @@ impl NodeConfig {
             value,
             bound: bound.to_owned(),
         };
-        let RawConfig { node, peer, renewal, transport } = raw;
+        let RawConfig { node, peer, vios, adapter, storage, phyp, renewal, transport } = raw;
         let home = path.parent().unwrap_or(Path::new(""));
         if node.listen.port() == 0 {
             let bound = "an address with a port from 1 to 65535";
@@ -195,6 +229,8 @@ impl NodeConfig {
         let setting = |wrong: WrongSetting| value(&wrong.key, wrong.value, &wrong.bound);
         let renewal = renewal.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
         let transport = transport.checked().map_err(setting)?;
+        let disks = RawDisks { vios, adapter, storage, phyp };
+        let disks = disks.checked(&node.name, node.listen.ip(), home).map_err(setting)?;
         let limit = transport.peers_max;
         if peer.len() > limit as usize {
             let bound = format!("at most transport.peers_max, {limit}");
@@ -224,6 +260,7 @@ impl NodeConfig {
             peers,
             renewal,
             transport,
+            disks,
         })
     }
 }

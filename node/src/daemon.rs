@@ -10,15 +10,17 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use vioduct_certs::UnixTime;
 use vioduct_certs::credentials::{Credentials, LoadError};
-use vioduct_certs::identity::{Identity, Kind};
+use vioduct_certs::identity::{Identity, Kind, Role};
 use vioduct_certs::install::{InstallError, finish, pending};
 use vioduct_certs::serial::Serial;
 use vioduct_runtime::membership::{ExpelReason, Seed};
 use vioduct_runtime::{ClusterConfig, ClusterView, Node, NodeError, Standing};
 use vioduct_transport::EndpointError;
+use vioduct_vios::roles::RoleError;
 
 use crate::addresses::{self, Addresses};
-use crate::config::{ConfigError, NodeConfig};
+use crate::config::{ConfigError, DiskRoles, NodeConfig};
+use crate::disks::Disks;
 use crate::incarnation::{DataDir, DataDirError};
 use crate::reload::{Loaded, Prompt, Watcher};
 use crate::renewal::Renewer;
@@ -67,6 +69,27 @@ pub enum StartError {
         /// Whom the certificate is for.
         holder: Box<Identity>,
     },
+    /// The certificate does not let the node do what its file says. Fault: the operator.
+    #[error(
+        "{}: [{table}] needs role {role}, which the certificate in {} does not grant; \
+         it is for {holder}",
+        path.display(), dir.display()
+    )]
+    Role {
+        /// The node's file.
+        path: PathBuf,
+        /// The table in it.
+        table: &'static str,
+        /// The role.
+        role: Role,
+        /// The certificate directory.
+        dir: PathBuf,
+        /// Whom the certificate is for.
+        holder: Box<Identity>,
+    },
+    /// What the node is to do for disks can't be done.
+    #[error("disks")]
+    Disks(#[from] RoleError),
     /// The data directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -112,9 +135,11 @@ impl StartError {
             Self::Config(_)
             | Self::Credentials { .. }
             | Self::HalfInstalled { .. }
-            | Self::Holder { .. } => true,
+            | Self::Holder { .. }
+            | Self::Role { .. } => true,
             Self::DataDir(_)
             | Self::Listen { .. }
+            | Self::Disks(_)
             | Self::Node(_)
             | Self::Endpoint(_)
             | Self::Actors(_) => false,
@@ -134,7 +159,7 @@ fn credentials(config: &NodeConfig, now: UnixTime) -> Result<Loaded, StartError>
 fn require_own(config: &NodeConfig, credentials: &Credentials) -> Result<(), StartError> {
     let holder = credentials.identity();
     if holder.kind == Kind::Node && holder.name == config.name {
-        return Ok(());
+        return require_roles(config, holder);
     }
     Err(StartError::Holder {
         path: config.path.clone(),
@@ -142,6 +167,29 @@ fn require_own(config: &NodeConfig, credentials: &Credentials) -> Result<(), Sta
         dir: config.certs_dir.clone(),
         holder: Box::new(holder.clone()),
     })
+}
+
+/// Others let a node in by what its certificate grants.
+fn require_roles(config: &NodeConfig, holder: &Identity) -> Result<(), StartError> {
+    let DiskRoles { storage, vios, phyp } = &config.disks;
+    let needed = [
+        ("storage", Role::Storage, storage.is_some()),
+        ("[vios]", Role::Vios, vios.is_some()),
+        ("phyp", Role::Phyp, phyp.is_some()),
+    ];
+    let is_missing = |(_, role, is_needed): &(&str, Role, bool)| {
+        *is_needed && !holder.roles.iter().any(|granted| granted == *role)
+    };
+    match needed.into_iter().find(is_missing) {
+        None => Ok(()),
+        Some((table, role, _is_needed)) => Err(StartError::Role {
+            path: config.path.clone(),
+            table,
+            role,
+            dir: config.certs_dir.clone(),
+            holder: Box::new(holder.clone()),
+        }),
+    }
 }
 
 fn half_installed(config: &NodeConfig) -> impl FnOnce(InstallError) -> StartError + '_ {
@@ -188,6 +236,7 @@ pub struct Daemon {
     watcher: Watcher,
     /// Look-ups of names, and renewal.
     tasks: Vec<JoinHandle<()>>,
+    disks: Disks,
     /// Held while the node runs.
     _data_dir: DataDir,
 }
@@ -224,6 +273,7 @@ impl Daemon {
         for Seed { node: name, addr } in &peers {
             node.connect(name.clone(), *addr).await?;
         }
+        let disks = Disks::start(&node, config.disks).await?;
         let mut tasks = Vec::new();
         if !named.is_empty() {
             let addresses = Addresses::new(config.listen, peers, named);
@@ -235,9 +285,9 @@ impl Daemon {
             let renewer = Renewer::new(renewal, name, dir, endpoint.clone(), trust);
             tasks.push(tokio::spawn(renewer.run()));
         }
-        let watcher = Watcher::new(dir, loaded, endpoint, trust);
+        let watcher = Watcher::new(dir, loaded, endpoint, disks.fabrics(), trust);
         let drain = config.transport.drain_timeout;
-        Ok(Self { node, drain, watcher, tasks, _data_dir: data_dir })
+        Ok(Self { node, drain, watcher, tasks, disks, _data_dir: data_dir })
     }
 
     /// Its end of the cluster: actors and links.
@@ -271,10 +321,12 @@ impl Daemon {
         self.watcher.look(Prompt::Signal, now).await;
     }
 
-    /// Leaves in order: actors take no more and finish what they have, then every link is closed;
-    /// what was sent is acknowledged first. `drain_timeout` at most for each of the two.
-    pub async fn close(&self) {
+    /// Leaves in order: clients' disks end, and the fabric is closed; actors take no more and
+    /// finish what they have, then every link is closed; what was sent is acknowledged first.
+    /// `drain_timeout` at most for each of the latter two.
+    pub async fn close(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+        self.disks.close().await;
         self.node.shutdown(self.drain).await;
     }
 }

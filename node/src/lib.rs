@@ -21,6 +21,7 @@ pub mod system;
 pub mod tool;
 
 mod addresses;
+mod disks;
 mod reload;
 mod reporter;
 mod troubles;

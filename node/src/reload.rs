@@ -103,11 +103,13 @@ pub(crate) enum Prompt {
     Signal,
 }
 
-/// Watches a certificate directory for an endpoint.
+/// Watches a certificate directory for a node's endpoints.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     dir: PathBuf,
     endpoint: Endpoint,
+    /// Those that show the same certificate.
+    others: Vec<Endpoint>,
     trust: Arc<Mutex<TrustState>>,
     /// The content that is in use, or was refused and reported.
     settled: Fingerprint,
@@ -117,15 +119,16 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Watches `dir`, whose content at `loaded` the endpoint uses.
+    /// Watches `dir`, whose content at `loaded` the endpoint and `others` use.
     pub(crate) fn new(
         dir: PathBuf,
         loaded: Loaded,
         endpoint: Endpoint,
+        others: Vec<Endpoint>,
         trust: Arc<Mutex<TrustState>>,
     ) -> Self {
         let (settled, doubtful) = (loaded.fingerprint, None);
-        Self { dir, endpoint, trust, settled, doubtful, urgency: Urgency::Fresh }
+        Self { dir, endpoint, others, trust, settled, doubtful, urgency: Urgency::Fresh }
     }
 
     /// How long to wait before looking again.
@@ -182,7 +185,11 @@ impl Watcher {
         trust.reloads += 1;
         (trust.authorities, trust.error) = (authorities, None);
         drop(trust);
-        self.endpoint.set_credentials(Arc::new(fresh));
+        let fresh = Arc::new(fresh);
+        for other in &self.others {
+            other.set_credentials(Arc::clone(&fresh));
+        }
+        self.endpoint.set_credentials(fresh);
     }
 
     fn refuse(&self, error: LoadError) {

@@ -46,7 +46,7 @@ fn build() -> Result<PathBuf> {
     let target = profile.parent().context("a profile lies in the target directory")?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = std::process::Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "vioduct-node", "--bin", "vioduct"]);
+    command.args(["build", "--quiet", "--workspace", "--bin", "vioduct"]);
     command.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile.ends_with("release") {
         command.arg("--release");
@@ -108,13 +108,23 @@ impl Cluster {
     /// # Errors
     /// A command fails, or a file can't be written.
     pub async fn create(vioduct: PathBuf, names: &[&str]) -> Result<Self> {
+        let members: Vec<_> = names.iter().map(|name| (*name, r#""db", "vios""#)).collect();
+        Self::create_of(vioduct, &members).await
+    }
+
+    /// The same, of members with roles of their own: names and what stands in the brackets of
+    /// `roles`.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_of(vioduct: PathBuf, members: &[(&str, &str)]) -> Result<Self> {
         let scratch = Scratch::create()?;
         let mut inventory = "cluster = \"demo\"\n".to_owned();
         let mut addrs = BTreeMap::new();
-        for (name, host) in names.iter().zip(1..) {
+        for ((name, roles), host) in members.iter().zip(1..) {
             let addr = free_addr(host)?;
             inventory += &format!("\n[[node]]\nname = \"{name}\"\naddr = \"{addr}\"\n");
-            inventory += "roles = [\"db\", \"vios\"]\n";
+            inventory += &format!("roles = [{roles}]\n");
             addrs.insert((*name).to_owned(), addr);
         }
         fs::write(scratch.path.join(INVENTORY), inventory)?;
@@ -192,7 +202,13 @@ impl Cluster {
         Ok(())
     }
 
-    fn log(&self, name: &str) -> PathBuf {
+    /// A node's file.
+    pub fn config(&self, name: &str) -> PathBuf {
+        self.dir().join(name).join("vioduct.toml")
+    }
+
+    /// A node's log.
+    pub fn log(&self, name: &str) -> PathBuf {
         self.dir().join(name).join("node.log")
     }
 
@@ -328,7 +344,7 @@ pub fn link<'a>(status: &'a Value, name: &str, peer: &str) -> &'a Value {
 }
 
 /// A port that nobody uses at this moment, on 127.0.0.`host`.
-fn free_addr(host: u8) -> Result<String> {
+pub(crate) fn free_addr(host: u8) -> Result<String> {
     let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, host), 0))?;
     Ok(socket.local_addr()?.to_string())
 }

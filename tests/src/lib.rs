@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod demo;
+pub mod disks;
 pub mod fault;
 pub mod members;
 pub mod oracle;

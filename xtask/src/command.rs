@@ -71,8 +71,9 @@ pub(crate) fn demo(workspace: &Workspace, args: &[String]) -> Result<(), Failure
     announce("setup");
     setup::run()?;
     announce("build");
-    let packages = ["-p", "vioduct-node", "-p", "vioduct-tests"];
-    run("build", workspace.cargo(&["build", "--bins", "--locked"]).args(packages))?;
+    // The whole workspace, so that it is built with the features that the tests' `vioduct` has.
+    let bins = ["--bin", "vioduct", "--bin", "vioduct-demo", "--bin", "vioduct-loadtest"];
+    run("build", workspace.cargo(&["build", "--workspace", "--locked"]).args(bins))?;
     announce("demo");
     let mut demo = Command::new(workspace.built("debug", "vioduct-demo"));
     demo.env("VIODUCT_BIN", workspace.built("debug", "vioduct")).args(args);

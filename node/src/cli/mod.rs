@@ -16,6 +16,7 @@ mod actor;
 mod ca;
 mod cert;
 mod cluster;
+mod lu;
 mod node;
 mod output;
 mod table;
@@ -24,6 +25,7 @@ use actor::ActorCommand;
 use ca::CaCommand;
 use cert::CertCommand;
 use cluster::ClusterCommand;
+use lu::LuCommand;
 use node::NodeCommand;
 use output::OutputFormat;
 
@@ -58,6 +60,9 @@ enum Command {
     /// Look at the actors of nodes.
     #[command(subcommand)]
     Actor(ActorCommand),
+    /// Look at logical units, and attach them to client partitions.
+    #[command(subcommand)]
+    Lu(LuCommand),
 }
 
 /// The whole program.
@@ -70,6 +75,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Node(command) => command.run(),
         Command::Cluster(command) => command.run(output),
         Command::Actor(command) => command.run(output),
+        Command::Lu(command) => command.run(output),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -148,3 +148,82 @@ fn what_is_rendered_for_an_inventory_is_read_back() {
     assert_eq!(config.listen.to_string(), "0.0.0.0:7401");
     assert!(config.advertise.is_some_and(|addr| addr.as_str().ends_with(":7401")));
 }
+
+const DISKS: &str = r#"
+[[vios]]
+id = 1
+node = "n1"
+cec = 1
+[[vios]]
+id = 2
+node = "n2"
+cec = 2
+[[adapter]]
+storage = "n2"
+addr = "127.0.0.2:7500"
+[storage]
+volume = "volume"
+listen = "127.0.0.1:7500"
+[[storage.lu]]
+id = 7
+size = "10GiB"
+[[storage.lu]]
+id = 8
+size = 4096
+[phyp]
+cec = 2
+[[phyp.disk]]
+lu = 7
+socket = "unix:lu7.sock"
+[[phyp.disk]]
+lu = 8
+socket = "tcp:127.0.0.1:10809"
+"#;
+
+fn parse_disks(from: &str, to: &str) -> Result<DiskRoles, String> {
+    assert!(DISKS.contains(from), "{from}");
+    let text = WHOLE.replace("[[peer]]", &format!("{}\n[[peer]]", DISKS.replace(from, to)));
+    parse(&text).map(|config| config.disks).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_node_may_serve_a_volume_be_a_vios_and_carry_disks() {
+    let disks = parse_disks("", "").unwrap();
+    let storage = disks.storage.unwrap();
+    assert_eq!(storage.dir, Path::new("/etc/vioduct/volume"));
+    let lus: Vec<_> = storage.lus.iter().map(|(lu, size)| (lu.0, *size)).collect();
+    assert_eq!(lus, [(7, 10 << 30), (8, 4096)]);
+    assert_eq!(storage.vioses.len(), 2);
+    let vios = disks.vios.unwrap();
+    assert_eq!((vios.own.vios.0, vios.own.cec), (1, 1));
+    assert_eq!(vios.adapter.listen, "127.0.0.1:0".parse().unwrap());
+    let phyp = disks.phyp.unwrap();
+    let fronts: Vec<_> = phyp.disks.iter().map(|disk| disk.front.to_string()).collect();
+    assert_eq!(fronts, ["nbd+unix:///?socket=/etc/vioduct/lu7.sock", "nbd://127.0.0.1:10809"]);
+    assert_eq!(parse(WHOLE).unwrap().disks, DiskRoles::default());
+}
+
+#[test]
+fn what_is_wrong_with_a_table_of_disks_is_named() {
+    let cases = [
+        ("size = 4096", "size = \"10 gigs\"", "storage.lu.size of LU 8 is \"10 gigs\""),
+        ("size = 4096", "size = \"99999999999TiB\"", "storage.lu.size of LU 8"),
+        ("id = 8", "id = 7", "storage.lu.id is 7"),
+        ("listen = \"127.0.0.1:7500\"", "listen = \"127.0.0.1:0\"", "storage.listen"),
+        ("unix:lu7.sock", "lu7.sock", "phyp.disk.socket of LU 7 is \"lu7.sock\""),
+        ("lu = 8\n", "lu = 7\n", "phyp.disk is LU 7 at tcp:"),
+        ("node = \"n1\"", "node = \"n2\"", "two VIOSes run on node n2"),
+        ("id = 2", "id = 1", "two VIOSes have the number 1"),
+        ("node = \"n1\"", "node = \"n9\"", "adapter is 127.0.0.2:7500; it must be left out"),
+        (
+            "[[adapter]]\nstorage = \"n2\"\naddr = \"127.0.0.2:7500\"\n",
+            "",
+            "the number of adapters is 0; it must be 1",
+        ),
+        ("volume = ", "volumes = ", "did you mean `volume`?"),
+    ];
+    for (from, to, expected) in cases {
+        let message = parse_disks(from, to).unwrap_err();
+        assert!(message.contains(expected), "{to}: {message}");
+    }
+}

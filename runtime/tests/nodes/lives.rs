@@ -116,7 +116,7 @@ async fn who_goes_on_telling_an_actor_that_is_gone_is_told_so() {
         }
     };
     let gone = NotDelivered::Gone { actor: counter.id().clone() };
-    assert_eq!(tokio::time::timeout(SOON, told).await, Ok(gone));
+    assert_eq!(timeout(SOON, told).await, Ok(gone));
 }
 
 async fn threads_become(count: usize) {

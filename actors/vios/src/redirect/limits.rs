@@ -55,9 +55,9 @@ pub struct OwnerLimits {
     /// Ranges of acknowledged writes kept until they are flushed, 4..=1 048 576. Default 16 384.
     pub dirty_ranges_max: usize,
     /// A session is given up without a sign of life from the storage for so long, 1 ms..=1 h;
-    /// several times the storage's `alive_every`. Default 2 s.
+    /// several times the storage's `alive_every`. Default 1.2 s.
     pub silence_max: Duration,
-    /// An open without an answer is given up after so long, 1 ms..=1 h. Default 2 s.
+    /// An open without an answer is given up after so long, 1 ms..=1 h. Default 1.2 s.
     pub open_max: Duration,
     /// The first wait after a failed open by each entry, 0..=1 h. It doubles up to
     /// `backoff_max`; each wait is cut by up to a half at random. Default 50 ms.
@@ -86,8 +86,8 @@ impl Default for OwnerLimits {
             under_way_max: 128,
             dirty_bytes_max: 64 << 20,
             dirty_ranges_max: 16_384,
-            silence_max: Duration::from_secs(2),
-            open_max: Duration::from_secs(2),
+            silence_max: Duration::from_millis(1200),
+            open_max: Duration::from_millis(1200),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
             hold_max: Duration::from_secs(60),
@@ -132,7 +132,7 @@ pub struct StoreLimits {
     pub device_depth: usize,
     /// Bytes that one request may read or carry, 1..=1 GiB. Default 32 MiB.
     pub request_bytes_max: u32,
-    /// Every open session is told this often that the storage lives, 1 ms..=1 h. Default 500 ms.
+    /// Every open session is told this often that the storage lives, 1 ms..=1 h. Default 250 ms.
     pub alive_every: Duration,
 }
 
@@ -143,7 +143,7 @@ impl Default for StoreLimits {
             requests_max: 512,
             device_depth: 64,
             request_bytes_max: 32 << 20,
-            alive_every: Duration::from_millis(500),
+            alive_every: Duration::from_millis(250),
         }
     }
 }

@@ -1,0 +1,326 @@
+//! `vioduct lu …`: logical units, as their storage has them and as clients have them.
+
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use futures_util::future::join_all;
+use serde::Serialize;
+use vioduct_certs::identity::NodeName;
+use vioduct_certs::inventory::NodeAddr;
+use vioduct_node::status::SCHEMA;
+use vioduct_node::tool::{Target, Tool, ToolError};
+use vioduct_runtime::{Accepts, AskError, NotDelivered, RemoteMessage};
+use vioduct_vios::repository::desk::{Desk, ListLus, LuState, REPOSITORY_NAME};
+use vioduct_vios::roles::phyp::{
+    AttachDisk, DiskPhase, DiskState, Front, ListDisks, PHYP_NAME, PhypDesk,
+};
+
+use crate::cli::cluster::{TargetArgs, on_local_set};
+use crate::cli::output::OutputFormat;
+use crate::cli::table::Table;
+
+const HEAD: [&str; 11] = [
+    "LU", "SIZE", "STORAGE", "OWNER", "SESSION", "PHYP", "STATE", "EXIT", "LOST", "WORST", "SOCKET",
+];
+
+/// Look at logical units, and attach them to client partitions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LuCommand {
+    /// List every LU, with the disks that clients see. Exit code 1 when a node does not answer.
+    Ls(LsArgs),
+    /// Have a hypervisor carry an LU for a client of its host.
+    Attach(AttachArgs),
+}
+
+/// Arguments of `lu ls`.
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// How long to wait for a node.
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    timeout_ms: u32,
+}
+
+/// Arguments of `lu attach`.
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The node with the hypervisor; may be left out when `--node` names it.
+    #[arg(long)]
+    phyp: Option<NodeName>,
+    /// Number of the LU.
+    #[arg(long)]
+    lu: u64,
+    /// Where the client will find it: unix:/PATH or tcp:ADDR:PORT, on the hypervisor's host.
+    #[arg(long)]
+    socket: Front,
+    /// How long to wait for the node.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    timeout_ms: u32,
+}
+
+impl LuCommand {
+    /// Does what was asked.
+    pub(crate) fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        match self {
+            Self::Ls(args) => on_local_set(args.run(out)),
+            Self::Attach(args) => on_local_set(args.run(out)),
+        }
+    }
+}
+
+/// Asks an actor of a node; nothing where there is no such actor.
+async fn ask<P, M>(
+    target: &Target,
+    actor: &'static str,
+    message: M,
+    within: Duration,
+) -> Result<Option<M::Result>, ToolError>
+where
+    P: Accepts<M>,
+    M: RemoteMessage,
+    M::Result: Send,
+{
+    match target.find::<P>(actor, within).await {
+        Ok(found) => Ok(Some(found.ask(message, within).await?)),
+        Err(ToolError::Ask(AskError::NotDelivered(NotDelivered::NoSuchActor { .. }))) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl LsArgs {
+    async fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        let (nodes, tool) = (self.target.nodes()?, self.target.tool()?);
+        let within = Duration::from_millis(self.timeout_ms.into());
+        let asked = nodes.into_iter().map(async |(node, addr)| {
+            let answer = look(&tool, node.clone(), &addr, within).await;
+            answer.map_err(|error| format!("{node}: {:#}", anyhow::Error::new(error)))
+        });
+        let mut list =
+            List { schema: SCHEMA, lus: Vec::new(), disks: Vec::new(), errors: Vec::new() };
+        for answer in join_all(asked).await {
+            match answer {
+                Ok((lus, disks)) => {
+                    list.lus.extend(lus);
+                    list.disks.extend(disks);
+                }
+                Err(error) => list.errors.push(error),
+            }
+        }
+        out.print(&list)?;
+        tool.close().await;
+        Ok(if list.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What a node has of LUs, and of disks.
+async fn look(
+    tool: &Tool,
+    node: NodeName,
+    addr: &NodeAddr,
+    within: Duration,
+) -> Result<(Vec<StoredLu>, Vec<Disk>), ToolError> {
+    let target = tool.connect(node.clone(), addr).await?;
+    let stored = ask::<Desk, _>(&target, REPOSITORY_NAME, ListLus, within).await?;
+    let carried = ask::<PhypDesk, _>(&target, PHYP_NAME, ListDisks, within).await?;
+    let lus = stored.map(|stored| stored.lus).unwrap_or_default();
+    let lus = lus.into_iter().map(|lu| StoredLu { storage: node.clone(), lu });
+    let disks = carried.map(|carried| carried.disks).unwrap_or_default();
+    let disks = disks.into_iter().map(|disk| Disk::new(node.clone(), disk));
+    Ok((lus.collect(), disks.collect()))
+}
+
+impl AttachArgs {
+    async fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        let (nodes, tool) = (self.target.nodes()?, self.target.tool()?);
+        let within = Duration::from_millis(self.timeout_ms.into());
+        let is_meant = |(node, _addr): &(NodeName, NodeAddr)| match &self.phyp {
+            Some(phyp) => node == phyp,
+            None => nodes.len() == 1,
+        };
+        let Some((node, addr)) = nodes.iter().find(|node| is_meant(node)).cloned() else {
+            let names: Vec<&str> = nodes.iter().map(|(node, _addr)| node.as_str()).collect();
+            anyhow::bail!("name the hypervisor's node with --phyp, one of {}", names.join(", "));
+        };
+        let target = tool.connect(node.clone(), &addr).await?;
+        let attach = AttachDisk { lu: self.lu, front: written(&self.socket) };
+        let answer = ask::<PhypDesk, _>(&target, PHYP_NAME, attach, within).await?;
+        let answer =
+            answer.with_context(|| format!("{node} has no hypervisor: no [phyp] in its file"))?;
+        answer.with_context(|| format!("LU {} is not attached", self.lu))?;
+        out.print(&Attached {
+            schema: SCHEMA,
+            lu: self.lu,
+            phyp: node,
+            uri: self.socket.to_string(),
+        })?;
+        tool.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// As [`AttachDisk`] wants it.
+fn written(front: &Front) -> String {
+    match front {
+        Front::Unix(path) => format!("unix:{}", path.display()),
+        Front::Tcp(addr) => format!("tcp:{addr}"),
+    }
+}
+
+/// An LU and where it is stored.
+#[derive(Debug, Serialize)]
+struct StoredLu {
+    storage: NodeName,
+    #[serde(flatten)]
+    lu: LuState,
+}
+
+/// A client's disk and who carries it.
+#[derive(Debug, Serialize)]
+struct Disk {
+    phyp: NodeName,
+    state: &'static str,
+    lu: u64,
+    uri: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit: Option<u32>,
+    sessions: u64,
+    paths_lost: u64,
+    longest_wait_us: u64,
+    requests: u64,
+}
+
+impl Disk {
+    fn new(phyp: NodeName, disk: DiskState) -> Self {
+        let DiskState { lu, front, phase, error, size, exit, sessions, .. } = disk;
+        let DiskState { paths_lost, longest_wait_us, requests, .. } = disk;
+        let state = label(phase);
+        Self {
+            phyp,
+            state,
+            lu,
+            uri: front,
+            error,
+            size,
+            exit,
+            sessions,
+            paths_lost,
+            longest_wait_us,
+            requests,
+        }
+    }
+}
+
+/// What `lu attach` answers.
+#[derive(Debug, Serialize)]
+struct Attached {
+    schema: u32,
+    lu: u64,
+    phyp: NodeName,
+    uri: String,
+}
+
+impl fmt::Display for Attached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "LU {} attached by {}: {}", self.lu, self.phyp, self.uri)
+    }
+}
+
+/// What `lu ls` answers.
+#[derive(Debug, Serialize)]
+struct List {
+    schema: u32,
+    lus: Vec<StoredLu>,
+    disks: Vec<Disk>,
+    errors: Vec<String>,
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(HEAD);
+        for StoredLu { storage, lu } in &self.lus {
+            let of_lu = |disk: &&Disk| disk.lu == lu.lu;
+            let mut disks = self.disks.iter().filter(of_lu).peekable();
+            if disks.peek().is_none() {
+                table.row(row(&stored_cells(storage, lu), None));
+            }
+            for disk in disks {
+                table.row(row(&stored_cells(storage, lu), Some(disk)));
+            }
+        }
+        for disk in &self.disks {
+            if !self.lus.iter().any(|lu| lu.lu.lu == disk.lu) {
+                let dash = || "-".to_owned();
+                let unknown = [disk.lu.to_string(), dash(), dash(), dash(), dash()];
+                table.row(row(&unknown, Some(disk)));
+            }
+        }
+        write!(f, "{table}")?;
+        for disk in &self.disks {
+            if let Some(error) = &disk.error {
+                writeln!(f, "LU {} on {}: {error}", disk.lu, disk.phyp)?;
+            }
+        }
+        self.errors.iter().try_for_each(|error| writeln!(f, "{error}"))
+    }
+}
+
+fn stored_cells(storage: &NodeName, lu: &LuState) -> [String; 5] {
+    let session = if lu.is_open { lu.session.to_string() } else { "closed".to_owned() };
+    let owner = if lu.owner == 0 { "-".to_owned() } else { lu.owner.to_string() };
+    [lu.lu.to_string(), bytes(lu.size), storage.to_string(), owner, session]
+}
+
+fn row(stored: &[String; 5], disk: Option<&Disk>) -> [String; 11] {
+    let dash = || "-".to_owned();
+    let [lu, size, storage, owner, session] = stored.clone();
+    let seen = match disk {
+        None => [dash(), dash(), dash(), dash(), dash(), dash()],
+        Some(disk) => [
+            disk.phyp.to_string(),
+            disk.state.to_owned(),
+            disk.exit.map_or_else(dash, |vios| vios.to_string()),
+            disk.paths_lost.to_string(),
+            format!("{} ms", disk.longest_wait_us / 1000),
+            disk.uri.clone(),
+        ],
+    };
+    let [phyp, state, exit, lost, worst, socket] = seen;
+    [lu, size, storage, owner, session, phyp, state, exit, lost, worst, socket]
+}
+
+const fn label(phase: DiskPhase) -> &'static str {
+    match phase {
+        DiskPhase::Attaching => "attaching",
+        DiskPhase::Waiting => "waiting",
+        DiskPhase::Serving => "serving",
+        DiskPhase::Over => "over",
+    }
+}
+
+/// The largest unit that leaves no rest.
+fn bytes(count: u64) -> String {
+    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let whole = units.into_iter().find(|(_, shift)| count > 0 && count.trailing_zeros() >= *shift);
+    whole.map_or_else(|| count.to_string(), |(unit, shift)| format!("{}{unit}", count >> shift))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_the_largest_unit_that_leaves_no_rest() {
+        let shown = [0, 1, 1024, 1536, 3 << 20, 10 << 30, 2 << 40, u64::MAX].map(bytes);
+        let whole = ["0", "1", "1KiB", "1536", "3MiB", "10GiB", "2TiB", "18446744073709551615"];
+        assert_eq!(shown, whole);
+    }
+}

@@ -1,0 +1,220 @@
+//! The tables of disks: `[[vios]]`, `[[adapter]]`, `[storage]`, `[phyp]`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use vioduct_certs::identity::NodeName;
+use vioduct_transport::TransportConfig;
+use vioduct_vios::redirect::limits::{OwnerLimits, RelayLimits, StoreLimits};
+use vioduct_vios::redirect::name::{LuId, ViosId};
+use vioduct_vios::roles::layout::{Layout, Place};
+use vioduct_vios::roles::phyp::{DISKS_MAX, DiskConfig, Front, PhypConfig};
+use vioduct_vios::roles::storage::StorageConfig;
+use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig};
+
+use super::WrongSetting;
+
+/// A fabric that is back is dialled within this time.
+const FABRIC_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// What a node does for disks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskRoles {
+    /// The volume that it serves.
+    pub storage: Option<StorageConfig>,
+    /// The VIOS that runs on it.
+    pub vios: Option<ViosConfig>,
+    /// The disks of clients that it carries.
+    pub phyp: Option<PhypConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawVios {
+    id: u32,
+    node: NodeName,
+    cec: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAdapter {
+    listen: Option<SocketAddr>,
+    storage: NodeName,
+    addr: SocketAddr,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStorage {
+    volume: PathBuf,
+    listen: SocketAddr,
+    #[serde(default)]
+    lu: Vec<RawLu>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLu {
+    id: u64,
+    size: RawSize,
+}
+
+/// Bytes, or a text with a unit.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawSize {
+    Bytes(u64),
+    Text(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawPhyp {
+    cec: u32,
+    #[serde(default)]
+    disk: Vec<RawDisk>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDisk {
+    lu: u64,
+    socket: String,
+}
+
+/// All of them, as the file has them.
+pub(super) struct RawDisks {
+    pub(super) vios: Vec<RawVios>,
+    pub(super) adapter: Vec<RawAdapter>,
+    pub(super) storage: Option<RawStorage>,
+    pub(super) phyp: Option<RawPhyp>,
+}
+
+fn wrong(key: impl Into<String>, value: impl ToString, bound: impl ToString) -> WrongSetting {
+    WrongSetting { key: key.into(), value: value.to_string(), bound: bound.to_string() }
+}
+
+impl RawDisks {
+    /// What the node `name`, which listens on `host`, does. Paths lie relative to `home`.
+    pub(super) fn checked(
+        self,
+        name: &NodeName,
+        host: IpAddr,
+        home: &Path,
+    ) -> Result<DiskRoles, WrongSetting> {
+        let Self { vios, adapter, storage, phyp } = self;
+        let place = |raw: RawVios| Place { vios: ViosId(raw.id), node: raw.node, cec: raw.cec };
+        let layout = Layout::new(vios.into_iter().map(place).collect()).map_err(|error| {
+            wrong("vios", error, "a list of VIOSes with numbers and nodes of their own")
+        })?;
+        let vios = own_vios(&layout, adapter, name, host)?;
+        let storage = storage.map(|raw| raw.checked(&layout, home)).transpose()?;
+        let phyp = phyp.map(|raw| raw.checked(layout, home)).transpose()?;
+        Ok(DiskRoles { storage, vios, phyp })
+    }
+}
+
+fn fabric() -> TransportConfig {
+    TransportConfig { backoff_max: FABRIC_BACKOFF_MAX, ..TransportConfig::default() }
+}
+
+fn own_vios(
+    layout: &Layout,
+    adapters: Vec<RawAdapter>,
+    name: &NodeName,
+    host: IpAddr,
+) -> Result<Option<ViosConfig>, WrongSetting> {
+    let Some(own) = layout.on(name).cloned() else {
+        let bound = "left out, since [[vios]] names no VIOS on this node";
+        let first = adapters.first().map(|adapter| adapter.addr);
+        return first.map_or(Ok(None), |addr| Err(wrong("adapter", addr, bound)));
+    };
+    let [RawAdapter { listen, storage, addr }] =
+        <[RawAdapter; 1]>::try_from(adapters).map_err(|adapters| {
+            wrong("the number of adapters", adapters.len(), "1, since [[vios]] names this node")
+        })?;
+    let listen = listen.unwrap_or(SocketAddr::new(host, 0));
+    let adapter = AdapterConfig { listen, storage, addr };
+    let limits = RelayLimits::default();
+    Ok(Some(ViosConfig { own, layout: layout.clone(), adapter, limits, fabric: fabric() }))
+}
+
+impl RawStorage {
+    fn checked(self, layout: &Layout, home: &Path) -> Result<StorageConfig, WrongSetting> {
+        let Self { volume, listen, lu } = self;
+        if listen.port() == 0 {
+            let bound = "an address with a port from 1 to 65535";
+            return Err(wrong("storage.listen", listen, bound));
+        }
+        let mut lus = BTreeMap::new();
+        for RawLu { id, size } in lu {
+            let size = size.bytes().map_err(|shown| {
+                let bound = "a number of bytes, or a text such as \"512MiB\", \"10GiB\", \"2TiB\"";
+                wrong(format!("storage.lu.size of LU {id}"), shown, bound)
+            })?;
+            if lus.insert(LuId(id), size).is_some() {
+                return Err(wrong("storage.lu.id", id, "another number than every other LU's"));
+            }
+        }
+        Ok(StorageConfig {
+            dir: home.join(volume),
+            listen,
+            lus,
+            vioses: layout.numbers(),
+            limits: StoreLimits::default(),
+            fabric: fabric(),
+        })
+    }
+}
+
+impl RawSize {
+    fn bytes(self) -> Result<u64, String> {
+        let text = match self {
+            Self::Bytes(bytes) => return Ok(bytes),
+            Self::Text(text) => text,
+        };
+        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+        let parsed = units.into_iter().find_map(|(unit, shift)| {
+            let count: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
+            count.checked_mul(1 << shift)
+        });
+        parsed.ok_or_else(|| format!("{text:?}"))
+    }
+}
+
+impl RawPhyp {
+    fn checked(self, layout: Layout, home: &Path) -> Result<PhypConfig, WrongSetting> {
+        let Self { cec, disk } = self;
+        if disk.len() > DISKS_MAX {
+            let bound = format!("at most {DISKS_MAX}");
+            return Err(wrong("the number of phyp.disk", disk.len(), bound));
+        }
+        let mut disks: Vec<DiskConfig> = Vec::with_capacity(disk.len());
+        for RawDisk { lu, socket } in disk {
+            let Some(front) = front(&socket, home) else {
+                let key = format!("phyp.disk.socket of LU {lu}");
+                return Err(wrong(key, format!("{socket:?}"), "unix:PATH or tcp:ADDR:PORT"));
+            };
+            let lu = LuId(lu);
+            if disks.iter().any(|other| other.lu == lu || other.front == front) {
+                let bound = "another LU and another socket than every other disk's";
+                return Err(wrong("phyp.disk", format!("LU {} at {socket}", lu.0), bound));
+            }
+            disks.push(DiskConfig { lu, front });
+        }
+        Ok(PhypConfig { cec, layout, disks, limits: OwnerLimits::default() })
+    }
+}
+
+/// A socket; a path lies relative to `home`.
+fn front(text: &str, home: &Path) -> Option<Front> {
+    match text.strip_prefix("unix:") {
+        Some("") => None,
+        Some(path) => Some(Front::Unix(std::path::absolute(home.join(path)).ok()?)),
+        None => text.parse().ok(),
+    }
+}

@@ -1,0 +1,180 @@
+//! Disks over real `vioduct` processes: two VIOSes on CEC 1, one on CEC 2, a storage, and the
+//! hypervisor of CEC 1. Each VIOS reaches the storage through a fault proxy of its own.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use tokio::time::{interval, timeout};
+
+use crate::cluster::{Cluster, free_addr};
+use crate::fault::{UdpProxy, UdpProxyConfig};
+
+/// The storage's node.
+pub const STORAGE: &str = "s1";
+/// The hypervisor's node, on CEC 1.
+pub const PHYP: &str = "p1";
+/// The VIOSes' nodes, numbered from 1, and their CECs.
+pub const VIOSES: [(&str, u32); 3] = [("v1", 1), ("v2", 1), ("v3", 2)];
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// A client's disk.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskPlan {
+    /// Its LU; clients of even ones enter by `v1`.
+    pub lu: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The processes, and the proxies between VIOSes and storage, which run in this one.
+#[derive(Debug)]
+pub struct DiskCluster {
+    cluster: Cluster,
+    storage: SocketAddr,
+    fabrics: BTreeMap<String, UdpProxy>,
+}
+
+impl DiskCluster {
+    /// Makes certificates, files and proxies. Starts no process.
+    ///
+    /// # Errors
+    /// A command fails, or a file or socket can't be made.
+    pub async fn create(vioduct: PathBuf, disks: &[DiskPlan]) -> Result<Self> {
+        let members: Vec<(&str, &str)> = [(STORAGE, r#""storage""#), (PHYP, r#""phyp""#)]
+            .into_iter()
+            .chain(VIOSES.map(|(name, _cec)| (name, r#""vios""#)))
+            .collect();
+        let cluster = Cluster::create_of(vioduct, &members).await?;
+        let storage: SocketAddr = free_addr(1)?.parse()?;
+        let mut fabrics = BTreeMap::new();
+        for (seed, (name, _cec)) in (1..).zip(VIOSES) {
+            let config = UdpProxyConfig { listen: ANY, target: storage, seed };
+            fabrics.insert(name.to_owned(), UdpProxy::start(config)?);
+        }
+        let mut all = String::new();
+        for (id, (name, cec)) in (1..).zip(VIOSES) {
+            all += &format!("\n[[vios]]\nid = {id}\nnode = \"{name}\"\ncec = {cec}\n");
+        }
+        let disks = Self { cluster, storage, fabrics }.with_files(&all, disks)?;
+        Ok(disks)
+    }
+
+    fn with_files(self, all: &str, disks: &[DiskPlan]) -> Result<Self> {
+        let mut storage =
+            format!("{all}\n[storage]\nvolume = \"volume\"\nlisten = \"{}\"\n", self.storage);
+        let mut phyp = format!("{all}\n[phyp]\ncec = 1\n");
+        for DiskPlan { lu, size } in disks {
+            storage += &format!("[[storage.lu]]\nid = {lu}\nsize = {size}\n");
+            phyp += &format!("[[phyp.disk]]\nlu = {lu}\nsocket = \"unix:lu{lu}.sock\"\n");
+        }
+        self.append(STORAGE, &storage)?;
+        self.append(PHYP, &phyp)?;
+        for (name, proxy) in &self.fabrics {
+            let adapter = format!(
+                "{all}\n[[adapter]]\nstorage = \"{STORAGE}\"\naddr = \"{}\"\n",
+                proxy.addr()
+            );
+            self.append(name, &adapter)?;
+        }
+        Ok(self)
+    }
+
+    /// Adds to a node's file.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn append(&self, node: &str, text: &str) -> Result<()> {
+        let mut file = File::options().append(true).open(self.cluster.config(node))?;
+        Ok(file.write_all(text.as_bytes())?)
+    }
+
+    /// Starts every process, and waits until every disk is served.
+    ///
+    /// # Errors
+    /// One does not start, or a disk is not served in time.
+    pub async fn start(&mut self, bound: Duration) -> Result<()> {
+        for name in [STORAGE].into_iter().chain(VIOSES.map(|(name, _)| name)).chain([PHYP]) {
+            self.cluster.start(name).await?;
+        }
+        self.until(bound, "every disk is served", |lus| {
+            let disks = lus["disks"].as_array()?;
+            let is_served = |disk: &Value| disk["state"] == "serving";
+            (!disks.is_empty() && disks.iter().all(is_served)).then_some(())
+        })
+        .await
+    }
+
+    /// The processes.
+    pub fn cluster(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+
+    /// The proxy between a VIOS and the storage.
+    ///
+    /// # Errors
+    /// There is no such VIOS.
+    pub fn fabric(&self, vios: &str) -> Result<&UdpProxy> {
+        self.fabrics.get(vios).with_context(|| format!("{vios} is no VIOS"))
+    }
+
+    /// Where the storage listens for the fabric.
+    pub const fn storage(&self) -> SocketAddr {
+        self.storage
+    }
+
+    /// The socket of a disk.
+    pub fn socket(&self, lu: u64) -> PathBuf {
+        self.dir().join(PHYP).join(format!("lu{lu}.sock"))
+    }
+
+    /// The directory of it all.
+    pub fn dir(&self) -> &Path {
+        self.cluster.dir()
+    }
+
+    /// What `lu ls` answers.
+    ///
+    /// # Errors
+    /// It gives no JSON.
+    pub async fn lus(&self) -> Result<Value> {
+        let args = ["lu", "ls", "--certs", "tool", "--cluster", "cluster.toml", "--output", "json"];
+        let output = self.cluster.output(&args).await?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Asks for the LUs until `pick` finds in them what it looks for.
+    ///
+    /// # Errors
+    /// It does not within `bound`; with the last answer.
+    pub async fn until<T>(
+        &self,
+        bound: Duration,
+        what: &str,
+        mut pick: impl FnMut(&Value) -> Option<T>,
+    ) -> Result<T> {
+        let mut last = Value::Null;
+        let looking = async {
+            let mut looks = interval(LOOK_INTERVAL);
+            loop {
+                looks.tick().await;
+                last = self.lus().await?;
+                if let Some(picked) = pick(&last) {
+                    return Ok(picked);
+                }
+            }
+        };
+        match timeout(bound, looking).await {
+            Ok(found) => found,
+            Err(_elapsed) => bail!("not seen within {bound:?}: {what}; last: {last:#}"),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Disks over real processes, with a real client's requests, while paths and processes are lost.
+#![expect(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use vioduct_tests::cluster::built_vioduct;
+use vioduct_tests::disks::{DiskCluster, DiskPlan, PHYP};
+use vioduct_vios::block::{Extent, Failure, Reply, Request};
+use vioduct_vios::disk::Disk;
+use vioduct_vios::nbd::client::{Address, Config, Remote};
+
+const BOUND: Duration = Duration::from_secs(20);
+const LU: u64 = 2;
+const BLOCK: u32 = 4096;
+
+async fn started() -> DiskCluster {
+    let disk = DiskPlan { lu: LU, size: 64 << 20 };
+    let mut disks = DiskCluster::create(built_vioduct().unwrap(), &[disk]).await.unwrap();
+    disks.start(BOUND).await.unwrap();
+    disks
+}
+
+async fn write_and_read(client: &Remote, blocks: std::ops::Range<u32>) {
+    let done = async |request| client.execute(request).await.map_err(Failure::from);
+    for block in blocks {
+        let data = Bytes::from(vec![u8::try_from(block % 251).unwrap(); 4096]);
+        let offset = u64::from(block * BLOCK);
+        let write = Request::Write { offset, data: data.clone(), fua: false };
+        assert_eq!(done(write).await, Ok(Reply::Done), "{block}");
+        let read = Request::Read { extent: Extent { offset, length: BLOCK } };
+        assert_eq!(done(read).await, Ok(Reply::Data(data)), "{block}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_processes_sees_nothing_of_a_killed_vios_nor_of_a_frozen_one() {
+    let mut disks = started().await;
+    let address = Address::Unix(disks.socket(LU));
+    let client = Remote::connect(&address, &Config::default()).await.unwrap();
+    write_and_read(&client, 0..50).await;
+    disks.cluster().signal("v1", "STOP").await.unwrap();
+    write_and_read(&client, 50..100).await;
+    disks.cluster().kill("v2").await.unwrap();
+    write_and_read(&client, 100..150).await;
+    assert_eq!(client.execute(Request::Flush).await, Ok(Reply::Done));
+    let lus = disks.lus().await.unwrap();
+    assert_eq!(
+        (&lus["disks"][0]["exit"], &lus["lus"][0]["owner"]),
+        (&3.into(), &1.into()),
+        "{lus:#}"
+    );
+    disks.cluster().signal("v1", "KILL").await.unwrap();
+
+    // The hypervisor leaves in order; the next one takes the disk over.
+    client.close().await;
+    disks.cluster().signal(PHYP, "TERM").await.unwrap();
+    assert!(disks.cluster().ended(PHYP).await.unwrap().success());
+    disks.cluster().start(PHYP).await.unwrap();
+    let owner = |lus: &serde_json::Value| (lus["lus"][0]["owner"] == 2).then_some(());
+    disks.until(BOUND, "a second owner", owner).await.unwrap();
+    let client = Remote::connect(&address, &Config::default()).await.unwrap();
+    let read = Request::Read { extent: Extent { offset: 7 * 4096, length: BLOCK } };
+    assert_eq!(client.execute(read).await, Ok(Reply::Data(vec![7; 4096].into())));
+}
