@@ -14,6 +14,7 @@ pub mod carry;
 pub mod cke;
 mod clock;
 pub mod disk;
+pub mod dsa;
 pub mod fabric;
 pub mod file;
 pub mod lpar;
