@@ -22,6 +22,10 @@
 //! storage = "n3"            # the node that serves it
 //! addr = "10.1.0.3:7500"    # where that listens for the fabric, UDP
 //! listen = "10.1.0.1:0"     # may be left out: the host of node.listen, any port
+//! name = "fcs0"             # may be left out: adapter1, adapter2, …
+//!
+//! [dsa]                     # every key may be left out: when a way to the storage is lost
+//! silence_max_ms = 1000
 //!
 //! [storage]                 # on a node that serves a volume
 //! volume = "volume"         # its directory, relative to this file
@@ -62,7 +66,7 @@ mod renewal;
 mod transport;
 
 pub use disks::DiskRoles;
-use disks::{RawAdapter, RawDisks, RawPhyp, RawStorage, RawVios};
+use disks::{RawAdapter, RawDisks, RawDsa, RawPhyp, RawStorage, RawVios};
 use renewal::RawRenewal;
 pub use renewal::RenewalConfig;
 use transport::RawTransport;
@@ -146,6 +150,8 @@ struct RawConfig {
     vios: Vec<RawVios>,
     #[serde(default)]
     adapter: Vec<RawAdapter>,
+    #[serde(default)]
+    dsa: RawDsa,
     storage: Option<RawStorage>,
     phyp: Option<RawPhyp>,
     renewal: Option<RawRenewal>,
@@ -203,7 +209,7 @@ impl NodeConfig {
             value,
             bound: bound.to_owned(),
         };
-        let RawConfig { node, peer, vios, adapter, storage, phyp, renewal, transport } = raw;
+        let RawConfig { node, peer, vios, adapter, dsa, storage, phyp, renewal, transport } = raw;
         let home = path.parent().unwrap_or(Path::new(""));
         if node.listen.port() == 0 {
             let bound = "an address with a port from 1 to 65535";
@@ -229,7 +235,7 @@ impl NodeConfig {
         let setting = |wrong: WrongSetting| value(&wrong.key, wrong.value, &wrong.bound);
         let renewal = renewal.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
         let transport = transport.checked().map_err(setting)?;
-        let disks = RawDisks { vios, adapter, storage, phyp };
+        let disks = RawDisks { vios, adapter, dsa, storage, phyp };
         let disks = disks.checked(&node.name, node.listen.ip(), home).map_err(setting)?;
         let limit = transport.peers_max;
         if peer.len() > limit as usize {

@@ -36,7 +36,7 @@ impl Disks {
     /// The node's ends of the fabric: they show the node's certificate.
     pub(crate) fn fabrics(&self) -> Vec<Endpoint> {
         let storage = self.storage.iter().map(StorageRole::fabric);
-        storage.chain(self.vios.iter().map(ViosRole::fabric)).cloned().collect()
+        storage.chain(self.vios.iter().flat_map(ViosRole::fabrics)).cloned().collect()
     }
 
     /// Ends them in order, clients' disks first.

@@ -18,7 +18,11 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Moment {
-        Moment::START.after(self.began.elapsed())
+        self.moment(Instant::now())
+    }
+
+    pub(crate) fn moment(&self, at: Instant) -> Moment {
+        Moment::START.after(at.saturating_duration_since(self.began))
     }
 
     /// Has `ring` called at `due`, and not when it would have been before. It says

@@ -3,6 +3,8 @@
 //!
 //! Each connection gets a number; a link that comes back is another connection. What a peer sends
 //! waits for the actor behind the fabric, and with it the peer's lane.
+//!
+//! Heartbeats travel on the control lane and nothing else does, so that they wait for no data.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,11 +14,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use actix::{Actor, Context, Handler};
+use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use vioduct_runtime::{Codec, LocalRef, RemoteMessage};
-use vioduct_transport::{BoxFuture, DialError, Inbound, Link, LinkEvent, Message as Parcel};
+use vioduct_transport::{BoxFuture, DialError, Flow, Inbound, Link, LinkEvent, Message as Parcel};
 
-use crate::redirect::name::ConnId;
+use crate::carry::{Beat, CarriedCall, CarriedWord, Echo};
+use crate::redirect::name::{AdapterId, ConnId};
+
+/// Which lane is the control lane.
+const CONTROL: u8 = 0;
+
+/// What travels in one direction.
+pub trait Bound: RemoteMessage + Send {
+    /// What travels before it, on the control lane.
+    type Pulse: RemoteMessage + Send;
+}
+
+impl Bound for CarriedCall {
+    type Pulse = Beat;
+}
+
+impl Bound for CarriedWord {
+    type Pulse = Echo;
+}
 
 /// What came over the fabric.
 #[derive(Debug)]
@@ -26,16 +48,32 @@ pub struct FromFabric<T> {
     /// The link that it carries.
     pub link: Link,
     /// What.
-    pub news: News<T>,
+    pub came: T,
+}
+
+/// What there is to say of a connection of the fabric.
+#[derive(Debug)]
+pub struct OfConn<P> {
+    /// Which.
+    pub conn: ConnId,
+    /// The link that it carries.
+    pub link: Link,
+    /// What.
+    pub news: News<P>,
 }
 
 /// What there is to say of a connection.
 #[derive(Debug)]
-pub enum News<T> {
+pub enum News<P> {
     /// It is there.
     Up,
-    /// A message came.
-    Came(T),
+    /// A heartbeat came, or an answer to one.
+    Pulse {
+        /// It.
+        pulse: P,
+        /// When, wherever it waited since.
+        at: Instant,
+    },
     /// It is gone, and with it what was under way.
     Down,
 }
@@ -44,18 +82,35 @@ impl<T: 'static> actix::Message for FromFabric<T> {
     type Result = ();
 }
 
-/// One end of the fabric, for the actor behind it: what an endpoint hands over to.
+impl<P: 'static> actix::Message for OfConn<P> {
+    type Result = ();
+}
+
+/// Sends a heartbeat or an answer, before all data. One that finds no room is dropped, as one that
+/// gets lost on the way: it was late already.
+pub(crate) fn send_pulse<P: RemoteMessage>(link: &Link, pulse: &P) {
+    let mut head = Vec::new();
+    let encoded = Codec::Postcard.encode(pulse, &mut head);
+    debug_assert!(encoded.is_ok(), "a few numbers");
+    if let Err(error) = link.try_send(Flow::Control, &head, &Bytes::new()) {
+        tracing::debug!(peer = %link.peer(), %error, "a heartbeat is not sent");
+    }
+}
+
+/// One end of the fabric, for the actors behind it: what an endpoint hands over to.
 ///
-/// Messages that cannot be read, and datagrams, are dropped.
-pub struct FabricEnd<A: Actor, T> {
+/// `A` takes messages, `C` hears of connections and heartbeats. Messages that cannot be read, and
+/// datagrams, are dropped.
+pub struct FabricEnd<A: Actor, T, C: Actor = A> {
     actor: LocalRef<A>,
+    keeper: LocalRef<C>,
     conns: Mutex<HashMap<Link, ConnId>>,
     last: AtomicU64,
     handle: Handle,
     came: PhantomData<fn(T)>,
 }
 
-impl<A: Actor, T> fmt::Debug for FabricEnd<A, T> {
+impl<A: Actor, T, C: Actor> fmt::Debug for FabricEnd<A, T, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FabricEnd").field("actor", &self.actor).finish_non_exhaustive()
     }
@@ -63,19 +118,41 @@ impl<A: Actor, T> fmt::Debug for FabricEnd<A, T> {
 
 impl<A, T> FabricEnd<A, T>
 where
-    A: Actor<Context = Context<A>> + Handler<FromFabric<T>>,
-    T: RemoteMessage,
+    A: Actor<Context = Context<A>> + Handler<FromFabric<T>> + Handler<OfConn<T::Pulse>>,
+    T: Bound,
 {
-    /// Hands over to `actor`.
+    /// Hands everything over to `actor`.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     #[must_use]
     pub fn new(actor: LocalRef<A>) -> Self {
+        Self::starting_at(0, actor.clone(), actor)
+    }
+}
+
+impl<A, T, C> FabricEnd<A, T, C>
+where
+    A: Actor<Context = Context<A>> + Handler<FromFabric<T>>,
+    C: Actor<Context = Context<C>> + Handler<OfConn<T::Pulse>>,
+    T: Bound,
+{
+    /// The end behind an adapter of a VIOS: messages go to `actor`, everything else to `keeper`.
+    /// The connections of two adapters have no number in common.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn of_adapter(AdapterId(id): AdapterId, actor: LocalRef<A>, keeper: LocalRef<C>) -> Self {
+        Self::starting_at(u64::from(id) << 56, actor, keeper)
+    }
+
+    fn starting_at(last: u64, actor: LocalRef<A>, keeper: LocalRef<C>) -> Self {
         Self {
             actor,
+            keeper,
             conns: Mutex::default(),
-            last: AtomicU64::new(0),
+            last: AtomicU64::new(last),
             handle: Handle::current(),
             came: PhantomData,
         }
@@ -90,49 +167,60 @@ where
         *self.conns().entry(link.clone()).or_insert_with(next)
     }
 
-    fn tell(&self, conn: ConnId, link: &Link, news: News<T>) {
-        let (actor, link) = (self.actor.clone(), link.clone());
+    fn tell(&self, conn: ConnId, link: &Link, news: News<T::Pulse>) {
+        let (keeper, link) = (self.keeper.clone(), link.clone());
         // An event must not wait for room. There are few of them, and their order does not matter:
         // each names its connection.
         self.handle.spawn(async move {
             // Fails only when the actor has ended.
-            drop(actor.tell(FromFabric { conn, link, news }).await);
+            drop(keeper.tell(OfConn { conn, link, news }).await);
         });
     }
 
-    fn read(Parcel { head, body, .. }: Parcel) -> Option<T> {
-        let mut came: T = Codec::Postcard.decode(&head).ok()?;
-        came.put_body(body).ok()?;
-        Some(came)
+    async fn hand_over(&self, conn: ConnId, from: &Link, lane: u8, parcel: Parcel) -> Option<()> {
+        let link = from.clone();
+        // Each fails only when the actor has ended.
+        if lane == CONTROL {
+            let (pulse, at) = (read(parcel)?, Instant::now());
+            let news = News::Pulse { pulse, at };
+            drop(self.keeper.tell(OfConn { conn, link, news }).await);
+        } else {
+            let came = read(parcel)?;
+            drop(self.actor.tell(FromFabric { conn, link, came }).await);
+        }
+        Some(())
     }
 }
 
-impl<A, T> Inbound for FabricEnd<A, T>
+fn read<M: RemoteMessage>(Parcel { head, body, .. }: Parcel) -> Option<M> {
+    let mut came: M = Codec::Postcard.decode(&head).ok()?;
+    came.put_body(body).ok()?;
+    Some(came)
+}
+
+impl<A, T, C> Inbound for FabricEnd<A, T, C>
 where
     A: Actor<Context = Context<A>> + Handler<FromFabric<T>>,
-    T: RemoteMessage + Send,
+    C: Actor<Context = Context<C>> + Handler<OfConn<T::Pulse>>,
+    T: Bound,
 {
     fn deliver<'a>(
         &'a self,
         from: &'a Link,
-        _lane: u8,
+        lane: u8,
         batch: &'a mut Vec<Parcel>,
     ) -> BoxFuture<'a> {
         Box::pin(async move {
             let conn = self.conn(from);
             for parcel in batch.drain(..) {
-                let Some(came) = Self::read(parcel) else {
+                if self.hand_over(conn, from, lane, parcel).await.is_none() {
                     tracing::warn!(peer = %from.peer(), "a message of the fabric does not read");
-                    continue;
-                };
-                let came = FromFabric { conn, link: from.clone(), news: News::Came(came) };
-                // Fails only when the actor has ended.
-                drop(self.actor.tell(came).await);
+                }
             }
         })
     }
 
-    fn datagram(&self, _from: &Link, _datagram: bytes::Bytes) {}
+    fn datagram(&self, _from: &Link, _datagram: Bytes) {}
 
     fn event(&self, link: &Link, event: LinkEvent) {
         match event {

@@ -1,8 +1,9 @@
 //! The virtual I/O server: a client's disk that survives the loss of its storage path.
 //!
-//! Its actors: the owner of a client's disk ([`lpar`]), a VIOS ([`cke`]), the storage
-//! ([`repository`]). They are the hands of the redirect protocol's machines ([`redirect`]), whose
-//! messages travel as [`carry`] says, to the storage by the [`fabric`].
+//! Its actors: the owner of a client's disk ([`lpar`]), a VIOS ([`cke`]), which watches its ways to
+//! the storage ([`dsa`]), and the storage ([`repository`]). They are the hands of the redirect
+//! protocol's machines ([`redirect`]), whose messages travel as [`carry`] says, to the storage by
+//! the [`fabric`].
 //!
 //! A node of a cluster starts them by its [`roles`].
 //!
@@ -14,6 +15,7 @@ pub mod carry;
 pub mod cke;
 mod clock;
 pub mod disk;
+pub mod dsa;
 pub mod fabric;
 pub mod file;
 pub mod lpar;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use vioduct_certs::identity::NodeName;
 use vioduct_transport::TransportConfig;
-use vioduct_vios::redirect::limits::{OwnerLimits, RelayLimits, StoreLimits};
+use vioduct_vios::dsa::limits::DsaLimits;
+use vioduct_vios::redirect::limits::{LimitError, OwnerLimits, RelayLimits, StoreLimits};
 use vioduct_vios::redirect::name::{LuId, ViosId};
 use vioduct_vios::roles::layout::{Layout, Place};
 use vioduct_vios::roles::phyp::{DISKS_MAX, DiskConfig, Front, PhypConfig};
@@ -16,6 +17,7 @@ use vioduct_vios::roles::storage::StorageConfig;
 use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig};
 
 use super::WrongSetting;
+use super::transport::{millis, set};
 
 /// A fabric that is back is dialled within this time.
 const FABRIC_BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -42,6 +44,7 @@ pub(super) struct RawVios {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAdapter {
+    name: Option<String>,
     listen: Option<SocketAddr>,
     storage: NodeName,
     addr: SocketAddr,
@@ -86,10 +89,24 @@ struct RawDisk {
     socket: String,
 }
 
+/// Times are in milliseconds; ranges stand at [`DsaLimits`].
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawDsa {
+    beat_every_ms: Option<u32>,
+    silence_max_ms: Option<u32>,
+    slow_round_trip_ms: Option<u32>,
+    slow_for_ms: Option<u32>,
+    slow_device_ms: Option<u32>,
+    steady_for_ms: Option<u32>,
+    steady_max_ms: Option<u32>,
+}
+
 /// All of them, as the file has them.
 pub(super) struct RawDisks {
     pub(super) vios: Vec<RawVios>,
     pub(super) adapter: Vec<RawAdapter>,
+    pub(super) dsa: RawDsa,
     pub(super) storage: Option<RawStorage>,
     pub(super) phyp: Option<RawPhyp>,
 }
@@ -106,12 +123,13 @@ impl RawDisks {
         host: IpAddr,
         home: &Path,
     ) -> Result<DiskRoles, WrongSetting> {
-        let Self { vios, adapter, storage, phyp } = self;
+        let Self { vios, adapter, dsa, storage, phyp } = self;
         let place = |raw: RawVios| Place { vios: ViosId(raw.id), node: raw.node, cec: raw.cec };
         let layout = Layout::new(vios.into_iter().map(place).collect()).map_err(|error| {
             wrong("vios", error, "a list of VIOSes with numbers and nodes of their own")
         })?;
-        let vios = own_vios(&layout, adapter, name, host)?;
+        let dsa = dsa.checked()?;
+        let vios = own_vios(&layout, adapter, name, host)?.map(|vios| ViosConfig { dsa, ..vios });
         let storage = storage.map(|raw| raw.checked(&layout, home)).transpose()?;
         let phyp = phyp.map(|raw| raw.checked(layout, home)).transpose()?;
         Ok(DiskRoles { storage, vios, phyp })
@@ -133,14 +151,41 @@ fn own_vios(
         let first = adapters.first().map(|adapter| adapter.addr);
         return first.map_or(Ok(None), |addr| Err(wrong("adapter", addr, bound)));
     };
-    let [RawAdapter { listen, storage, addr }] =
-        <[RawAdapter; 1]>::try_from(adapters).map_err(|adapters| {
-            wrong("the number of adapters", adapters.len(), "1, since [[vios]] names this node")
+    if adapters.is_empty() {
+        let bound = "at least 1, since [[vios]] names this node";
+        return Err(wrong("the number of adapters", 0, bound));
+    }
+    let mut checked: Vec<AdapterConfig> = Vec::with_capacity(adapters.len());
+    for (number, RawAdapter { name, listen, storage, addr }) in (1..).zip(adapters) {
+        let name = name.unwrap_or_else(|| format!("adapter{number}"));
+        if checked.iter().any(|other| other.name == name) {
+            return Err(wrong("adapter.name", name, "another name than every other adapter's"));
+        }
+        let listen = listen.unwrap_or(SocketAddr::new(host, 0));
+        checked.push(AdapterConfig { name, listen, storage, addr });
+    }
+    let (limits, dsa) = (RelayLimits::default(), DsaLimits::default());
+    let (layout, adapters) = (layout.clone(), checked);
+    Ok(Some(ViosConfig { own, layout, adapters, limits, dsa, fabric: fabric() }))
+}
+
+impl RawDsa {
+    fn checked(self) -> Result<DsaLimits, WrongSetting> {
+        let mut limits = DsaLimits::default();
+        set(&mut limits.beat_every, self.beat_every_ms.map(millis));
+        set(&mut limits.silence_max, self.silence_max_ms.map(millis));
+        set(&mut limits.slow_round_trip, self.slow_round_trip_ms.map(millis));
+        set(&mut limits.slow_for, self.slow_for_ms.map(millis));
+        set(&mut limits.slow_device, self.slow_device_ms.map(millis));
+        set(&mut limits.steady_for, self.steady_for_ms.map(millis));
+        set(&mut limits.steady_max, self.steady_max_ms.map(millis));
+        let shown = |nanos: u128| format!("{} ms", nanos / 1_000_000);
+        limits.validate().map_err(|LimitError { name, value, min, max }| {
+            let bound = format!("{} to {}", shown(min), shown(max));
+            wrong(format!("dsa.{name}_ms"), shown(value), bound)
         })?;
-    let listen = listen.unwrap_or(SocketAddr::new(host, 0));
-    let adapter = AdapterConfig { listen, storage, addr };
-    let limits = RelayLimits::default();
-    Ok(Some(ViosConfig { own, layout: layout.clone(), adapter, limits, fabric: fabric() }))
+        Ok(limits)
+    }
 }
 
 impl RawStorage {

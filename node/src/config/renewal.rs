@@ -7,6 +7,7 @@ use serde::Deserialize;
 use vioduct_certs::rotation::RetryBounds;
 
 use super::WrongSetting;
+use super::transport::millis;
 
 /// Words of a command, the program included.
 const WORDS_MAX: usize = 64;
@@ -80,8 +81,4 @@ impl RawRenewal {
         }
         Ok(RenewalConfig { program, args: words.collect(), timeout, retry })
     }
-}
-
-fn millis(count: u32) -> Duration {
-    Duration::from_millis(count.into())
 }

@@ -161,6 +161,8 @@ cec = 2
 [[adapter]]
 storage = "n2"
 addr = "127.0.0.2:7500"
+[dsa]
+beat_every_ms = 100
 [storage]
 volume = "volume"
 listen = "127.0.0.1:7500"
@@ -196,7 +198,11 @@ fn a_node_may_serve_a_volume_be_a_vios_and_carry_disks() {
     assert_eq!(storage.vioses.len(), 2);
     let vios = disks.vios.unwrap();
     assert_eq!((vios.own.vios.0, vios.own.cec), (1, 1));
-    assert_eq!(vios.adapter.listen, "127.0.0.1:0".parse().unwrap());
+    assert_eq!(vios.adapters[0].listen, "127.0.0.1:0".parse().unwrap());
+    assert_eq!(
+        (vios.adapters[0].name.as_str(), vios.dsa.beat_every.as_millis()),
+        ("adapter1", 100)
+    );
     let phyp = disks.phyp.unwrap();
     let fronts: Vec<_> = phyp.disks.iter().map(|disk| disk.front.to_string()).collect();
     assert_eq!(fronts, ["nbd+unix:///?socket=/etc/vioduct/lu7.sock", "nbd://127.0.0.1:10809"]);
@@ -218,7 +224,13 @@ fn what_is_wrong_with_a_table_of_disks_is_named() {
         (
             "[[adapter]]\nstorage = \"n2\"\naddr = \"127.0.0.2:7500\"\n",
             "",
-            "the number of adapters is 0; it must be 1",
+            "the number of adapters is 0; it must be at least 1",
+        ),
+        ("beat_every_ms = 100", "beat_every_ms = 1", "dsa.beat_every_ms is 1 ms; it must be 10 ms"),
+        (
+            "[dsa]",
+            "[[adapter]]\nname = \"adapter1\"\nstorage = \"n2\"\naddr = \"127.0.0.2:1\"\n[dsa]",
+            "adapter.name is adapter1",
         ),
         ("volume = ", "volumes = ", "did you mean `volume`?"),
     ];

@@ -68,13 +68,13 @@ impl RawTransport {
     }
 }
 
-fn set<T>(field: &mut T, given: Option<T>) {
+pub(super) fn set<T>(field: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *field = given;
     }
 }
 
-fn millis(count: u32) -> Duration {
+pub(super) fn millis(count: u32) -> Duration {
     Duration::from_millis(count.into())
 }
 

@@ -9,6 +9,7 @@
 //!
 //! Source: redirect protocol, "Messages"; CRC32C as RFC 3720, section 12.1 has it.
 
+mod beat;
 mod head;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use vioduct_runtime::{Accepts, ActorRef, RemoteMessage};
 use crate::block::{Reply, Request};
 use crate::redirect::message::{Call, Word};
 use crate::redirect::name::LuId;
+pub use beat::{Beat, Echo};
 use head::{CallHead, WordHead};
 
 /// Runs that a status may have. What the storage finds beyond is asked for again.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, LocalRef, RemoteMessage};
 
+pub(crate) use self::redirect::{AdapterDown, AdapterUp, PathReport, Survey, Surveyed};
 pub use self::redirect::{PeerSeen, Redirect, VIOS_NAME, Vios};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::redirect::name::ViosId;
@@ -42,7 +43,7 @@ pub struct PathNews {
     pub cec: u32,
     /// 0 good, 1 degraded, all else lost.
     pub state: u8,
-    /// What a request takes from there, microseconds.
+    /// What a heartbeat takes from there, microseconds; 0 if that is not known.
     pub round_trip_us: u32,
     /// Sessions that pass there.
     pub load: u32,

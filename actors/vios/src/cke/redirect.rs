@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse};
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, ActorId, ActorRef, Terminated};
-use vioduct_transport::Link;
 
 use super::{FromPeer, PathNews, Peer, Said};
 use crate::carry::{CarriedCall, CarriedWord, Checksum, WordTaker};
 use crate::clock::Clock;
-use crate::fabric::{FromFabric, News};
+use crate::fabric::FromFabric;
 use crate::redirect::limits::{LimitError, RelayLimits};
-use crate::redirect::name::{ConnId, LinkId, LuId, ViosId};
-use crate::redirect::relay::{Effect, Input, PathState, Port, Relay};
+use crate::redirect::name::{AdapterId, ConnId, LinkId, LuId, ViosId};
+use crate::redirect::relay::{Effect, Input, PathState, PeerPath, Port, Relay};
 use crate::way::Way;
 
 /// The name under which the owners of a VIOS's clients find it on its node.
@@ -40,6 +39,44 @@ pub struct PeerSeen {
     pub vios: ViosId,
     /// Its CKE.
     pub cke: ActorRef<Peer>,
+}
+
+/// A physical adapter has a connection to the storage.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct AdapterUp {
+    pub(crate) adapter: AdapterId,
+    pub(crate) conn: ConnId,
+    /// How calls are sent by it.
+    pub(crate) way: Way<CarriedCall>,
+}
+
+/// A physical adapter's connection is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct AdapterDown {
+    pub(crate) conn: ConnId,
+}
+
+/// How the path of a physical adapter does: told by the DSA when it changes, and from time to time.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct PathReport {
+    pub(crate) adapter: AdapterId,
+    pub(crate) state: PathState,
+    pub(crate) round_trip: Option<Duration>,
+}
+
+/// Asks what the DSA does not know of the ways to the storage.
+#[derive(Debug, Message)]
+#[rtype(result = "Surveyed")]
+pub(crate) struct Survey;
+
+/// Sessions by the adapter that they leave by, and what other VIOSes have said.
+#[derive(Debug, Default, MessageResponse)]
+pub(crate) struct Surveyed {
+    pub(crate) sessions: BTreeMap<AdapterId, usize>,
+    pub(crate) others: Vec<(ViosId, PeerPath)>,
 }
 
 /// An owner that has opened a session here.
@@ -72,7 +109,7 @@ pub struct Redirect {
     last_link: u64,
     peers: BTreeMap<ViosId, PeerWays>,
     storage: BTreeMap<ConnId, Way<CarriedCall>>,
-    state: PathState,
+    own: BTreeMap<AdapterId, PathReport>,
     lost: Vec<Port>,
     clock: Clock,
 }
@@ -91,7 +128,7 @@ impl Redirect {
             last_link: 0,
             peers: BTreeMap::new(),
             storage: BTreeMap::new(),
-            state: PathState::Lost,
+            own: BTreeMap::new(),
             lost: Vec::new(),
             clock: Clock::new(),
         })
@@ -224,13 +261,26 @@ impl Redirect {
     }
 
     fn news(&self) -> PathNews {
-        let state = match (self.relay.conn(), self.state) {
-            (Some(_), PathState::Good) => 0,
-            (Some(_), PathState::Degraded) => 1,
-            (Some(_), PathState::Lost) | (None, _) => 2,
+        let best = self.relay.own_state();
+        let state = match best {
+            PathState::Good => 0,
+            PathState::Degraded => 1,
+            PathState::Lost => 2,
         };
+        let round_trip = self.own.values().filter(|path| path.state == best);
+        let round_trip = round_trip.filter_map(|path| path.round_trip).min().unwrap_or_default();
+        let round_trip_us = u32::try_from(round_trip.as_micros()).unwrap_or(u32::MAX);
         let load = u32::try_from(self.relay.routes()).unwrap_or(u32::MAX);
-        PathNews { cec: self.cec, state, round_trip_us: 0, load }
+        PathNews { cec: self.cec, state, round_trip_us, load }
+    }
+
+    /// Takes what may change how this VIOS reaches the storage; if it does, others are told.
+    fn own_changed(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let before = self.relay.own_state();
+        self.handle(input, None, ctx);
+        if self.relay.own_state() != before {
+            self.publish();
+        }
     }
 }
 
@@ -344,39 +394,61 @@ impl Handler<Terminated> for Redirect {
     }
 }
 
+/// From the storage.
 impl Handler<FromFabric<CarriedWord>> for Redirect {
     type Result = ();
 
     fn handle(&mut self, from: FromFabric<CarriedWord>, ctx: &mut Self::Context) {
-        let FromFabric { conn, link, news } = from;
-        let port = Port::Storage(conn);
-        match news {
-            News::Up => self.connected(conn, link, ctx),
-            News::Down => {
-                self.forget(port);
-                Self::handle(self, Input::PortLost { port }, None, ctx);
-                self.publish();
+        let FromFabric { conn, came, .. } = from;
+        let (lu, checksum) = (came.lu(), came.checksum());
+        match came.open() {
+            Ok(word) => {
+                let heard = Input::Heard { from: Port::Storage(conn), lu, word };
+                Self::handle(self, heard, Some(checksum), ctx);
             }
-            News::Came(carried) => {
-                let (lu, checksum) = (carried.lu(), carried.checksum());
-                match carried.open() {
-                    Ok(word) => {
-                        let heard = Input::Heard { from: port, lu, word };
-                        Self::handle(self, heard, Some(checksum), ctx);
-                    }
-                    Err(error) => tracing::warn!(lu = lu.0, %error, "a word is dropped"),
-                }
-            }
+            Err(error) => tracing::warn!(lu = lu.0, %error, "a word is dropped"),
         }
     }
 }
 
-impl Redirect {
-    fn connected(&mut self, conn: ConnId, link: Link, ctx: &mut Context<Self>) {
-        self.storage.insert(conn, Way::over(link, lost(Port::Storage(conn))));
-        self.state = PathState::Good;
-        self.handle(Input::Connected { conn }, None, ctx);
-        self.handle(Input::FabricChanged { state: self.state }, None, ctx);
-        self.publish();
+impl Handler<AdapterUp> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, up: AdapterUp, ctx: &mut Self::Context) {
+        let AdapterUp { adapter, conn, way } = up;
+        self.storage.insert(conn, way);
+        self.own_changed(Input::Connected { adapter, conn }, ctx);
+    }
+}
+
+impl Handler<AdapterDown> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, AdapterDown { conn }: AdapterDown, ctx: &mut Self::Context) {
+        let port = Port::Storage(conn);
+        self.forget(port);
+        self.own_changed(Input::PortLost { port }, ctx);
+    }
+}
+
+impl Handler<PathReport> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, report: PathReport, ctx: &mut Self::Context) {
+        let PathReport { adapter, state, .. } = report;
+        let before = self.own.insert(adapter, report);
+        if before.is_none_or(|before| before.state != state) {
+            self.own_changed(Input::FabricChanged { adapter, state }, ctx);
+        }
+    }
+}
+
+impl Handler<Survey> for Redirect {
+    type Result = Surveyed;
+
+    fn handle(&mut self, Survey: Survey, _ctx: &mut Self::Context) -> Surveyed {
+        let sessions = |adapter: &AdapterId| (*adapter, self.relay.routes_by(*adapter));
+        let sessions = self.own.keys().map(sessions).collect();
+        Surveyed { sessions, others: self.relay.peers().collect() }
     }
 }

@@ -20,7 +20,7 @@ pub struct LimitError {
     pub max: u128,
 }
 
-pub(super) fn within(
+pub(crate) fn within(
     name: &'static str,
     value: u128,
     min: u128,
@@ -29,7 +29,7 @@ pub(super) fn within(
     if (min..=max).contains(&value) { Ok(()) } else { Err(LimitError { name, value, min, max }) }
 }
 
-fn lasts(
+pub(crate) fn lasts(
     name: &'static str,
     value: Duration,
     min: Duration,
@@ -169,7 +169,7 @@ pub struct RelayLimits {
     pub routes_max: usize,
     /// Other VIOSes whose paths are known, 0..=65 536. Default 1024. What others say is not kept.
     pub peers_max: usize,
-    /// The fabric must be good for so long before owners are told of it, 0..=1 h. Default 5 s.
+    /// An own way must be good for so long before owners are told of it, 0..=1 h. Default 5 s.
     pub hysteresis: Duration,
 }
 

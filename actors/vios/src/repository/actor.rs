@@ -5,6 +5,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
@@ -14,11 +15,12 @@ use vioduct_transport::Link;
 
 use super::volume::{Opened, Volume, VolumeError};
 use crate::block::{Failure, Reply, Request};
-use crate::carry::{CarriedCall, CarriedWord};
+use crate::carry::{Beat, CarriedCall, CarriedWord, Echo};
 use crate::clock::Clock;
 use crate::disk::Disk;
-use crate::fabric::{FromFabric, News};
+use crate::fabric::{FromFabric, News, OfConn, send_pulse};
 use crate::file::{Config, FileDisk, OpenError};
+use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, StoreLimits};
 use crate::redirect::name::{ConnId, LuId, ViosId};
 use crate::redirect::store::{Effect, Input, OpId, Store, StoreEvent, SyncId};
@@ -61,7 +63,39 @@ pub struct Repository {
     ways: BTreeMap<ConnId, Way<CarriedWord>>,
     /// Connections that nothing more can be sent by.
     broken: Vec<ConnId>,
+    device: Device,
     clock: Clock,
+}
+
+/// How the device does: what heartbeats are answered with.
+#[derive(Debug, Default)]
+struct Device {
+    /// When each operation under way began, by its number: the first is the oldest.
+    under_way: BTreeMap<u64, Moment>,
+    last: u64,
+    failures: u64,
+}
+
+impl Device {
+    fn began(&mut self, now: Moment) -> u64 {
+        self.last += 1;
+        self.under_way.insert(self.last, now);
+        self.last
+    }
+
+    fn ended(&mut self, operation: u64, input: &Input) {
+        self.under_way.remove(&operation);
+        let is_failure = matches!(
+            input,
+            Input::Performed { outcome: Err(Failure::Io), .. } | Input::NotStored { .. }
+        );
+        self.failures += u64::from(is_failure);
+    }
+
+    fn oldest(&self, now: Moment) -> Duration {
+        let began = self.under_way.first_key_value();
+        began.map_or(Duration::ZERO, |(_operation, began)| now.since(*began))
+    }
 }
 
 impl Repository {
@@ -87,6 +121,7 @@ impl Repository {
             exits,
             ways: BTreeMap::new(),
             broken: Vec::new(),
+            device: Device::default(),
             clock: Clock::new(),
         })
     }
@@ -130,12 +165,12 @@ impl Repository {
                 Effect::StoreRecord { sync, lu, record } => {
                     let volume = Arc::clone(&self.volume);
                     let stored = blocking(move || volume.store_record(lu, &record));
-                    Self::then(ctx, async move { stored_or_not(sync, stored.await) });
+                    self.then(ctx, async move { stored_or_not(sync, stored.await) });
                 }
                 Effect::StoreIdentity { sync, identity } => {
                     let volume = Arc::clone(&self.volume);
                     let stored = blocking(move || volume.store_identity(identity));
-                    Self::then(ctx, async move { stored_or_not(sync, stored.await) });
+                    self.then(ctx, async move { stored_or_not(sync, stored.await) });
                 }
                 Effect::Free { lu } => self.free(lu),
                 Effect::Tell(event) => tell(event),
@@ -143,14 +178,18 @@ impl Repository {
         }
     }
 
-    /// Handles what comes of `work`, once it is there.
-    fn then(ctx: &mut Context<Self>, work: impl Future<Output = Input> + 'static) {
-        ctx.spawn(wrap_future(work).map(|input, act: &mut Self, ctx| act.handle(input, ctx)));
+    /// Handles what comes of `work` of the device, once it is there.
+    fn then(&mut self, ctx: &mut Context<Self>, work: impl Future<Output = Input> + 'static) {
+        let operation = self.device.began(self.clock.now());
+        ctx.spawn(wrap_future(work).map(move |input, act: &mut Self, ctx| {
+            act.device.ended(operation, &input);
+            act.handle(input, ctx);
+        }));
     }
 
-    fn perform(&self, op: OpId, lu: LuId, request: Request, ctx: &mut Context<Self>) {
+    fn perform(&mut self, op: OpId, lu: LuId, request: Request, ctx: &mut Context<Self>) {
         let disk = self.data.get(&lu).map(|data| Arc::clone(&data.disk));
-        Self::then(ctx, async move {
+        self.then(ctx, async move {
             let outcome = match disk {
                 Some(disk) => disk.execute(request).await,
                 None => Err(Failure::Io),
@@ -159,10 +198,10 @@ impl Repository {
         });
     }
 
-    fn flush(&self, op: OpId, ctx: &mut Context<Self>) {
+    fn flush(&mut self, op: OpId, ctx: &mut Context<Self>) {
         let files: Vec<_> = self.data.values().map(|data| Arc::clone(&data.sync)).collect();
         let synced = blocking(move || files.iter().try_for_each(|file| file.sync_data()));
-        Self::then(ctx, async move {
+        self.then(ctx, async move {
             let outcome = synced.await.map(|()| Reply::Done).map_err(|error| {
                 tracing::error!(%error, "an fsync failed");
                 Failure::Io
@@ -217,20 +256,33 @@ impl Handler<FromFabric<CarriedCall>> for Repository {
     type Result = ();
 
     fn handle(&mut self, from: FromFabric<CarriedCall>, ctx: &mut Self::Context) {
-        let FromFabric { conn, link, news } = from;
-        let input = match news {
-            News::Up => None,
+        let FromFabric { conn, link, came } = from;
+        self.ways.entry(conn).or_insert_with(|| way_back(conn, link.clone()));
+        if let Some(input) = self.came(conn, link.peer(), came) {
+            Self::handle(self, input, ctx);
+        }
+    }
+}
+
+impl Handler<OfConn<Beat>> for Repository {
+    type Result = ();
+
+    fn handle(&mut self, OfConn { conn, link, news }: OfConn<Beat>, ctx: &mut Self::Context) {
+        match news {
+            News::Up => {}
+            News::Pulse { pulse: Beat { no }, .. } if self.exits.contains_key(link.peer()) => {
+                let oldest = self.device.oldest(self.clock.now());
+                let oldest_us = u64::try_from(oldest.as_micros()).unwrap_or(u64::MAX);
+                send_pulse(&link, &Echo { no, oldest_us, failures: self.device.failures });
+            }
+            News::Pulse { .. } => {
+                let peer = link.peer();
+                tracing::warn!(%peer, "a node that is no VIOS of this storage is not answered");
+            }
             News::Down => {
                 self.ways.remove(&conn);
-                Some(Input::Lost { conn })
+                Self::handle(self, Input::Lost { conn }, ctx);
             }
-            News::Came(carried) => {
-                self.ways.entry(conn).or_insert_with(|| way_back(conn, link.clone()));
-                self.came(conn, link.peer(), carried)
-            }
-        };
-        if let Some(input) = input {
-            Self::handle(self, input, ctx);
         }
     }
 }
@@ -240,7 +292,7 @@ fn way_back(conn: ConnId, link: Link) -> Way<CarriedWord> {
     let me = vioduct_runtime::myself::<Repository>();
     let lost = link.clone();
     Way::over(link, move || {
-        let gone = FromFabric { conn, link: lost, news: News::Down };
+        let gone = OfConn::<Beat> { conn, link: lost, news: News::Down };
         if let Some(me) = me {
             // Without room for it, the next word finds out.
             me.try_tell(gone).ok();

@@ -4,7 +4,7 @@
 //! | role | actors | needs |
 //! |---|---|---|
 //! | [`storage`] | `Repository` | |
-//! | [`vios`] | `Redirect`, `Cke` | a repository over the fabric, the CKEs of the other VIOSes |
+//! | [`vios`] | `Redirect`, `Cke`, `Dsa`, `PhysicalAdapter`s | a repository, other VIOSes |
 //! | [`phyp`] | `Phyp`, a `ClientLpar` for each disk | the VIOSes, a number from the repository |
 //!
 //! A node may have any of them. What it starts ends with the node; what a role has besides, links
@@ -14,14 +14,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use actix::{Actor, Context, Handler};
+use actix::{Actor, Context};
 use tokio::sync::oneshot;
-use vioduct_runtime::{ActorName, LocalRef, Node, RemoteMessage, StartError};
+use vioduct_runtime::{ActorName, LocalRef, Node, StartError};
 use vioduct_transport::seam::Surroundings;
-use vioduct_transport::{Endpoint, EndpointError, TransportConfig};
+use vioduct_transport::{Endpoint, EndpointError, Inbound, TransportConfig};
 
 use self::phyp::AttachRefused;
-use crate::fabric::{FabricEnd, FromFabric};
+use crate::dsa::DsaError;
 use crate::redirect::limits::LimitError;
 use crate::redirect::name::LuId;
 use crate::repository::actor::RepositoryError;
@@ -38,6 +38,9 @@ pub enum RoleError {
     /// A setting is out of its range. Fault: the operator.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// The ways to the storage are not watched.
+    #[error(transparent)]
+    Dsa(#[from] DsaError),
     /// The volume is not served.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
@@ -85,24 +88,24 @@ fn name(name: &'static str) -> ActorName {
     ActorName::new(name).expect("the names of actors are short and plain")
 }
 
-/// An actor's end of the fabric, on the actor's worker and under the node's certificate.
-async fn fabric<A, T>(
+/// A fabric endpoint on an actor's worker and under the node's certificate. What `end` makes, on
+/// that worker, stands behind it.
+async fn fabric<A, E>(
     node: &Node,
     actor: &LocalRef<A>,
     addr: SocketAddr,
     config: TransportConfig,
+    end: impl FnOnce() -> E + Send + 'static,
 ) -> Result<Endpoint, RoleError>
 where
-    A: Actor<Context = Context<A>> + Handler<FromFabric<T>>,
-    T: RemoteMessage + Send,
+    A: Actor<Context = Context<A>>,
+    E: Inbound,
 {
     let (credentials, run) = (node.endpoint().credentials(), node.incarnation());
-    let end = actor.clone();
     let make = move || {
         let listen = |source| RoleError::Listen { place: format!("{addr} for the fabric"), source };
         let surroundings = Surroundings::bind(addr, config.socket_buffer_bytes).map_err(listen)?;
-        let end = Arc::new(FabricEnd::<A, T>::new(end));
-        Ok(Endpoint::new(config, run, credentials, surroundings, end)?)
+        Ok(Endpoint::new(config, run, credentials, surroundings, Arc::new(end()))?)
     };
     let (made, endpoint) = oneshot::channel();
     let begin = move || async move {

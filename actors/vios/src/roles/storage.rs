@@ -11,6 +11,7 @@ use vioduct_transport::{Endpoint, TransportConfig};
 
 use super::{RoleError, fabric, name};
 use crate::carry::CarriedCall;
+use crate::fabric::FabricEnd;
 use crate::redirect::Epoch;
 use crate::redirect::limits::StoreLimits;
 use crate::redirect::name::{LuId, ViosId};
@@ -56,7 +57,9 @@ impl StorageRole {
         let actor = actor.accept::<NextOwner>(Access::roles([Role::Phyp]));
         let actor = actor.accept::<ListLus>(Access::nodes().or(Access::tools()));
         let actor = actor.start().await?.now().ok_or(RoleError::Ended)?;
-        let fabric = fabric::<Repository, CarriedCall>(node, &actor, listen, links).await?;
+        let served = actor.clone();
+        let end = move || FabricEnd::<Repository, CarriedCall>::new(served);
+        let fabric = fabric(node, &actor, listen, links, end).await?;
         Ok(Self { fabric })
     }
 

@@ -10,12 +10,16 @@ use super::layout::{Layout, Place};
 use super::{RoleError, fabric, name};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerSeen, Redirect, VIOS_NAME};
+use crate::dsa::limits::DsaLimits;
+use crate::dsa::{self, Adapter};
 use crate::redirect::limits::RelayLimits;
 use crate::seek::{Seeker, Task};
 
 /// A physical adapter: one way to the storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterConfig {
+    /// What operators call it; the VIOS has no other one of this name.
+    pub name: String,
     /// Where it sends from, UDP.
     pub listen: SocketAddr,
     /// The node that serves the storage.
@@ -31,19 +35,21 @@ pub struct ViosConfig {
     pub own: Place,
     /// All VIOSes of the cluster.
     pub layout: Layout,
-    /// Its way to the storage.
-    pub adapter: AdapterConfig,
+    /// Its ways to the storage.
+    pub adapters: Vec<AdapterConfig>,
     /// Bounds of its redirect actor.
     pub limits: RelayLimits,
+    /// When a way is lost, degraded or good.
+    pub dsa: DsaLimits,
     /// The fabric's links.
     pub fabric: TransportConfig,
 }
 
-/// A node's VIOS. It ends with the node; close its end of the fabric before.
+/// A node's VIOS. It ends with the node; close its ends of the fabric before.
 #[derive(Debug)]
 pub struct ViosRole {
     redirect: LocalRef<Redirect>,
-    fabric: Endpoint,
+    fabrics: Vec<Endpoint>,
     _search: Task,
 }
 
@@ -53,7 +59,7 @@ impl ViosRole {
     /// # Errors
     /// [`RoleError`]
     pub async fn start(node: &Node, config: ViosConfig) -> Result<Self, RoleError> {
-        let ViosConfig { own, layout, adapter, limits, fabric: links } = config;
+        let ViosConfig { own, layout, adapters, limits, dsa, fabric: links } = config;
         let mut redirect = Some(Redirect::new(limits, own.vios, own.cec)?);
         let redirect = node.actor(move || redirect.take().expect("it is made once"));
         let redirect = redirect.restart(RestartPolicy::never()).named(name(VIOS_NAME));
@@ -67,10 +73,20 @@ impl ViosRole {
         let cke = cke.accept::<CarriedWord>(fellows()).accept::<PathNews>(fellows());
         cke.start().await?;
 
-        let fabric = fabric::<_, CarriedWord>(node, &redirect, adapter.listen, links).await?;
-        fabric.connect(adapter.storage, adapter.addr).await?;
+        let adapter = |AdapterConfig { name, storage, .. }: &AdapterConfig| Adapter {
+            name: name.clone(),
+            storage: storage.clone(),
+        };
+        let watched: Vec<_> = adapters.iter().map(adapter).collect();
+        let ends = dsa::start(node, &redirect, dsa, &watched).await?;
+        let mut fabrics = Vec::with_capacity(adapters.len());
+        for (AdapterConfig { listen, storage, addr, .. }, end) in adapters.into_iter().zip(ends) {
+            let fabric = fabric(node, &redirect, listen, links.clone(), end).await?;
+            fabric.connect(storage, addr).await?;
+            fabrics.push(fabric);
+        }
         let search = find_fellows(node.clone(), redirect.clone(), own, layout);
-        Ok(Self { redirect, fabric, _search: Task::spawn(search) })
+        Ok(Self { redirect, fabrics, _search: Task::spawn(search) })
     }
 
     /// Its redirect actor.
@@ -79,15 +95,17 @@ impl ViosRole {
         &self.redirect
     }
 
-    /// Its end of the fabric.
+    /// Its ends of the fabric: one for each adapter, in order.
     #[must_use]
-    pub const fn fabric(&self) -> &Endpoint {
-        &self.fabric
+    pub fn fabrics(&self) -> &[Endpoint] {
+        &self.fabrics
     }
 
-    /// Closes its end of the fabric in order. Not cancel-safe.
+    /// Closes its ends of the fabric in order. Not cancel-safe.
     pub async fn close(&self) {
-        self.fabric.close().await;
+        for fabric in &self.fabrics {
+            fabric.close().await;
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use vioduct_certs::identity::{Role, Roles};
 use vioduct_runtime::{ActorName, ActorRef, Node};
 use vioduct_transport::TransportConfig;
 use vioduct_vios::cke::{VIOS_NAME, Vios};
+use vioduct_vios::dsa::limits::DsaLimits;
 use vioduct_vios::lpar::{Figures, LparConfig, LparDisk};
 use vioduct_vios::redirect::limits::{OwnerLimits, RelayLimits, StoreLimits};
 use vioduct_vios::redirect::name::{LuId, ViosId};
@@ -99,13 +100,20 @@ impl ViosNode {
         let node = node(credentials).await;
         let layout = layout();
         let own = layout.on(node.name()).unwrap().clone();
-        let adapter = AdapterConfig {
+        let adapter = |name: &str| AdapterConfig {
+            name: name.to_owned(),
             listen: any(),
             storage: STORAGE.parse().unwrap(),
             addr: storage.addr(),
         };
-        let (limits, fabric) = (RelayLimits::default(), fabric_config());
-        let config = ViosConfig { own, layout, adapter, limits, fabric };
+        let config = ViosConfig {
+            own,
+            layout,
+            adapters: vec![adapter("fab0")],
+            limits: RelayLimits::default(),
+            dsa: DsaLimits::default(),
+            fabric: fabric_config(),
+        };
         let role = ViosRole::start(&node, config).await.unwrap();
         Self { node, role }
     }
@@ -164,7 +172,7 @@ impl Cluster {
     }
 
     pub(crate) async fn cut_fabric(&mut self, vios: usize) {
-        let fabric = self.vioses[vios].as_ref().unwrap().role.fabric().clone();
+        let fabric = self.vioses[vios].as_ref().unwrap().role.fabrics()[0].clone();
         fabric.disconnect(&STORAGE.parse().unwrap()).await;
         fabric.close().await;
     }

@@ -7,7 +7,7 @@ use vioduct_vios::block::{Extent, Failure, Reply, Request, Run};
 use vioduct_vios::redirect::hold::Fence;
 use vioduct_vios::redirect::message::{Call, Why, Word};
 use vioduct_vios::redirect::name::{
-    ClientId, ConnId, Holder, Identity, Life, LinkId, LuId, OwnerId, ViosId,
+    AdapterId, ClientId, ConnId, Holder, Identity, Life, LinkId, LuId, OwnerId, ViosId,
 };
 use vioduct_vios::redirect::relay::{self, PathState, PeerPath, Port, Relay};
 use vioduct_vios::redirect::store::{self, OpId, Record, Start, Store, SyncId};
@@ -169,8 +169,12 @@ fn relay_input() -> impl Strategy<Value = relay::Input> {
         8 => (port(), 0..2_u64, word())
             .prop_map(|(from, lu, word)| relay::Input::Heard { from, lu: LuId(lu), word }),
         1 => port().prop_map(|port| relay::Input::PortLost { port }),
-        1 => (0..3_u64).prop_map(|conn| relay::Input::Connected { conn: ConnId(conn) }),
-        2 => state().prop_map(|state| relay::Input::FabricChanged { state }),
+        1 => (0..2_u8, 0..3_u64).prop_map(|(adapter, conn)| {
+            relay::Input::Connected { adapter: AdapterId(adapter), conn: ConnId(conn) }
+        }),
+        2 => (0..2_u8, state()).prop_map(|(adapter, state)| {
+            relay::Input::FabricChanged { adapter: AdapterId(adapter), state }
+        }),
         2 => (0..9_u32, state(), number()).prop_map(|(vios, state, load)| {
             let path = PeerPath {
                 state,

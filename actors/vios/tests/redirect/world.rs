@@ -8,7 +8,7 @@ use vioduct_vios::redirect::dirty::Content;
 use vioduct_vios::redirect::hold::Fence;
 use vioduct_vios::redirect::message::{Call, Word};
 use vioduct_vios::redirect::name::{
-    ClientId, ConnId, Holder, Identity, LinkId, LuId, OwnerId, ViosId,
+    AdapterId, ClientId, ConnId, Holder, Identity, LinkId, LuId, OwnerId, ViosId,
 };
 use vioduct_vios::redirect::owner::{self, Attachment, End, Owner, OwnerEvent};
 use vioduct_vios::redirect::relay::{self, PathState, PeerPath, Port, Relay};
@@ -26,6 +26,8 @@ pub(crate) use steps::Step;
 
 pub(crate) const LU: LuId = LuId(1);
 const CLIENT: ClientId = ClientId(1);
+/// The one that each VIOS has.
+const ADAPTER: AdapterId = AdapterId(0);
 
 /// A hop between two nodes. Messages on it keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,7 +148,11 @@ impl World {
     pub(crate) fn start_relay(&mut self, plan: &Plan, vios: u32) {
         let relay = Relay::new(plan.relay.clone(), ViosId(vios)).unwrap();
         self.relays[vios as usize] = Some(relay);
-        self.relay(plan, vios, relay::Input::FabricChanged { state: PathState::Good });
+        self.relay(
+            plan,
+            vios,
+            relay::Input::FabricChanged { adapter: ADAPTER, state: PathState::Good },
+        );
         for other in (0..plan.vioses).filter(|other| *other != vios) {
             if self.relays[other as usize].is_some() {
                 self.publish(plan, vios, other, PathState::Good);
@@ -177,7 +183,7 @@ impl World {
             is_cut_above: false,
             is_cut_below: false,
         });
-        self.relay(plan, vios, relay::Input::Connected { conn });
+        self.relay(plan, vios, relay::Input::Connected { adapter: ADAPTER, conn });
     }
 
     /// A new owner, with all VIOSes as its entries.

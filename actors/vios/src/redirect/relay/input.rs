@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::message::{Call, Word};
-use super::super::name::{ConnId, LinkId, LuId, ViosId};
+use super::super::name::{AdapterId, ConnId, LinkId, LuId, ViosId};
 
 /// Where a relay's messages come from and go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,7 +12,7 @@ pub enum Port {
     Owner(LinkId),
     /// The redirect actor of another VIOS.
     Peer(ViosId),
-    /// The storage, by this VIOS's own fabric.
+    /// The storage, by one of this VIOS's own adapters.
     Storage(ConnId),
 }
 
@@ -73,13 +73,17 @@ pub enum Input {
         /// Which.
         port: Port,
     },
-    /// There is a new connection to the storage; the one before is not used any more.
+    /// An adapter has a new connection to the storage; the one before is not used any more.
     Connected {
-        /// Which.
+        /// Whose.
+        adapter: AdapterId,
+        /// Which; no other adapter has one of this number.
         conn: ConnId,
     },
-    /// The DSA reports on this VIOS's fabric.
+    /// The DSA reports on the fabric behind one of this VIOS's adapters.
     FabricChanged {
+        /// Which.
+        adapter: AdapterId,
         /// How it does.
         state: PathState,
     },

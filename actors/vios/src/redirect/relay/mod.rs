@@ -1,5 +1,5 @@
 //! A VIOS's redirect actor: as *entry* it chooses the way of a session, as *exit* it ties the
-//! session to its own connection to the storage.
+//! session to one of its own connections to the storage, one for each of its physical adapters.
 //!
 //! ```text
 //!   owner ──Open──▶ entry ──own fabric──▶ storage
@@ -14,6 +14,7 @@
 //! 2. A way is tried after another one only if that one definitely did not begin the session.
 //! 3. A session has one way. If a part of that is lost, the session is over, and the owner is told.
 //! 4. Words come only from the way that their session has, and go only to who opened it.
+//! 5. Another own way is tried before another VIOS's, unless only that one is good.
 //!
 //! Source: redirect protocol, rules 2, 3 and 11.
 
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::limits::{LimitError, RelayLimits};
 use super::message::{Call, HOPS_MAX, Why, Word};
 use super::moment::Moment;
-use super::name::{ConnId, Epoch, Holder, LuId, ViosId};
+use super::name::{AdapterId, ConnId, Epoch, Holder, LuId, ViosId};
 pub use input::{Effect, Input, PathState, PeerPath, Port};
 use paths::{Exit, Paths};
 
@@ -39,8 +40,6 @@ pub struct Relay {
     limits: RelayLimits,
     paths: Paths,
     routes: BTreeMap<(LuId, Port), Route>,
-    /// Owners were told that the own fabric is good again.
-    has_told: bool,
     effects: VecDeque<Effect>,
 }
 
@@ -56,7 +55,7 @@ struct Route {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
-    Opening { holder: Holder, excluded: BTreeSet<ViosId> },
+    Opening { holder: Holder, excluded: BTreeSet<Exit> },
     Open,
 }
 
@@ -71,7 +70,6 @@ impl Relay {
             limits,
             paths: Paths::new(own),
             routes: BTreeMap::new(),
-            has_told: false,
             effects: VecDeque::new(),
         })
     }
@@ -82,11 +80,11 @@ impl Relay {
             Input::Called { from, lu, call } => return self.called(from, lu, call),
             Input::Heard { from, lu, word } => return self.heard(from, lu, word),
             Input::PortLost { port } => self.port_lost(now, port),
-            Input::Connected { conn } => self.connected(now, conn),
-            Input::FabricChanged { state } => {
-                self.paths.set_state(now, state);
-                if state == PathState::Lost {
-                    self.end_routes(Why::FabricLost, |_, route| matches!(route.exit, Exit::Own(_)));
+            Input::Connected { adapter, conn } => self.connected(now, adapter, conn),
+            Input::FabricChanged { adapter, state } => {
+                let conn = self.paths.set_state(now, adapter, state);
+                if let Some(conn) = conn.filter(|_| state == PathState::Lost) {
+                    self.end_by_conn(conn, Why::FabricLost);
                 }
             }
             Input::PeerChanged { vios, path } => {
@@ -106,7 +104,7 @@ impl Relay {
     /// When [`Input::TimePassed`] is due; `None` for never.
     #[must_use]
     pub fn deadline(&self) -> Option<Moment> {
-        self.paths.proven_at(self.limits.hysteresis).filter(|_| !self.has_told)
+        self.paths.untold_at(self.limits.hysteresis)
     }
 
     /// Sessions that pass.
@@ -115,10 +113,28 @@ impl Relay {
         self.routes.len()
     }
 
-    /// The connection to the storage that is in use.
+    /// Sessions that leave by this adapter.
     #[must_use]
-    pub fn conn(&self) -> Option<ConnId> {
-        self.paths.conn()
+    pub fn routes_by(&self, adapter: AdapterId) -> usize {
+        let Some(conn) = self.paths.conn(adapter) else { return 0 };
+        self.routes.values().filter(|route| route.exit == Exit::Own(conn)).count()
+    }
+
+    /// The connection that an adapter has to the storage.
+    #[must_use]
+    pub fn conn(&self, adapter: AdapterId) -> Option<ConnId> {
+        self.paths.conn(adapter)
+    }
+
+    /// How the best of the own ways does: what other VIOSes are told.
+    #[must_use]
+    pub fn own_state(&self) -> PathState {
+        self.paths.own_state()
+    }
+
+    /// What other VIOSes have said of theirs.
+    pub fn peers(&self) -> impl Iterator<Item = (ViosId, PeerPath)> {
+        self.paths.peers()
     }
 
     fn call(&mut self, exit: Exit, lu: LuId, call: Call) {
@@ -170,23 +186,41 @@ impl Relay {
             self.word(from, lu, Word::NoPath { epoch });
             return;
         }
-        self.routes.remove(&key);
+        let before = self.routes.remove(&key);
+        let excluded = self.excluded(avoid, before);
         let exit = match (from, hop) {
-            (Port::Owner(_), 0) => self.paths.choose(&avoid.into_iter().collect()),
+            (Port::Owner(_), 0) => self.paths.choose(&excluded),
             // An open that has hopped, whoever sends it, goes no further than to the own fabric.
-            (Port::Owner(_) | Port::Peer(_) | Port::Storage(_), _) => {
-                self.paths.usable().map(Exit::Own)
-            }
+            (Port::Owner(_) | Port::Peer(_) | Port::Storage(_), _) => self.paths.choose_own(),
         };
         let Some(exit) = exit else {
             self.word(from, lu, Word::NoPath { epoch });
             return;
         };
-        let excluded = avoid.into_iter().collect();
         let state = State::Opening { holder, excluded };
         self.routes.insert(key, Route { epoch, exit, state, is_told: false });
         debug_assert!(self.routes.len() <= self.limits.routes_max);
         self.pass_open(from, lu, epoch, holder, exit);
+    }
+
+    /// What an open leaves out when its owner names a VIOS that fell silent. If that is this one,
+    /// only the adapter by which the last session went was silent, and those before it that were
+    /// left out already: all of them, if that is not known.
+    fn excluded(&self, avoid: Option<ViosId>, before: Option<Route>) -> BTreeSet<Exit> {
+        let Some(avoid) = avoid else { return BTreeSet::new() };
+        if !self.paths.is_own(avoid) {
+            return BTreeSet::from([Exit::Peer(avoid)]);
+        }
+        let Some(Route { exit: exit @ Exit::Own(_), state, .. }) = before else {
+            return self.paths.own_exits().collect();
+        };
+        let mut silent = match state {
+            State::Opening { excluded, .. } => excluded,
+            State::Open => BTreeSet::new(),
+        };
+        silent.retain(|exit| matches!(exit, Exit::Own(_)));
+        silent.insert(exit);
+        silent
     }
 
     fn pass_open(&mut self, from: Port, lu: LuId, epoch: Epoch, holder: Holder, exit: Exit) {
@@ -235,7 +269,7 @@ impl Relay {
         let epoch = route.epoch;
         let next = match (&mut route.state, from) {
             (State::Opening { holder, excluded }, Port::Owner(_)) => {
-                excluded.insert(self.paths.name(route.exit));
+                excluded.insert(route.exit);
                 self.paths.choose(excluded).map(|exit| (exit, *holder))
             }
             (
@@ -252,11 +286,11 @@ impl Relay {
         self.pass_open(from, lu, epoch, holder, exit);
     }
 
-    fn connected(&mut self, now: Moment, conn: ConnId) {
-        if let Some(old) = self.paths.conn().filter(|old| *old != conn) {
-            self.end_by_conn(old);
+    fn connected(&mut self, now: Moment, adapter: AdapterId, conn: ConnId) {
+        if let Some(old) = self.paths.conn(adapter).filter(|old| *old != conn) {
+            self.end_by_conn(old, Why::ConnectionLost);
         }
-        self.paths.connect(now, Some(conn));
+        self.paths.connect(now, adapter, conn);
     }
 
     fn port_lost(&mut self, now: Moment, port: Port) {
@@ -269,16 +303,14 @@ impl Relay {
                 self.end_routes(Why::ConnectionLost, by_it);
             }
             Port::Storage(conn) => {
-                if self.paths.conn() == Some(conn) {
-                    self.paths.connect(now, None);
-                }
-                self.end_by_conn(conn);
+                self.paths.disconnect(now, conn);
+                self.end_by_conn(conn, Why::ConnectionLost);
             }
         }
     }
 
-    fn end_by_conn(&mut self, conn: ConnId) {
-        self.end_routes(Why::ConnectionLost, |_, route| route.exit == Exit::Own(conn));
+    fn end_by_conn(&mut self, conn: ConnId, why: Why) {
+        self.end_routes(why, |_, route| route.exit == Exit::Own(conn));
     }
 
     /// These sessions are over: whoever opened them is told.
@@ -297,7 +329,7 @@ impl Relay {
     /// Tells each owner once that there is a better way than its own.
     fn tell_of_better(&mut self, now: Moment) {
         let hysteresis = self.limits.hysteresis;
-        self.has_told = self.paths.proven_at(hysteresis).is_some_and(|at| at <= now);
+        self.paths.told(now, hysteresis);
         let (paths, effects) = (&self.paths, &mut self.effects);
         for ((lu, up), route) in &mut self.routes {
             let can_move = matches!(up, Port::Owner(_))

@@ -7,7 +7,10 @@ use crate::block::Request;
 const LU: LuId = LuId(1);
 const OWN: ViosId = ViosId(0);
 const OWNER: Port = Port::Owner(LinkId(9));
+const ADAPTER: AdapterId = AdapterId(1);
 const CONN: ConnId = ConnId(4);
+const SECOND: AdapterId = AdapterId(2);
+const SECOND_CONN: ConnId = ConnId(6);
 const HOLDER: Holder = Holder(5);
 
 fn epoch(seq: u64) -> Epoch {
@@ -21,8 +24,8 @@ fn limits() -> RelayLimits {
 /// Its own fabric as told, and other VIOSes with good paths.
 fn relay(own: PathState, peers: &[u32]) -> Relay {
     let mut relay = Relay::new(limits(), OWN).unwrap();
-    relay.handle(Moment::START, Input::Connected { conn: CONN });
-    relay.handle(Moment::START, Input::FabricChanged { state: own });
+    relay.handle(Moment::START, Input::Connected { adapter: ADAPTER, conn: CONN });
+    relay.handle(Moment::START, Input::FabricChanged { adapter: ADAPTER, state: own });
     for vios in peers {
         let path = PeerPath {
             state: PathState::Good,
@@ -125,8 +128,8 @@ fn a_session_ends_with_any_part_of_its_way() {
     let down = |why| said(OWNER, Word::Down { epoch: epoch(1), why });
     let losses = [
         (Input::PortLost { port: Port::Storage(CONN) }, Why::ConnectionLost),
-        (Input::FabricChanged { state: PathState::Lost }, Why::FabricLost),
-        (Input::Connected { conn: ConnId(5) }, Why::ConnectionLost),
+        (Input::FabricChanged { adapter: ADAPTER, state: PathState::Lost }, Why::FabricLost),
+        (Input::Connected { adapter: ADAPTER, conn: ConnId(5) }, Why::ConnectionLost),
     ];
     for (loss, why) in losses {
         let mut relay = relay(PathState::Good, &[]);
@@ -164,7 +167,10 @@ fn an_owner_is_told_once_of_the_own_fabric_and_only_after_the_hysteresis() {
     step(&mut relay, open(OWNER, 1, 0, None));
     step(&mut relay, heard(peer(1), opened(1)));
     assert_eq!(relay.deadline(), None);
-    assert_eq!(step(&mut relay, Input::FabricChanged { state: PathState::Good }), []);
+    assert_eq!(
+        step(&mut relay, Input::FabricChanged { adapter: ADAPTER, state: PathState::Good }),
+        []
+    );
     let proven = Moment::START.after(Duration::from_secs(5));
     assert_eq!(relay.deadline(), Some(proven));
     relay.handle(proven, Input::TimePassed);
@@ -185,4 +191,75 @@ fn sessions_beyond_the_bound_find_no_path_and_stale_opens_are_not_looked_at() {
     assert_eq!(step(&mut relay, open(Port::Owner(LinkId(1)), 3, 0, None)), []);
     assert_eq!(step(&mut relay, open(Port::Owner(LinkId(1)), 2, 0, None)), []);
     assert_eq!(relay.routes(), 2);
+}
+
+/// Two own ways, the first of which has been good for longer, and another VIOS.
+fn two_ways() -> Relay {
+    let mut relay = relay(PathState::Good, &[1]);
+    let later = Moment::START.after(Duration::from_secs(1));
+    relay.handle(later, Input::Connected { adapter: SECOND, conn: SECOND_CONN });
+    relay.handle(later, Input::FabricChanged { adapter: SECOND, state: PathState::Good });
+    assert_eq!(relay.poll(), None);
+    relay
+}
+
+#[test]
+fn another_own_way_is_tried_before_another_vios_and_only_sessions_of_a_lost_one_end() {
+    let mut relay = two_ways();
+    let (first, second) = (Port::Storage(CONN), Port::Storage(SECOND_CONN));
+    assert_eq!(step(&mut relay, open(OWNER, 1, 0, None)), [via(1, 0), passed(first, 1, 0)]);
+    step(&mut relay, heard(first, opened(1)));
+    assert_eq!((relay.routes_by(ADAPTER), relay.routes_by(SECOND)), (1, 0));
+    let other = Input::FabricChanged { adapter: SECOND, state: PathState::Lost };
+    assert_eq!(step(&mut relay, other), []);
+    let back = Input::FabricChanged { adapter: SECOND, state: PathState::Good };
+    assert_eq!(step(&mut relay, back), []);
+    let lost = Input::FabricChanged { adapter: ADAPTER, state: PathState::Lost };
+    let down = Word::Down { epoch: epoch(1), why: Why::FabricLost };
+    assert_eq!(step(&mut relay, lost), [said(OWNER, down)]);
+    assert_eq!(relay.own_state(), PathState::Good);
+    assert_eq!(step(&mut relay, open(OWNER, 2, 0, None)), [via(2, 0), passed(second, 2, 0)]);
+    assert_eq!(step(&mut relay, heard(first, opened(2))), [], "it has another way");
+    let lost = Input::PortLost { port: second };
+    let down = Word::Down { epoch: epoch(2), why: Why::ConnectionLost };
+    assert_eq!(step(&mut relay, lost), [said(OWNER, down)]);
+    assert_eq!(relay.own_state(), PathState::Lost);
+    assert_eq!(step(&mut relay, open(OWNER, 3, 0, None)), [via(3, 1), passed(peer(1), 3, 1)]);
+}
+
+#[test]
+fn a_silent_own_way_is_left_out_alone_and_after_all_of_them_another_vios_is_tried() {
+    let mut relay = two_ways();
+    let (first, second) = (Port::Storage(CONN), Port::Storage(SECOND_CONN));
+    step(&mut relay, open(OWNER, 1, 0, None));
+    step(&mut relay, heard(first, opened(1)));
+    let avoid = Some(OWN);
+    assert_eq!(step(&mut relay, open(OWNER, 2, 0, avoid)), [via(2, 0), passed(second, 2, 0)]);
+    assert_eq!(step(&mut relay, open(OWNER, 3, 0, avoid)), [via(3, 1), passed(peer(1), 3, 1)]);
+    let avoid = Some(ViosId(1));
+    assert_eq!(step(&mut relay, open(OWNER, 4, 0, avoid)), [via(4, 0), passed(first, 4, 0)]);
+    let mut fresh = two_ways();
+    let of_another_entry = open(OWNER, 9, 0, Some(OWN));
+    assert_eq!(step(&mut fresh, of_another_entry), [via(9, 1), passed(peer(1), 9, 1)]);
+}
+
+#[test]
+fn a_session_moves_off_a_degraded_own_way_once_another_is_proven_and_off_a_good_one_never() {
+    let mut relay = two_ways();
+    step(&mut relay, open(OWNER, 1, 0, None));
+    step(&mut relay, heard(Port::Storage(CONN), opened(1)));
+    let degraded = Input::FabricChanged { adapter: ADAPTER, state: PathState::Degraded };
+    assert_eq!(step(&mut relay, degraded), []);
+    let proven = Moment::START.after(Duration::from_secs(6));
+    assert_eq!(relay.deadline(), Some(proven));
+    relay.handle(proven, Input::TimePassed);
+    assert_eq!(relay.poll(), Some(said(OWNER, Word::Better { epoch: epoch(1) })));
+    let again = open(OWNER, 2, 0, None);
+    assert_eq!(step(&mut relay, again), [via(2, 0), passed(Port::Storage(SECOND_CONN), 2, 0)]);
+    step(&mut relay, heard(Port::Storage(SECOND_CONN), opened(2)));
+    let mended = Input::FabricChanged { adapter: ADAPTER, state: PathState::Good };
+    relay.handle(proven, mended);
+    let much_later = proven.after(Duration::from_secs(60));
+    relay.handle(much_later, Input::TimePassed);
+    assert_eq!((relay.poll(), relay.deadline()), (None, None));
 }

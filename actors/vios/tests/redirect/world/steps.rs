@@ -6,7 +6,7 @@ use vioduct_vios::redirect::name::{ConnId, ViosId};
 use vioduct_vios::redirect::relay::{PathState, Port};
 use vioduct_vios::redirect::{owner, relay, store};
 
-use super::{LU, Syncing, Wire, World};
+use super::{ADAPTER, LU, Syncing, Wire, World};
 use crate::oracle::Broken;
 use crate::plan::{Links, Plan, Plant};
 
@@ -114,7 +114,7 @@ impl World {
         for vios in 0..plan.vioses {
             match &self.relays[vios as usize] {
                 None => steps.push(Step::StartRelay(vios)),
-                Some(relay) if relay.conn().is_none() && self.store.is_some() => {
+                Some(relay) if relay.conn(ADAPTER).is_none() && self.store.is_some() => {
                     steps.push(Step::Connect(vios));
                 }
                 Some(_) => {}
@@ -500,7 +500,7 @@ impl World {
     }
 
     fn set_fabric(&mut self, plan: &Plan, vios: u32, state: PathState) {
-        self.relay(plan, vios, relay::Input::FabricChanged { state });
+        self.relay(plan, vios, relay::Input::FabricChanged { adapter: ADAPTER, state });
         for other in (0..plan.vioses).filter(|other| *other != vios) {
             self.publish(plan, vios, other, state);
         }

@@ -1,0 +1,248 @@
+//! The actor that watches a VIOS's paths: the hands of [`Path`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix::fut::wrap_future;
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
+use tokio::time::Instant;
+use vioduct_runtime::LocalRef;
+use vioduct_transport::Link;
+
+use super::limits::DsaLimits;
+use super::operator::{FailPath, Listing, NotChanged, PathRow, Paths, RestorePath};
+use super::path::{Device, Effect, Input, Path};
+use super::{Adapter, DsaError};
+use crate::carry::{Beat, Echo};
+use crate::cke::{PathReport, Redirect, Survey, Surveyed};
+use crate::clock::Clock;
+use crate::fabric::send_pulse;
+use crate::redirect::name::{AdapterId, ConnId};
+
+/// How often the redirect actor is told what the paths' heartbeats take.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// The redirect actor answers on the same worker.
+const SURVEY_WITHIN: Duration = Duration::from_secs(5);
+
+/// What an adapter has to say of a connection.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct FromAdapter {
+    pub(super) adapter: AdapterId,
+    pub(super) conn: ConnId,
+    pub(super) news: AdapterNews,
+}
+
+#[derive(Debug)]
+pub(super) enum AdapterNews {
+    Up { link: Link },
+    Echoed { echo: Echo, at: Instant },
+    Down,
+}
+
+/// A path, and what is needed to watch it.
+#[derive(Debug)]
+struct Watched {
+    adapter: Adapter,
+    path: Path,
+    link: Option<Link>,
+    /// Bytes that had come by the connection when they were counted last.
+    heard_bytes: u64,
+}
+
+impl Watched {
+    /// Whether anything came from the storage since it was asked last.
+    fn has_heard(&mut self) -> bool {
+        let bytes = self.link.as_ref().map_or(0, |link| link.stats().udp_bytes_received);
+        std::mem::replace(&mut self.heard_bytes, bytes) != bytes
+    }
+}
+
+/// The DSA of a VIOS. Made once, as its redirect actor is.
+#[derive(Debug)]
+pub struct Dsa {
+    redirect: LocalRef<Redirect>,
+    paths: BTreeMap<AdapterId, Watched>,
+    clock: Clock,
+}
+
+impl Dsa {
+    pub(super) fn new(
+        limits: DsaLimits,
+        redirect: LocalRef<Redirect>,
+        adapters: &[Adapter],
+    ) -> Result<Self, DsaError> {
+        limits.validate()?;
+        let ids = (0..=u8::MAX).map(AdapterId);
+        if adapters.len() > ids.len() {
+            return Err(DsaError::TooManyAdapters { adapters: adapters.len() });
+        }
+        let clock = Clock::new();
+        let mut paths = BTreeMap::new();
+        for (id, adapter) in ids.zip(adapters) {
+            let path = Path::new(limits.clone(), clock.now())?;
+            let adapter = adapter.clone();
+            paths.insert(id, Watched { adapter, path, link: None, heard_bytes: 0 });
+        }
+        Ok(Self { redirect, paths, clock })
+    }
+
+    fn handle(&mut self, adapter: AdapterId, input: Input, ctx: &mut Context<Self>) {
+        let now = self.clock.now();
+        if let Some(watched) = self.paths.get_mut(&adapter) {
+            watched.path.handle(now, input);
+        }
+        self.go_on(ctx);
+    }
+
+    fn time_passed(&mut self, ctx: &mut Context<Self>) {
+        let now = self.clock.now();
+        for watched in self.paths.values_mut() {
+            if watched.path.deadline().is_some_and(|deadline| deadline <= now) {
+                let input = if watched.has_heard() { Input::Heard } else { Input::TimePassed };
+                watched.path.handle(now, input);
+            }
+        }
+        self.go_on(ctx);
+    }
+
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        let mut changed = Vec::new();
+        for (id, watched) in &mut self.paths {
+            while let Some(effect) = watched.path.poll() {
+                match effect {
+                    Effect::Beat { no, .. } => {
+                        if let Some(link) = &watched.link {
+                            send_pulse(link, &Beat { no });
+                        }
+                    }
+                    Effect::Changed { from, to } => {
+                        let Adapter { name, storage } = &watched.adapter;
+                        tracing::info!(
+                            adapter = name, %storage, from = ?from.state, to = ?to.state,
+                            reason = %to.reason, "path"
+                        );
+                        changed.push(*id);
+                    }
+                }
+            }
+        }
+        for id in changed {
+            self.report(id, ctx);
+        }
+        let due = self.paths.values().filter_map(|watched| watched.path.deadline()).min();
+        self.clock.set(due, ctx, |act: &mut Self, ctx| {
+            act.clock.rung();
+            act.time_passed(ctx);
+        });
+    }
+
+    /// What comes next waits until the redirect actor has room: states keep their order.
+    fn report(&self, adapter: AdapterId, ctx: &mut Context<Self>) {
+        let Some(Watched { path, .. }) = self.paths.get(&adapter) else { return };
+        let (state, round_trip) = (path.status().for_routing(), path.round_trip());
+        let redirect = self.redirect.clone();
+        ctx.wait(wrap_future(async move {
+            // Fails only when the redirect actor has ended.
+            drop(redirect.tell(PathReport { adapter, state, round_trip }).await);
+        }));
+    }
+
+    fn by_hand(
+        &mut self,
+        name: &str,
+        input: Input,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), NotChanged> {
+        let mut paths = self.paths.iter();
+        let named = paths.find(|(_id, watched)| watched.adapter.name == name);
+        let id = named.map(|(id, _watched)| *id).ok_or(NotChanged::NoSuchAdapter)?;
+        tracing::info!(adapter = name, ?input, "path by hand");
+        self.handle(id, input, ctx);
+        Ok(())
+    }
+
+    fn rows(&self) -> Vec<(AdapterId, PathRow)> {
+        let now = self.clock.now();
+        let row = |(id, watched): (&AdapterId, &Watched)| {
+            let (Watched { adapter, path, .. }, status) = (watched, watched.path.status());
+            let row = PathRow {
+                adapter: adapter.name.clone(),
+                storage: adapter.storage.clone(),
+                state: status.state.into(),
+                reason: status.reason.to_string(),
+                for_how_long: now.since(path.since()),
+                round_trip: path.round_trip(),
+                sessions: 0,
+            };
+            (*id, row)
+        };
+        self.paths.iter().map(row).collect()
+    }
+}
+
+impl Actor for Dsa {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(REPORT_EVERY, |act, ctx| {
+            for id in act.paths.keys().copied().collect::<Vec<_>>() {
+                act.report(id, ctx);
+            }
+        });
+    }
+}
+
+impl Handler<FromAdapter> for Dsa {
+    type Result = ();
+
+    fn handle(&mut self, from: FromAdapter, ctx: &mut Self::Context) {
+        let FromAdapter { adapter, conn, news } = from;
+        let input = match news {
+            AdapterNews::Up { link } => {
+                if let Some(watched) = self.paths.get_mut(&adapter) {
+                    watched.link = Some(link);
+                }
+                Input::Connected { conn }
+            }
+            AdapterNews::Down => Input::Lost { conn },
+            AdapterNews::Echoed { echo: Echo { no, oldest_us, failures }, at } => {
+                let device = Device { oldest: Duration::from_micros(oldest_us), failures };
+                Input::Answered { conn, no, at: self.clock.moment(at), device }
+            }
+        };
+        Self::handle(self, adapter, input, ctx);
+    }
+}
+
+impl Handler<FailPath> for Dsa {
+    type Result = Result<(), NotChanged>;
+
+    fn handle(&mut self, FailPath { adapter }: FailPath, ctx: &mut Self::Context) -> Self::Result {
+        self.by_hand(&adapter, Input::FailedByHand, ctx)
+    }
+}
+
+impl Handler<RestorePath> for Dsa {
+    type Result = Result<(), NotChanged>;
+
+    fn handle(&mut self, restore: RestorePath, ctx: &mut Self::Context) -> Self::Result {
+        self.by_hand(&restore.adapter, Input::RestoredByHand, ctx)
+    }
+}
+
+impl Handler<Paths> for Dsa {
+    type Result = ResponseFuture<Listing>;
+
+    fn handle(&mut self, Paths: Paths, _ctx: &mut Self::Context) -> Self::Result {
+        let rows = self.rows();
+        let redirect = self.redirect.clone();
+        Box::pin(async move {
+            let surveyed = redirect.ask(Survey, SURVEY_WITHIN).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "sessions and other VIOSes are not listed");
+                Surveyed::default()
+            });
+            Listing::of(rows, surveyed)
+        })
+    }
+}
