@@ -18,7 +18,9 @@ use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::{Identity, Kind, NodeName};
 use vioduct_certs::inventory::NodeAddr;
 use vioduct_runtime::inspect::{self, Inspection, Inspector};
-use vioduct_runtime::{AskError, LinkListener, Node, NodeError, NotDelivered};
+use vioduct_runtime::{
+    Accepts, AskError, LinkListener, Node, NodeError, NotDelivered, RemoteMessage,
+};
 use vioduct_transport::{DialError, EndpointError, Link, LinkEvent};
 
 use crate::status::NodeStatus;
@@ -241,6 +243,31 @@ impl Target {
             Ok(_actor) => Ok(found),
             Err(NotDelivered::Late) => Err(self.no_answer(within)),
             Err(error) => Err(ToolError::Ask(error.into())),
+        }
+    }
+
+    /// Asks one of its system actors; `None` where there is no such actor. Cancel-safe, but whether
+    /// the actor was asked is not known then.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), and why it did not answer.
+    pub async fn ask_if_there<P, M>(
+        &self,
+        actor: &'static str,
+        message: M,
+        within: Duration,
+    ) -> Result<Option<M::Result>, ToolError>
+    where
+        P: Accepts<M>,
+        M: RemoteMessage,
+        M::Result: Send,
+    {
+        match self.find::<P>(actor, within).await {
+            Ok(found) => Ok(Some(found.ask(message, within).await?)),
+            Err(ToolError::Ask(AskError::NotDelivered(NotDelivered::NoSuchActor { .. }))) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 

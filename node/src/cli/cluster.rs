@@ -81,6 +81,22 @@ impl TargetArgs {
         }
     }
 
+    /// The one node that is meant: `name`, which the option `option` gave, or the only one.
+    pub(crate) fn one(
+        &self,
+        name: Option<&NodeName>,
+        option: &str,
+    ) -> Result<(NodeName, NodeAddr)> {
+        let mut nodes = self.nodes()?;
+        match (name, nodes.as_slice()) {
+            (None, [node]) => return Ok(node.clone()),
+            (None, _several) => bail!("name the node with {option}"),
+            (Some(name), _) => nodes.retain(|(node, _addr)| node == name),
+        }
+        let missing = || format!("there is no node {}", name.map_or("", NodeName::as_str));
+        nodes.into_iter().next().with_context(missing)
+    }
+
     /// A tool with this certificate.
     pub(crate) fn tool(&self) -> Result<Tool> {
         let credentials = Credentials::load(&self.certs, UnixTime::now())

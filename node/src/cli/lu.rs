@@ -11,8 +11,7 @@ use serde::Serialize;
 use vioduct_certs::identity::NodeName;
 use vioduct_certs::inventory::NodeAddr;
 use vioduct_node::status::SCHEMA;
-use vioduct_node::tool::{Target, Tool, ToolError};
-use vioduct_runtime::{Accepts, AskError, NotDelivered, RemoteMessage};
+use vioduct_node::tool::{Tool, ToolError};
 use vioduct_vios::repository::desk::{Desk, ListLus, LuState, REPOSITORY_NAME};
 use vioduct_vios::roles::phyp::{
     AttachDisk, DiskPhase, DiskState, Front, ListDisks, PHYP_NAME, PhypDesk,
@@ -74,25 +73,6 @@ impl LuCommand {
     }
 }
 
-/// Asks an actor of a node; nothing where there is no such actor.
-async fn ask<P, M>(
-    target: &Target,
-    actor: &'static str,
-    message: M,
-    within: Duration,
-) -> Result<Option<M::Result>, ToolError>
-where
-    P: Accepts<M>,
-    M: RemoteMessage,
-    M::Result: Send,
-{
-    match target.find::<P>(actor, within).await {
-        Ok(found) => Ok(Some(found.ask(message, within).await?)),
-        Err(ToolError::Ask(AskError::NotDelivered(NotDelivered::NoSuchActor { .. }))) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 impl LsArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
         let (nodes, tool) = (self.target.nodes()?, self.target.tool()?);
@@ -126,8 +106,8 @@ async fn look(
     within: Duration,
 ) -> Result<(Vec<StoredLu>, Vec<Disk>), ToolError> {
     let target = tool.connect(node.clone(), addr).await?;
-    let stored = ask::<Desk, _>(&target, REPOSITORY_NAME, ListLus, within).await?;
-    let carried = ask::<PhypDesk, _>(&target, PHYP_NAME, ListDisks, within).await?;
+    let stored = target.ask_if_there::<Desk, _>(REPOSITORY_NAME, ListLus, within).await?;
+    let carried = target.ask_if_there::<PhypDesk, _>(PHYP_NAME, ListDisks, within).await?;
     let lus = stored.map(|stored| stored.lus).unwrap_or_default();
     let lus = lus.into_iter().map(|lu| StoredLu { storage: node.clone(), lu });
     let disks = carried.map(|carried| carried.disks).unwrap_or_default();
@@ -137,30 +117,22 @@ async fn look(
 
 impl AttachArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        let (nodes, tool) = (self.target.nodes()?, self.target.tool()?);
-        let within = Duration::from_millis(self.timeout_ms.into());
-        let is_meant = |(node, _addr): &(NodeName, NodeAddr)| match &self.phyp {
-            Some(phyp) => node == phyp,
-            None => nodes.len() == 1,
-        };
-        let Some((node, addr)) = nodes.iter().find(|node| is_meant(node)).cloned() else {
-            let names: Vec<&str> = nodes.iter().map(|(node, _addr)| node.as_str()).collect();
-            anyhow::bail!("name the hypervisor's node with --phyp, one of {}", names.join(", "));
-        };
-        let target = tool.connect(node.clone(), &addr).await?;
-        let attach = AttachDisk { lu: self.lu, front: written(&self.socket) };
-        let answer = ask::<PhypDesk, _>(&target, PHYP_NAME, attach, within).await?;
-        let answer =
-            answer.with_context(|| format!("{node} has no hypervisor: no [phyp] in its file"))?;
-        answer.with_context(|| format!("LU {} is not attached", self.lu))?;
-        out.print(&Attached {
-            schema: SCHEMA,
-            lu: self.lu,
-            phyp: node,
-            uri: self.socket.to_string(),
-        })?;
+        let tool = self.target.tool()?;
+        let attached = self.attach(&tool).await;
         tool.close().await;
+        out.print(&attached?)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    async fn attach(self, tool: &Tool) -> Result<Attached> {
+        let within = Duration::from_millis(self.timeout_ms.into());
+        let (phyp, addr) = self.target.one(self.phyp.as_ref(), "--phyp")?;
+        let target = tool.connect(phyp.clone(), &addr).await?;
+        let attach = AttachDisk { lu: self.lu, front: written(&self.socket) };
+        let answer = target.ask_if_there::<PhypDesk, _>(PHYP_NAME, attach, within).await?;
+        let none = || format!("{phyp} has no hypervisor: no [phyp] in its file");
+        answer.with_context(none)?.with_context(|| format!("LU {} is not attached", self.lu))?;
+        Ok(Attached { schema: SCHEMA, lu: self.lu, phyp, uri: self.socket.to_string() })
     }
 }
 

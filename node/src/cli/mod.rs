@@ -19,6 +19,7 @@ mod cluster;
 mod lu;
 mod node;
 mod output;
+mod path;
 mod table;
 
 use actor::ActorCommand;
@@ -28,6 +29,7 @@ use cluster::ClusterCommand;
 use lu::LuCommand;
 use node::NodeCommand;
 use output::OutputFormat;
+use path::PathCommand;
 
 /// A node's file or its certificates must be mended. Source: BSD sysexits.h, `EX_CONFIG`.
 const EXIT_CONFIG: u8 = 78;
@@ -63,6 +65,9 @@ enum Command {
     /// Look at logical units, and attach them to client partitions.
     #[command(subcommand)]
     Lu(LuCommand),
+    /// Look at the ways of VIOSes to the storage, and take them out of use.
+    #[command(subcommand)]
+    Path(PathCommand),
 }
 
 /// The whole program.
@@ -76,6 +81,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Cluster(command) => command.run(output),
         Command::Actor(command) => command.run(output),
         Command::Lu(command) => command.run(output),
+        Command::Path(command) => command.run(output),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
