@@ -5,8 +5,12 @@
 //! own. `docs/loadtest.md` says what each number means.
 
 mod cli;
+mod clock;
 mod msg;
+mod output;
 mod report;
+mod schedule;
+mod signals;
 
 use std::process::ExitCode;
 
