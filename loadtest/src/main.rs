@@ -4,6 +4,7 @@
 //! not start; 2 wrong usage; 98 the generator did not keep its schedule, so the latencies are its
 //! own. `docs/loadtest.md` says what each number means.
 
+mod block;
 mod cli;
 mod clock;
 mod msg;

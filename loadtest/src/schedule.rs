@@ -41,6 +41,11 @@ impl Schedule {
         [(Phase::WarmUp, self.warmup_ns.clone()), (Phase::Measured, self.measured_ns.clone())]
     }
 
+    /// When the load ends.
+    pub(crate) const fn end_ns(&self) -> u64 {
+        self.measured_ns.end
+    }
+
     /// The phase of this moment; none after the end.
     pub(crate) fn phase(&self, now_ns: u64) -> Option<Phase> {
         if now_ns >= self.measured_ns.end {
