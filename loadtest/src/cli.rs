@@ -4,12 +4,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use vioduct_certs::identity::NodeName;
 use vioduct_certs::inventory::NodeAddr;
 
-use crate::msg;
+use crate::{block, msg};
+
+mod block_args;
+
+pub(crate) use block_args::BlockArgs;
 
 /// Drives load against a running Vioduct cluster.
 #[derive(Debug, Parser)]
@@ -23,7 +28,11 @@ struct Cli {
 enum Command {
     /// Messages to nodes and back, or one way. Exit code 0: all came as sent; 1: not so; 98: the
     /// generator did not keep its schedule.
-    Msg(MsgArgs),
+    Msg(Box<MsgArgs>),
+    /// Reads and writes of served disks (NBD), each read checked against what may be there.
+    /// Overwrites them. Exit code 0: all was answered, and right; 1: not so; 98: the generator did
+    /// not keep its schedule.
+    Block(Box<BlockArgs>),
 }
 
 /// The form of the result.
@@ -92,15 +101,28 @@ pub(crate) struct MsgArgs {
 
 /// The whole program.
 pub(crate) fn main() -> ExitCode {
-    let Command::Msg(args) = Cli::parse().command;
-    let plan = match msg::Plan::new(&args) {
-        Ok(plan) => plan,
-        Err(error) => Cli::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit(),
+    let result = match Cli::parse().command {
+        Command::Msg(args) => {
+            let plan = usable(msg::Plan::new(&args));
+            msg::run(&args, plan)
+        }
+        Command::Block(args) => {
+            let plan = usable(block::Plan::new(&args));
+            block::run(&args, plan)
+        }
     };
-    msg::run(&args, plan).unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// The plan; what cannot be one is wrong usage.
+fn usable<T>(plan: Result<T>) -> T {
+    match plan {
+        Ok(plan) => plan,
+        Err(error) => Cli::command().error(ErrorKind::ValueValidation, format!("{error:#}")).exit(),
+    }
 }
 
 /// Longest time that an argument may name: a day.

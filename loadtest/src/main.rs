@@ -4,9 +4,14 @@
 //! not start; 2 wrong usage; 98 the generator did not keep its schedule, so the latencies are its
 //! own. `docs/loadtest.md` says what each number means.
 
+mod block;
 mod cli;
+mod clock;
 mod msg;
+mod output;
 mod report;
+mod schedule;
+mod signals;
 
 use std::process::ExitCode;
 

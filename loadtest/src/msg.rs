@@ -3,10 +3,8 @@
 
 mod asks;
 mod body;
-mod clock;
 pub(crate) mod counts;
 mod ledger;
-pub(crate) mod schedule;
 mod tells;
 
 use std::io::IsTerminal;
@@ -17,7 +15,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::runtime::{Builder, Handle};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::interval;
@@ -30,13 +27,15 @@ use vioduct_node::tool::{Target, Tool};
 use vioduct_transport::TransportConfig;
 
 use crate::cli::MsgArgs;
+use crate::clock::{Clock, nanoseconds};
+use crate::output;
 use crate::report::{Config, Kind, Mode, Report};
+use crate::schedule::{Halt, Kept, Schedule, shares};
+use crate::signals::Signals;
 use asks::Asks;
 use body::Bodies;
-use clock::{Clock, nanoseconds};
 use counts::Board;
 use ledger::Ledger;
-use schedule::{Halt, Kept, Schedule};
 use tells::Tells;
 
 /// Messages that may wait for replies at once, over all nodes.
@@ -129,18 +128,8 @@ pub(crate) fn run(args: &MsgArgs, plan: Plan) -> Result<ExitCode> {
     let report = LocalSet::new().block_on(&runtime, measure(args, plan));
     runtime.shutdown_background();
     let report = report?;
-    report.print(args.output)?;
-    if let Some(path) = &args.json {
-        report.write(path)?;
-    }
+    output::write(&report, args.output, args.json.as_deref())?;
     Ok(report.exit_code())
-}
-
-/// `value` in parts that differ by one at most.
-fn shares(value: u32, count: usize) -> Result<Vec<u32>> {
-    let count = u32::try_from(count).context("too many nodes")?;
-    let (each, rest) = (value / count, value % count);
-    Ok((0..count).map(|index| each + u32::from(index < rest)).collect())
 }
 
 async fn measure(args: &MsgArgs, plan: Plan) -> Result<Report> {
@@ -313,36 +302,5 @@ impl Run {
             "{second:>4} s  {:>8}/s  p50 {:>9.1} us  p99 {:>9.1} us  errors {errors}{phase}",
             recent.ok, response.p50_us, response.p99_us
         );
-    }
-}
-
-/// The signals that end a run early.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).context("can't listen for signals");
-        let interrupt = listen(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: listen(SignalKind::terminate())? })
-    }
-
-    /// The next one.
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn shares_add_up_and_differ_by_one_at_most() {
-        assert_eq!(super::shares(10, 3).unwrap(), [4, 3, 3]);
-        assert_eq!(super::shares(3, 3).unwrap(), [1, 1, 1]);
     }
 }

@@ -1,26 +1,21 @@
 //! The result of a run: a table for people, one JSON document for programs.
 
 use std::fmt;
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
 use serde::Serialize;
 use vioduct_loadtest::machine::{Build, Machine};
 use vioduct_loadtest::pace::Validity;
 use vioduct_loadtest::stats::Percentiles;
 use vioduct_node::tool::Faults;
 
-use crate::cli::OutputFormat;
 use crate::msg::counts::{Counts, Tally};
-use crate::msg::schedule::Kept;
+use crate::output::{exit_code, per_second};
+use crate::schedule::Kept;
 
 /// Version of the JSON. Fields are added to it, never renamed.
 const SCHEMA: u32 = 2;
-/// Exit code of a run whose latencies are the generator's.
-const EXIT_INVALID: u8 = 98;
 
 /// What is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -140,31 +135,7 @@ impl Report {
 
     /// What the result means for whoever started the run.
     pub(crate) fn exit_code(&self) -> ExitCode {
-        match (self.failed(), self.valid) {
-            (0, true) => ExitCode::SUCCESS,
-            (0, false) => ExitCode::from(EXIT_INVALID),
-            (_errors, _) => ExitCode::FAILURE,
-        }
-    }
-
-    /// Prints it on standard output.
-    pub(crate) fn print(&self, format: OutputFormat) -> Result<()> {
-        let mut stdout = std::io::stdout().lock();
-        let written = match format {
-            OutputFormat::Text => write!(stdout, "{self}"),
-            OutputFormat::Json => writeln!(stdout, "{}", self.json()?),
-        };
-        written.and_then(|()| stdout.flush()).context("standard output")
-    }
-
-    /// Writes it as JSON into a file.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
-        let text = self.json()? + "\n";
-        std::fs::write(path, text).with_context(|| format!("result {}", path.display()))
-    }
-
-    fn json(&self) -> Result<String> {
-        serde_json::to_string_pretty(self).context("result as JSON")
+        exit_code(self.failed(), self.valid)
     }
 }
 
@@ -179,11 +150,6 @@ impl Report {
         }
         Ok(())
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2⁵³")]
-fn per_second(count: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
 impl fmt::Display for Report {

@@ -8,16 +8,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
 use vioduct_node::system::{Echo, EchoActor};
 use vioduct_node::tool::Found;
 
 use super::body::Bodies;
-use super::clock::Clock;
-use super::counts::{Board, Ended, Outcome, Phase};
+use super::counts::{Board, Ended, Outcome};
 use super::ledger::Ledger;
-use super::schedule::{Halt, Kept, Schedule, pace};
+use crate::clock::Clock;
+use crate::schedule::{Halt, Kept, Phase, Room, Schedule, pace};
 
 /// Pause of a closed loop whose message was refused.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);
@@ -73,14 +73,14 @@ impl Asks {
         halt: &Halt,
         runtime: &Handle,
     ) -> Kept {
-        let room = Arc::new(Semaphore::new(outstanding_max as usize));
-        let ready = |last_ns| self.room(&room, last_ns, halt, runtime);
+        let room = Room::new(outstanding_max);
+        let ready = |last_ns| room.take(last_ns, &self.clock, halt, runtime);
         let send = |permit, phase, planned_ns, now_ns| {
             begin(Arc::clone(self).one(phase, planned_ns, now_ns, permit), runtime);
         };
         let kept = pace(schedule, rate_per_s, halt, &self.clock, ready, send);
         // Deadlines bound it.
-        runtime.block_on(halt.unless(2, room.acquire_many(outstanding_max)));
+        runtime.block_on(halt.unless(2, room.empty()));
         kept
     }
 
@@ -92,25 +92,6 @@ impl Asks {
         _room: OwnedSemaphorePermit,
     ) {
         self.ask(phase, planned_ns, sent_ns).await;
-    }
-
-    /// Waits until one more message may be under way; none when that was not so by `last_ns`, or
-    /// the run shall end.
-    fn room(
-        &self,
-        room: &Arc<Semaphore>,
-        last_ns: u64,
-        halt: &Halt,
-        runtime: &Handle,
-    ) -> Option<OwnedSemaphorePermit> {
-        if self.clock.now_ns() > last_ns {
-            return None;
-        }
-        if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
-            return Some(permit);
-        }
-        let freed = timeout_at(self.clock.at(last_ns), Arc::clone(room).acquire_owned());
-        runtime.block_on(halt.unless(1, freed))?.ok()?.ok()
     }
 }
 

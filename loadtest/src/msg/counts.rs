@@ -9,14 +9,7 @@ use vioduct_node::system::SinkCount;
 use vioduct_node::tool::Faults;
 use vioduct_runtime::AskError;
 
-/// When a message was planned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Before the measurement; its latencies are not recorded.
-    WarmUp,
-    /// In the measurement.
-    Measured,
-}
+use crate::schedule::Phase;
 
 /// What came of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

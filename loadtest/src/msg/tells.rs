@@ -14,9 +14,9 @@ use vioduct_node::tool::Found;
 use vioduct_runtime::AskError;
 
 use super::body::Bodies;
-use super::clock::Clock;
-use super::counts::{Board, Phase, Told};
-use super::schedule::{Halt, Kept, Schedule, pace};
+use super::counts::{Board, Told};
+use crate::clock::Clock;
+use crate::schedule::{Halt, Kept, Phase, Schedule, pace};
 
 /// Pause after a message was refused.
 const REFUSED_PAUSE: Duration = Duration::from_millis(10);

@@ -2,17 +2,29 @@
 
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use anyhow::{Context, Result};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout_at;
 use vioduct_loadtest::pace::Pacer;
 
-use super::clock::Clock;
-use super::counts::Phase;
+use crate::clock::Clock;
 
 /// Longest that a pacing thread waits without looking whether it shall stop.
 const LOOK_MAX: Duration = Duration::from_millis(50);
+
+/// When a request was planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Before the measurement; its latencies are not recorded.
+    WarmUp,
+    /// In the measurement.
+    Measured,
+}
 
 /// When the load begins, is measured and ends, on the run's clock.
 #[derive(Clone, Debug)]
@@ -27,6 +39,11 @@ impl Schedule {
     /// Both phases, in their order.
     pub(crate) fn phases(&self) -> [(Phase, Range<u64>); 2] {
         [(Phase::WarmUp, self.warmup_ns.clone()), (Phase::Measured, self.measured_ns.clone())]
+    }
+
+    /// When the load ends.
+    pub(crate) const fn end_ns(&self) -> u64 {
+        self.measured_ns.end
     }
 
     /// The phase of this moment; none after the end.
@@ -60,6 +77,44 @@ impl Halt {
             Ok(_told) = told.wait_for(|told| *told >= times) => None,
             value = future => Some(value),
         }
+    }
+}
+
+/// How many requests of an open loop may be under way at once.
+#[derive(Debug)]
+pub(crate) struct Room {
+    free: Arc<Semaphore>,
+    size: u32,
+}
+
+impl Room {
+    pub(crate) fn new(size: u32) -> Self {
+        Self { free: Arc::new(Semaphore::new(size as usize)), size }
+    }
+
+    /// Waits until one more may be under way; none when that was not so by `last_ns`, or the run
+    /// shall end.
+    pub(crate) fn take(
+        &self,
+        last_ns: u64,
+        clock: &Clock,
+        halt: &Halt,
+        runtime: &Handle,
+    ) -> Option<OwnedSemaphorePermit> {
+        if clock.now_ns() > last_ns {
+            return None;
+        }
+        if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(place);
+        }
+        let freed = timeout_at(clock.at(last_ns), Arc::clone(&self.free).acquire_owned());
+        runtime.block_on(halt.unless(1, freed))?.ok()?.ok()
+    }
+
+    /// Waits until none is under way.
+    pub(crate) async fn empty(&self) {
+        // Never closed.
+        drop(self.free.acquire_many(self.size).await);
     }
 }
 
@@ -121,6 +176,13 @@ pub(crate) fn pace<T>(
     kept
 }
 
+/// `value` in parts that differ by one at most.
+pub(crate) fn shares(value: u32, count: usize) -> Result<Vec<u32>> {
+    let count = u32::try_from(count).context("too many to share among")?;
+    let (each, rest) = (value / count, value % count);
+    Ok((0..count).map(|index| each + u32::from(index < rest)).collect())
+}
+
 /// Waits for a moment; `false` when the run shall end.
 fn wait_until(at_ns: u64, halt: &Halt, clock: &Clock) -> bool {
     loop {
@@ -131,5 +193,14 @@ fn wait_until(at_ns: u64, halt: &Halt, clock: &Clock) -> bool {
             0 => return true,
             wait_ns => thread::park_timeout(Duration::from_nanos(wait_ns).min(LOOK_MAX)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn shares_add_up_and_differ_by_one_at_most() {
+        assert_eq!(super::shares(10, 3).unwrap(), [4, 3, 3]);
+        assert_eq!(super::shares(3, 3).unwrap(), [1, 1, 1]);
     }
 }

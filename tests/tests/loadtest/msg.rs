@@ -1,42 +1,15 @@
-//! The load harness against real nodes: its result, its exit code, and what it says of a dead node.
+//! Messages to real nodes: the result, the exit code, and what is said of a dead node.
 
-use std::env;
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::process::Stdio;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::process::Command;
 use vioduct_tests::cluster::{Cluster, built_vioduct, send_signal};
 
-const BOUND: Duration = Duration::from_secs(20);
+use super::{built_loadtest, ended, output, result, under_way};
+
 /// More than a busy machine holds a thread up; these tests are not about the machine.
 const LATE_AFTER: &str = "2000ms";
-
-/// The harness, built now beside the running test.
-fn built_loadtest() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let test = env::current_exe().expect("the test has a path");
-        let profile = test.ancestors().nth(2).expect("it lies in target/PROFILE/deps");
-        let mut command = std::process::Command::new(env!("CARGO"));
-        command.args(["build", "--quiet", "--package", "vioduct-loadtest"]);
-        command
-            .arg("--target-dir")
-            .arg(profile.parent().expect("a profile lies in the target directory"));
-        command.current_dir(env!("CARGO_MANIFEST_DIR"));
-        if profile.ends_with("release") {
-            command.arg("--release");
-        }
-        let status = command.status().expect("cargo runs");
-        assert!(status.success(), "the harness is built");
-        profile.join("vioduct-loadtest")
-    });
-    built.clone()
-}
 
 async fn started(names: &[&str]) -> Cluster {
     let mut cluster = Cluster::create(built_vioduct().expect("vioduct is built"), names)
@@ -57,38 +30,9 @@ fn msg(cluster: &Cluster, args: &str) -> Command {
     command
 }
 
-async fn output(mut command: Command) -> Output {
-    timeout(BOUND, command.output()).await.expect("it ends in time").expect("it runs")
-}
-
-fn result(output: &Output) -> Value {
-    let said = String::from_utf8_lossy(&output.stderr);
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}; {said}"))
-}
-
 fn count(result: &Value, name: &str) -> u64 {
     let count = result.get("counts").and_then(|counts| counts.get(name)?.as_u64());
     count.unwrap_or_else(|| panic!("no count {name}: {result:#}"))
-}
-
-/// The run, which has said its first line: messages flow.
-async fn under_way(mut command: Command) -> (Child, BufReader<tokio::process::ChildStderr>) {
-    let mut child = command.arg("--progress").spawn().expect("the harness runs");
-    let mut stderr = BufReader::new(child.stderr.take().expect("standard error was asked for"));
-    let mut line = String::new();
-    let read = timeout(BOUND, stderr.read_line(&mut line)).await;
-    read.expect("a line each second").expect("standard error is text");
-    assert!(line.contains("errors 0"), "{line}");
-    (child, stderr)
-}
-
-/// The end of a run that is under way.
-async fn ended((child, mut stderr): (Child, BufReader<tokio::process::ChildStderr>)) -> Output {
-    let mut rest = Vec::new();
-    let both = async { tokio::join!(child.wait_with_output(), stderr.read_to_end(&mut rest)) };
-    let (output, read) = timeout(BOUND, both).await.expect("it ends in time");
-    read.expect("standard error is read");
-    Output { stderr: rest, ..output.expect("it ends") }
 }
 
 #[tokio::test]

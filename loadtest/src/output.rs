@@ -1,0 +1,50 @@
+//! Where a result goes, and how it becomes an exit code.
+
+use std::fmt;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::cli::OutputFormat;
+
+/// Exit code of a run whose latencies are the generator's.
+const EXIT_INVALID: u8 = 98;
+
+/// Prints a result on standard output, and writes it as JSON into a file, too.
+pub(crate) fn write(
+    report: &(impl fmt::Display + Serialize),
+    format: OutputFormat,
+    file: Option<&Path>,
+) -> Result<()> {
+    let json = serde_json::to_string_pretty(report).context("result as JSON")?;
+    let mut stdout = std::io::stdout().lock();
+    let written = match format {
+        OutputFormat::Text => write!(stdout, "{report}"),
+        OutputFormat::Json => writeln!(stdout, "{json}"),
+    };
+    written.and_then(|()| stdout.flush()).context("standard output")?;
+    match file {
+        Some(path) => {
+            std::fs::write(path, json + "\n").with_context(|| format!("result {}", path.display()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// What a result means for whoever started the run.
+pub(crate) fn exit_code(failed: u64, is_valid: bool) -> ExitCode {
+    match (failed, is_valid) {
+        (0, true) => ExitCode::SUCCESS,
+        (0, false) => ExitCode::from(EXIT_INVALID),
+        (_failed, _) => ExitCode::FAILURE,
+    }
+}
+
+/// So many a second.
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2⁵³")]
+pub(crate) fn per_second(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+}
