@@ -212,6 +212,11 @@ impl Cluster {
         self.dir().join(name).join("node.log")
     }
 
+    /// Whether a node was started and not ended by this.
+    pub fn runs(&self, name: &str) -> bool {
+        self.processes.contains_key(name)
+    }
+
     fn process(&mut self, name: &str) -> Result<&mut Child> {
         self.processes.get_mut(name).with_context(|| format!("{name} does not run"))
     }

@@ -2,10 +2,11 @@
 //! hypervisor of CEC 1. Each VIOS reaches the storage through a fault proxy of its own.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -112,6 +113,45 @@ impl DiskCluster {
         .await
     }
 
+    /// Starts a node that was killed.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_if_dead(&mut self, name: &str) -> Result<()> {
+        if self.cluster.runs(name) { Ok(()) } else { self.cluster.start(name).await }
+    }
+
+    /// Starts a VIOS anew that reaches the storage without its proxy.
+    ///
+    /// # Errors
+    /// Its file can't be written, or it does not stop or start.
+    pub async fn go_past_proxy(&mut self, vios: &str) -> Result<()> {
+        let (file, proxy) = (self.cluster.config(vios), self.fabric(vios)?.addr().to_string());
+        let text = fs::read_to_string(&file)?.replace(&proxy, &self.storage.to_string());
+        fs::write(&file, text)?;
+        self.cluster.signal(vios, "TERM").await?;
+        self.cluster.ended(vios).await?;
+        self.cluster.start(vios).await
+    }
+
+    /// Where a node listens; empty for a name that is none.
+    pub fn addr(&self, name: &str) -> &str {
+        self.cluster.addr(name)
+    }
+
+    /// As [`Cluster::output`].
+    ///
+    /// # Errors
+    /// As [`Cluster::output`].
+    pub async fn output(&self, args: &[&str]) -> Result<Output> {
+        self.cluster.output(args).await
+    }
+
+    /// As [`Cluster::keep`].
+    pub fn keep(self) -> Vec<u32> {
+        self.cluster.keep()
+    }
+
     /// The processes.
     pub fn cluster(&mut self) -> &mut Cluster {
         &mut self.cluster
@@ -123,11 +163,6 @@ impl DiskCluster {
     /// There is no such VIOS.
     pub fn fabric(&self, vios: &str) -> Result<&UdpProxy> {
         self.fabrics.get(vios).with_context(|| format!("{vios} is no VIOS"))
-    }
-
-    /// Where the storage listens for the fabric.
-    pub const fn storage(&self) -> SocketAddr {
-        self.storage
     }
 
     /// The socket of a disk.

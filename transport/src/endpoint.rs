@@ -30,6 +30,9 @@ use crate::link::{Link, LinkShared, PeerKey};
 use crate::seam::Surroundings;
 use crate::wire::Rejection;
 
+/// How long an endpoint that closes answers what is still sent to connections that have ended. A
+/// dial that nobody answered would keep it for longer.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How much longer than its links an endpoint waits for their ends.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Bytes kept of the reason for a dismissal: it travels in a close and in a rejection.
@@ -115,7 +118,7 @@ impl EndpointShared {
         // delivery.
         self.clock.within(bound + CLOSE_GRACE, drained).await;
         CloseCode::Closed.close_all(&self.quinn, "shutting down");
-        self.clock.within(bound, self.quinn.wait_idle()).await;
+        self.clock.within(bound.min(LINGER_MAX), self.quinn.wait_idle()).await;
         self.is_closed.store(true, Ordering::Release);
     }
 

@@ -21,8 +21,9 @@ use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
 use crate::cli::table::Table;
 
-const HEAD: [&str; 11] = [
-    "LU", "SIZE", "STORAGE", "OWNER", "SESSION", "PHYP", "STATE", "EXIT", "LOST", "WORST", "SOCKET",
+const HEAD: [&str; 12] = [
+    "LU", "SIZE", "STORAGE", "OWNER", "SESSION", "PHYP", "STATE", "ENTRY", "EXIT", "LOST", "WORST",
+    "SOCKET",
 ];
 
 /// Look at logical units, and attach them to client partitions.
@@ -163,6 +164,8 @@ struct Disk {
     error: Option<String>,
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    entry: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     exit: Option<u32>,
     sessions: u64,
     paths_lost: u64,
@@ -172,8 +175,8 @@ struct Disk {
 
 impl Disk {
     fn new(phyp: NodeName, disk: DiskState) -> Self {
-        let DiskState { lu, front, phase, error, size, exit, sessions, .. } = disk;
-        let DiskState { paths_lost, longest_wait_us, requests, .. } = disk;
+        let DiskState { lu, front, phase, error, size, entry, exit, .. } = disk;
+        let DiskState { sessions, paths_lost, longest_wait_us, requests, .. } = disk;
         let state = label(phase);
         Self {
             phyp,
@@ -182,6 +185,7 @@ impl Disk {
             uri: front,
             error,
             size,
+            entry,
             exit,
             sessions,
             paths_lost,
@@ -251,22 +255,23 @@ fn stored_cells(storage: &NodeName, lu: &LuState) -> [String; 5] {
     [lu.lu.to_string(), bytes(lu.size), storage.to_string(), owner, session]
 }
 
-fn row(stored: &[String; 5], disk: Option<&Disk>) -> [String; 11] {
+fn row(stored: &[String; 5], disk: Option<&Disk>) -> [String; 12] {
     let dash = || "-".to_owned();
     let [lu, size, storage, owner, session] = stored.clone();
     let seen = match disk {
-        None => [dash(), dash(), dash(), dash(), dash(), dash()],
+        None => [dash(), dash(), dash(), dash(), dash(), dash(), dash()],
         Some(disk) => [
             disk.phyp.to_string(),
             disk.state.to_owned(),
+            disk.entry.map_or_else(dash, |vios| vios.to_string()),
             disk.exit.map_or_else(dash, |vios| vios.to_string()),
             disk.paths_lost.to_string(),
             format!("{} ms", disk.longest_wait_us / 1000),
             disk.uri.clone(),
         ],
     };
-    let [phyp, state, exit, lost, worst, socket] = seen;
-    [lu, size, storage, owner, session, phyp, state, exit, lost, worst, socket]
+    let [phyp, state, entry, exit, lost, worst, socket] = seen;
+    [lu, size, storage, owner, session, phyp, state, entry, exit, lost, worst, socket]
 }
 
 const fn label(phase: DiskPhase) -> &'static str {

@@ -43,6 +43,8 @@ pub struct Figures {
     pub longest_wait: Duration,
     /// Bytes of the disk; 0 before the first session.
     pub size: u64,
+    /// The VIOS that requests enter by, or that is tried.
+    pub entry: Option<ViosId>,
     /// The session's exit, once it is known.
     pub exit: Option<ViosId>,
     /// Requests are carried out now.
@@ -349,6 +351,7 @@ impl Handler<Look> for ClientLpar {
     fn handle(&mut self, Look: Look, _ctx: &mut Self::Context) -> Figures {
         Figures {
             size: self.owner.size().unwrap_or(0),
+            entry: self.owner.entry(),
             exit: self.owner.exit(),
             is_serving: self.owner.is_serving(),
             requests: self.owner.requests() + self.waiting.len(),

@@ -320,7 +320,9 @@ impl Owner {
         self.exit
     }
 
-    fn entry(&self) -> Option<ViosId> {
+    /// The VIOS that requests enter by, or that is tried.
+    #[must_use]
+    pub fn entry(&self) -> Option<ViosId> {
         self.attachment.entries.get(self.at).copied()
     }
 

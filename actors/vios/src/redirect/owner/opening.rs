@@ -70,9 +70,10 @@ impl Owner {
 
     pub(super) fn no_path(&mut self, now: Moment) {
         if self.phase == Phase::Opening {
-            // The one that was left out may be the only one that is left.
-            self.avoid = None;
-            self.next_entry();
+            // The exit that was left out may be the only one that is left.
+            if self.avoid.take().is_none() {
+                self.next_entry();
+            }
             self.failed(now);
         }
     }

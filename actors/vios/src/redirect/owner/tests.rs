@@ -160,7 +160,11 @@ fn silence_changes_the_entry_and_leaves_the_exit_out() {
     assert_eq!(heard(&mut owner, at(11), B, no_path), [], "every entry was tried");
     let wait = owner.deadline().unwrap().since(at(11));
     assert!((2 * MS..=4 * MS).contains(&wait), "{wait:?}");
-    assert_eq!(step(&mut owner, at(15), Input::TimePassed), [open(A, 3, None)]);
+    assert_eq!(step(&mut owner, at(15), Input::TimePassed), [open(B, 3, None)]);
+    let no_path = Word::NoPath { epoch: epoch(3) };
+    assert_eq!(heard(&mut owner, at(16), B, no_path), []);
+    let again = step(&mut owner, at(99), Input::TimePassed);
+    assert_eq!(again, [open(A, 4, None)], "with no exit left out, the entry has none");
 }
 
 #[test]

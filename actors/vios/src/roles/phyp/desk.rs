@@ -63,6 +63,8 @@ pub struct DiskState {
     pub error: Option<String>,
     /// Bytes; 0 until that is known.
     pub size: u64,
+    /// Number of the VIOS that requests enter by, or that is tried.
+    pub entry: Option<u32>,
     /// Number of the VIOS whose fabric is used, once that is known.
     pub exit: Option<u32>,
     /// Sessions that were served.
@@ -234,6 +236,7 @@ fn state(lu: LuId, slot: &Slot) -> impl Future<Output = DiskState> + use<> {
         phase: DiskPhase::Over,
         error: None,
         size: 0,
+        entry: None,
         exit: None,
         sessions: 0,
         paths_lost: 0,
@@ -254,6 +257,7 @@ fn state(lu: LuId, slot: &Slot) -> impl Future<Output = DiskState> + use<> {
             Ok(figures) => DiskState {
                 phase: if figures.is_serving { DiskPhase::Serving } else { DiskPhase::Waiting },
                 size: figures.size,
+                entry: figures.entry.map(|vios| vios.0),
                 exit: figures.exit.map(|vios| vios.0),
                 sessions: figures.sessions,
                 paths_lost: figures.paths_lost,
