@@ -56,7 +56,8 @@ impl Storage {
         let config = TransportConfig::default();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let surroundings = Surroundings::bind(any, config.socket_buffer_bytes).unwrap();
-        let end = FabricEnd::<Repository, CarriedCall>::new(actor.now().unwrap());
+        let actor = actor.now().unwrap();
+        let end = FabricEnd::<Repository, CarriedCall>::new(0, actor.clone(), actor);
         let fabric = Endpoint::new(config, run, credentials, surroundings, Arc::new(end)).unwrap();
         let addr = fabric.local_addr().unwrap();
         Self { node, fabric, addr }
