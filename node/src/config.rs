@@ -18,9 +18,9 @@
 //! node = "n1"
 //! cec = 1                   # the host
 //!
-//! [[adapter]]               # on a node with a VIOS: its way to the storage
+//! [[adapter]]               # on a node with a VIOS: a way to the storage, one or more
 //! storage = "n3"            # the node that serves it
-//! addr = "10.1.0.3:7500"    # where that listens for the fabric, UDP
+//! addr = "10.1.0.3:7500"    # where that listens for this fabric, UDP; another for each adapter
 //! listen = "10.1.0.1:0"     # may be left out: the host of node.listen, any port
 //! name = "fcs0"             # may be left out: adapter1, adapter2, …
 //!
@@ -29,7 +29,7 @@
 //!
 //! [storage]                 # on a node that serves a volume
 //! volume = "volume"         # its directory, relative to this file
-//! listen = "10.1.0.3:7500"  # for the fabric, UDP
+//! listen = "10.1.0.3:7500"  # for the fabric, UDP; or a list, one for each fabric
 //! [[storage.lu]]            # is made when it is missing
 //! id = 7
 //! size = "10GiB"

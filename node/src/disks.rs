@@ -35,7 +35,7 @@ impl Disks {
 
     /// The node's ends of the fabric: they show the node's certificate.
     pub(crate) fn fabrics(&self) -> Vec<Endpoint> {
-        let storage = self.storage.iter().map(StorageRole::fabric);
+        let storage = self.storage.iter().flat_map(StorageRole::fabrics);
         storage.chain(self.vios.iter().flat_map(ViosRole::fabrics)).cloned().collect()
     }
 

@@ -21,7 +21,7 @@ use vioduct_runtime::{Codec, LocalRef, RemoteMessage};
 use vioduct_transport::{BoxFuture, DialError, Flow, Inbound, Link, LinkEvent, Message as Parcel};
 
 use crate::carry::{Beat, CarriedCall, CarriedWord, Echo};
-use crate::redirect::name::{AdapterId, ConnId};
+use crate::redirect::name::ConnId;
 
 /// Which lane is the control lane.
 const CONTROL: u8 = 0;
@@ -116,43 +116,24 @@ impl<A: Actor, T, C: Actor> fmt::Debug for FabricEnd<A, T, C> {
     }
 }
 
-impl<A, T> FabricEnd<A, T>
-where
-    A: Actor<Context = Context<A>> + Handler<FromFabric<T>> + Handler<OfConn<T::Pulse>>,
-    T: Bound,
-{
-    /// Hands everything over to `actor`.
-    ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    #[must_use]
-    pub fn new(actor: LocalRef<A>) -> Self {
-        Self::starting_at(0, actor.clone(), actor)
-    }
-}
-
 impl<A, T, C> FabricEnd<A, T, C>
 where
     A: Actor<Context = Context<A>> + Handler<FromFabric<T>>,
     C: Actor<Context = Context<C>> + Handler<OfConn<T::Pulse>>,
     T: Bound,
 {
-    /// The end behind an adapter of a VIOS: messages go to `actor`, everything else to `keeper`.
-    /// The connections of two adapters have no number in common.
+    /// Messages go to `actor`, everything else to `keeper`. Ends of the same actors have different
+    /// numbers, so that no two of their connections have the same.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn of_adapter(AdapterId(id): AdapterId, actor: LocalRef<A>, keeper: LocalRef<C>) -> Self {
-        Self::starting_at(u64::from(id) << 56, actor, keeper)
-    }
-
-    fn starting_at(last: u64, actor: LocalRef<A>, keeper: LocalRef<C>) -> Self {
+    pub fn new(number: u8, actor: LocalRef<A>, keeper: LocalRef<C>) -> Self {
         Self {
             actor,
             keeper,
             conns: Mutex::default(),
-            last: AtomicU64::new(last),
+            last: AtomicU64::new(u64::from(number) << 56),
             handle: Handle::current(),
             came: PhantomData,
         }

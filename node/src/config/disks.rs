@@ -54,9 +54,17 @@ pub(super) struct RawAdapter {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawStorage {
     volume: PathBuf,
-    listen: SocketAddr,
+    listen: RawPorts,
     #[serde(default)]
     lu: Vec<RawLu>,
+}
+
+/// One port, or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawPorts {
+    One(SocketAddr),
+    Several(Vec<SocketAddr>),
 }
 
 #[derive(Deserialize)]
@@ -161,6 +169,9 @@ fn own_vios(
         if checked.iter().any(|other| other.name == name) {
             return Err(wrong("adapter.name", name, "another name than every other adapter's"));
         }
+        if checked.iter().any(|other| other.addr == addr) {
+            return Err(wrong("adapter.addr", addr, "another address than every other adapter's"));
+        }
         let listen = listen.unwrap_or(SocketAddr::new(host, 0));
         checked.push(AdapterConfig { name, listen, storage, addr });
     }
@@ -191,9 +202,16 @@ impl RawDsa {
 impl RawStorage {
     fn checked(self, layout: &Layout, home: &Path) -> Result<StorageConfig, WrongSetting> {
         let Self { volume, listen, lu } = self;
-        if listen.port() == 0 {
-            let bound = "an address with a port from 1 to 65535";
-            return Err(wrong("storage.listen", listen, bound));
+        let ports = match listen {
+            RawPorts::One(port) => vec![port],
+            RawPorts::Several(ports) => ports,
+        };
+        let bound = "an address with a port from 1 to 65535, or a list of 1 to 256 of them";
+        if let Some(port) = ports.iter().find(|port| port.port() == 0) {
+            return Err(wrong("storage.listen", port, bound));
+        }
+        if !(1..=256).contains(&ports.len()) {
+            return Err(wrong("storage.listen", format!("{} addresses", ports.len()), bound));
         }
         let mut lus = BTreeMap::new();
         for RawLu { id, size } in lu {
@@ -207,7 +225,7 @@ impl RawStorage {
         }
         Ok(StorageConfig {
             dir: home.join(volume),
-            listen,
+            ports,
             lus,
             vioses: layout.numbers(),
             limits: StoreLimits::default(),

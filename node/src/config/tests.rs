@@ -210,6 +210,15 @@ fn a_node_may_serve_a_volume_be_a_vios_and_carry_disks() {
 }
 
 #[test]
+fn a_storage_has_a_port_for_each_fabric_that_leads_to_it() {
+    let ports = "[\"127.0.0.1:7500\", \"127.0.0.1:7501\"]";
+    let storage = parse_disks("\"127.0.0.1:7500\"", ports).unwrap().storage.unwrap();
+    assert_eq!(storage.ports.len(), 2);
+    let storage = parse_disks("", "").unwrap().storage.unwrap();
+    assert_eq!(storage.ports, ["127.0.0.1:7500".parse().unwrap()]);
+}
+
+#[test]
 fn what_is_wrong_with_a_table_of_disks_is_named() {
     let cases = [
         ("size = 4096", "size = \"10 gigs\"", "storage.lu.size of LU 8 is \"10 gigs\""),
@@ -232,6 +241,12 @@ fn what_is_wrong_with_a_table_of_disks_is_named() {
             "[[adapter]]\nname = \"adapter1\"\nstorage = \"n2\"\naddr = \"127.0.0.2:1\"\n[dsa]",
             "adapter.name is adapter1",
         ),
+        (
+            "[dsa]",
+            "[[adapter]]\nstorage = \"n2\"\naddr = \"127.0.0.2:7500\"\n[dsa]",
+            "adapter.addr is 127.0.0.2:7500",
+        ),
+        ("\"127.0.0.1:7500\"", "[]", "storage.listen is 0 addresses"),
         ("volume = ", "volumes = ", "did you mean `volume`?"),
     ];
     for (from, to, expected) in cases {

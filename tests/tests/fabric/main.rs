@@ -1,6 +1,6 @@
 //! A disk over two VIOSes while a fabric is silent, half silent, flapping or slow: the requests go
-//! on by the other VIOS. QUIC and the disk's owner would notice after ten minutes: only the DSA can
-//! have noticed.
+//! on by the same VIOS's other adapter, or by the other VIOS. QUIC and the disk's owner would
+//! notice after ten minutes: only the DSA can have noticed.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -98,6 +98,36 @@ async fn a_slow_fabric_is_degraded_and_its_sessions_move_without_an_error() {
     assert_eq!((path.state, path.reason.as_str()), (State::Degraded, "heartbeats take long"));
     assert!(path.round_trip > Some(Duration::from_millis(250)), "{path:?}");
     print("on the way that is not slow", site.write_and_read(50).await);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_the_storage_ends_is_noticed_at_once() {
+    let mut site = Site::start(1, limits()).await;
+    site.write_and_read(50).await;
+    site.reset().await;
+    site.until(async |site| site.figures().await.paths_lost == 1).await;
+    print("the connection is gone", site.longest());
+    assert_eq!(site.figures().await.exit, Some(B));
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_other_adapter_of_a_vios_is_used_before_another_vios() {
+    let mut site = Site::start(2, limits()).await;
+    let sessions = async |site: &Site| -> Vec<u64> {
+        site.a.paths().await.iter().map(|path| path.sessions).collect()
+    };
+    let first = sessions(&site).await.iter().position(|sessions| *sessions == 1).unwrap();
+    let second = 1 - first;
+    site.a.fabrics[first].cut_both();
+    print("one of two adapters is silent", site.write_and_read(50).await);
+    assert_eq!(site.figures().await.exit, Some(A));
+    let path = &site.a.paths().await[second];
+    assert_eq!((path.state, path.sessions), (State::Good, 1));
+    site.a.fabrics[second].cut_both();
+    print("both adapters are silent", site.write_and_read(50).await);
+    assert_eq!(site.figures().await.exit, Some(B));
     site.stop().await;
 }
 

@@ -16,7 +16,7 @@ use vioduct_certs::dev::DevCa;
 use vioduct_certs::identity::{Role, Roles};
 use vioduct_runtime::{ActorName, ActorRef, Node};
 use vioduct_tests::fault::{UdpProxy, UdpProxyConfig};
-use vioduct_transport::TransportConfig;
+use vioduct_transport::{Endpoint, TransportConfig};
 use vioduct_vios::block::{Extent, Failure, Reply, Request};
 use vioduct_vios::disk::Disk;
 use vioduct_vios::dsa::DSA_NAME;
@@ -82,17 +82,13 @@ pub(crate) struct Vios {
 }
 
 impl Vios {
-    async fn start(
-        credentials: &Arc<Credentials>,
-        storage: SocketAddr,
-        adapters: u64,
-        dsa: DsaLimits,
-    ) -> Self {
+    async fn start(credentials: &Arc<Credentials>, storage: &[SocketAddr], dsa: DsaLimits) -> Self {
         let node = node(credentials).await;
-        let proxy = |seed| {
-            UdpProxy::start(UdpProxyConfig { listen: any(), target: storage, seed }).unwrap()
+        let proxy = |target: &SocketAddr| {
+            let config = UdpProxyConfig { listen: any(), target: *target, seed: 1 };
+            UdpProxy::start(config).unwrap()
         };
-        let fabrics: Vec<UdpProxy> = (0..adapters).map(proxy).collect();
+        let fabrics: Vec<UdpProxy> = storage.iter().map(proxy).collect();
         let adapter = |(number, fabric): (usize, &UdpProxy)| AdapterConfig {
             name: format!("fab{number}"),
             listen: any(),
@@ -138,7 +134,7 @@ pub(crate) struct Site {
 
 impl Site {
     /// The client's VIOS has so many adapters, the other one has one.
-    pub(crate) async fn start(adapters: u64, dsa: DsaLimits) -> Self {
+    pub(crate) async fn start(adapters: usize, dsa: DsaLimits) -> Self {
         let dir = TempDir::new().unwrap();
         let mut ca = DevCa::new("fabric", UnixTime::now()).unwrap();
         let mut issue =
@@ -146,16 +142,17 @@ impl Site {
         let storage = node(&issue(STORAGE, Role::Storage)).await;
         let config = StorageConfig {
             dir: dir.path().join("volume"),
-            listen: any(),
+            ports: vec![any(); adapters],
             lus: BTreeMap::from([(LU, SIZE)]),
             vioses: layout().numbers(),
             limits: StoreLimits::default(),
             fabric: fabric_config(),
         };
         let role = StorageRole::start(&storage, config).await.unwrap();
-        let addr = role.fabric().local_addr().unwrap();
-        let a = Vios::start(&issue("a", Role::Vios), addr, adapters, dsa.clone()).await;
-        let b = Vios::start(&issue("b", Role::Vios), addr, 1, dsa).await;
+        let port = |fabric: &Endpoint| fabric.local_addr().unwrap();
+        let ports: Vec<_> = role.fabrics().iter().map(port).collect();
+        let a = Vios::start(&issue("a", Role::Vios), &ports, dsa.clone()).await;
+        let b = Vios::start(&issue("b", Role::Vios), &ports[..1], dsa).await;
         link(&a.node, &b.node).await;
         let phyp = node(&issue("phyp", Role::Phyp)).await;
         for node in [&storage, &a.node, &b.node] {
@@ -217,6 +214,12 @@ impl Site {
     /// The longest that any request took.
     pub(crate) const fn longest(&self) -> Duration {
         self.longest
+    }
+
+    /// The storage ends its connection with the client's VIOS, which may come back.
+    pub(crate) async fn reset(&self) {
+        let a = &self.a.node;
+        self.storage.1.fabrics()[0].dismiss(a.name(), a.incarnation(), "a test").await;
     }
 
     pub(crate) async fn stop(self) {

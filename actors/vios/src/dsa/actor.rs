@@ -9,14 +9,15 @@ use tokio::time::Instant;
 use vioduct_runtime::LocalRef;
 use vioduct_transport::Link;
 
+use super::Adapter;
 use super::limits::DsaLimits;
 use super::operator::{FailPath, Listing, NotChanged, PathRow, Paths, RestorePath};
 use super::path::{Device, Effect, Input, Path};
-use super::{Adapter, DsaError};
 use crate::carry::{Beat, Echo};
 use crate::cke::{PathReport, Redirect, Survey, Surveyed};
 use crate::clock::Clock;
 use crate::fabric::send_pulse;
+use crate::redirect::limits::{LimitError, within};
 use crate::redirect::name::{AdapterId, ConnId};
 
 /// How often the redirect actor is told what the paths' heartbeats take.
@@ -71,12 +72,10 @@ impl Dsa {
         limits: DsaLimits,
         redirect: LocalRef<Redirect>,
         adapters: &[Adapter],
-    ) -> Result<Self, DsaError> {
+    ) -> Result<Self, LimitError> {
         limits.validate()?;
+        within("adapters", adapters.len() as u128, 0, 256)?;
         let ids = (0..=u8::MAX).map(AdapterId);
-        if adapters.len() > ids.len() {
-            return Err(DsaError::TooManyAdapters { adapters: adapters.len() });
-        }
         let clock = Clock::new();
         let mut paths = BTreeMap::new();
         for (id, adapter) in ids.zip(adapters) {

@@ -54,12 +54,6 @@ pub enum DsaError {
     /// A setting is out of its range.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// There are more adapters than a VIOS can have, which is 256.
-    #[error("{adapters} physical adapters are more than 256")]
-    TooManyAdapters {
-        /// How many.
-        adapters: usize,
-    },
     /// An adapter has no name that an actor can have.
     #[error("physical adapter {name:?}: {source}")]
     Name {
@@ -76,9 +70,9 @@ pub enum DsaError {
 /// What stands behind an adapter's fabric endpoint.
 pub type AdapterEnd = FabricEnd<Redirect, CarriedWord, PhysicalAdapter>;
 
-/// Starts the DSA of a VIOS and its physical adapters, beside its redirect actor. Gives for each
-/// adapter, in order, what makes its end of the fabric: an endpoint is made with that, on the same
-/// worker, and connected to the storage.
+/// Starts the DSA of a VIOS and its physical adapters, 256 at most, beside its redirect actor.
+/// Gives for each adapter, in order, what makes its end of the fabric: an endpoint is made with
+/// that, on the same worker, and connected to the storage.
 ///
 /// # Errors
 /// [`DsaError`]; what was started until then runs.
@@ -102,7 +96,7 @@ pub async fn start(
         let actor = actor.named(name_of(name, &format!("{ADAPTER_NAMES}{name}"))?);
         let actor = actor.start().await?.now().ok_or(StartError::Closing)?;
         let redirect = redirect.clone();
-        ends.push(move || FabricEnd::of_adapter(id, redirect, actor));
+        ends.push(move || FabricEnd::new(id.0, redirect, actor));
     }
     Ok(ends)
 }

@@ -338,3 +338,29 @@ fn tell(event: StoreEvent) {
         StoreEvent::IdentityLost => tracing::error!("nothing is served until the next start"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(ms: u64) -> Moment {
+        Moment::START.after(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn the_oldest_operation_is_the_first_that_has_not_ended_and_only_device_errors_are_failures() {
+        let done = |outcome| Input::Performed { op: OpId(1), outcome };
+        let mut device = Device::default();
+        assert_eq!(device.oldest(after(9)), Duration::ZERO);
+        let first = device.began(after(10));
+        let second = device.began(after(20));
+        assert_eq!(device.oldest(after(50)), Duration::from_millis(40));
+        device.ended(first, &done(Err(Failure::NoSpace)));
+        assert_eq!(device.oldest(after(50)), Duration::from_millis(30));
+        device.ended(second, &done(Err(Failure::Io)));
+        assert_eq!((device.oldest(after(99)), device.failures), (Duration::ZERO, 1));
+        let stored = device.began(after(99));
+        device.ended(stored, &Input::NotStored { sync: SyncId(1) });
+        assert_eq!(device.failures, 2);
+    }
+}

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use actix::{Actor, Context};
 use tokio::sync::oneshot;
+use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{ActorName, LocalRef, Node, StartError};
 use vioduct_transport::seam::Surroundings;
 use vioduct_transport::{Endpoint, EndpointError, Inbound, TransportConfig};
@@ -41,6 +42,15 @@ pub enum RoleError {
     /// The ways to the storage are not watched.
     #[error(transparent)]
     Dsa(#[from] DsaError),
+    /// Two adapters of a VIOS lead to one port of a storage, where one certificate has one
+    /// connection. Fault: the operator.
+    #[error("two physical adapters lead to {storage} at {addr}")]
+    SamePort {
+        /// The storage's node.
+        storage: NodeName,
+        /// The port.
+        addr: SocketAddr,
+    },
     /// The volume is not served.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

@@ -13,7 +13,7 @@ use super::{RoleError, fabric, name};
 use crate::carry::CarriedCall;
 use crate::fabric::FabricEnd;
 use crate::redirect::Epoch;
-use crate::redirect::limits::StoreLimits;
+use crate::redirect::limits::{StoreLimits, within};
 use crate::redirect::name::{LuId, ViosId};
 use crate::repository::actor::Repository;
 use crate::repository::desk::{ListLus, NextOwner, REPOSITORY_NAME};
@@ -24,8 +24,9 @@ use crate::repository::volume::{Opened, Volume, VolumeError};
 pub struct StorageConfig {
     /// The volume's directory. It is made when it is new.
     pub dir: PathBuf,
-    /// Where VIOSes dial the fabric, UDP.
-    pub listen: SocketAddr,
+    /// Where VIOSes dial the fabric, UDP: one port for each fabric that leads here, 256 at most.
+    /// The adapters of a VIOS lead to different ones.
+    pub ports: Vec<SocketAddr>,
     /// LUs that there have to be, with their bytes. Those that are missing are made.
     pub lus: BTreeMap<LuId, u64>,
     /// The VIOSes that are served.
@@ -36,10 +37,10 @@ pub struct StorageConfig {
     pub fabric: TransportConfig,
 }
 
-/// A node's repository. It ends with the node; close its end of the fabric before.
+/// A node's repository. It ends with the node; close its ends of the fabric before.
 #[derive(Debug)]
 pub struct StorageRole {
-    fabric: Endpoint,
+    fabrics: Vec<Endpoint>,
 }
 
 impl StorageRole {
@@ -48,7 +49,8 @@ impl StorageRole {
     /// # Errors
     /// [`RoleError`]; also when an LU has another size than it has to have.
     pub async fn start(node: &Node, config: StorageConfig) -> Result<Self, RoleError> {
-        let StorageConfig { dir, listen, lus, vioses, limits, fabric: links } = config;
+        let StorageConfig { dir, ports, lus, vioses, limits, fabric: links } = config;
+        within("ports", ports.len() as u128, 1, 256)?;
         let opened = spawn_blocking(move || open(&dir, &lus)).await??;
         let mut repository =
             Some(spawn_blocking(move || Repository::new(opened, limits, vioses)).await??);
@@ -57,21 +59,26 @@ impl StorageRole {
         let actor = actor.accept::<NextOwner>(Access::roles([Role::Phyp]));
         let actor = actor.accept::<ListLus>(Access::nodes().or(Access::tools()));
         let actor = actor.start().await?.now().ok_or(RoleError::Ended)?;
-        let served = actor.clone();
-        let end = move || FabricEnd::<Repository, CarriedCall>::new(served);
-        let fabric = fabric(node, &actor, listen, links, end).await?;
-        Ok(Self { fabric })
+        let mut fabrics = Vec::with_capacity(ports.len());
+        for (number, port) in (0..=u8::MAX).zip(ports) {
+            let served = actor.clone();
+            let end = move || FabricEnd::<_, CarriedCall, _>::new(number, served.clone(), served);
+            fabrics.push(fabric(node, &actor, port, links.clone(), end).await?);
+        }
+        Ok(Self { fabrics })
     }
 
-    /// Its end of the fabric.
+    /// Its ends of the fabric: one for each port, in order.
     #[must_use]
-    pub const fn fabric(&self) -> &Endpoint {
-        &self.fabric
+    pub fn fabrics(&self) -> &[Endpoint] {
+        &self.fabrics
     }
 
-    /// Closes its end of the fabric in order. Not cancel-safe.
+    /// Closes its ends of the fabric in order. Not cancel-safe.
     pub async fn close(&self) {
-        self.fabric.close().await;
+        for fabric in &self.fabrics {
+            fabric.close().await;
+        }
     }
 }
 

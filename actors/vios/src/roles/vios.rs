@@ -1,5 +1,6 @@
 //! A virtual I/O server.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use vioduct_certs::identity::{NodeName, Role};
@@ -24,7 +25,7 @@ pub struct AdapterConfig {
     pub listen: SocketAddr,
     /// The node that serves the storage.
     pub storage: NodeName,
-    /// Where that listens for the fabric, UDP.
+    /// The port of that which it leads to, UDP: no other adapter of the VIOS leads there.
     pub addr: SocketAddr,
 }
 
@@ -60,6 +61,12 @@ impl ViosRole {
     /// [`RoleError`]
     pub async fn start(node: &Node, config: ViosConfig) -> Result<Self, RoleError> {
         let ViosConfig { own, layout, adapters, limits, dsa, fabric: links } = config;
+        let mut ports = BTreeSet::new();
+        for AdapterConfig { storage, addr, .. } in &adapters {
+            if !ports.insert((storage, addr)) {
+                return Err(RoleError::SamePort { storage: storage.clone(), addr: *addr });
+            }
+        }
         let mut redirect = Some(Redirect::new(limits, own.vios, own.cec)?);
         let redirect = node.actor(move || redirect.take().expect("it is made once"));
         let redirect = redirect.restart(RestartPolicy::never()).named(name(VIOS_NAME));

@@ -70,7 +70,7 @@ impl Storage {
         let node = node(credentials).await;
         let config = StorageConfig {
             dir,
-            listen,
+            ports: vec![listen],
             lus: BTreeMap::from([(LU, SIZE)]),
             vioses: layout().numbers(),
             limits: StoreLimits::default(),
@@ -81,7 +81,7 @@ impl Storage {
     }
 
     fn addr(&self) -> SocketAddr {
-        self.role.fabric().local_addr().unwrap()
+        self.role.fabrics()[0].local_addr().unwrap()
     }
 
     async fn stop(self) {

@@ -142,6 +142,16 @@ fn a_path_falls_silent_and_its_messages_come_late() {
 }
 
 #[test]
+fn a_vios_has_two_adapters_and_loses_one_fabric_after_the_other() {
+    let mut plan = narrow(vec![write(0), write(0)]);
+    plan.adapters = 2;
+    plan.owner.under_way_max = 1;
+    plan.budget = Budget { cuts: 1, fabric_losses: 1, ..plan.budget };
+    let more = Budget { cuts: 2, fabric_losses: 2, ticks: 1, ..plan.budget };
+    check(plan, more);
+}
+
+#[test]
 fn an_fsync_fails_and_the_storage_and_the_owner_die() {
     let mut plan = narrow(vec![write(0), Request::Flush, Request::Flush]);
     plan.owner.requests_max = 1;

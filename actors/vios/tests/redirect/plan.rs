@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use vioduct_vios::block::{Extent, Request};
 use vioduct_vios::redirect::limits::{OwnerLimits, RelayLimits, StoreLimits};
+use vioduct_vios::redirect::name::AdapterId;
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const NEVER: Duration = Duration::from_secs(3_600_000);
@@ -82,6 +83,8 @@ pub(crate) struct Plan {
     /// Bytes of the disk.
     pub(crate) cells: usize,
     pub(crate) vioses: u32,
+    /// Physical adapters of each VIOS.
+    pub(crate) adapters: u8,
     pub(crate) owner: OwnerLimits,
     pub(crate) store: StoreLimits,
     pub(crate) relay: RelayLimits,
@@ -95,6 +98,10 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    pub(crate) fn adapters(&self) -> impl Iterator<Item = AdapterId> + use<> {
+        (0..self.adapters).map(AdapterId)
+    }
+
     /// Small bounds and short times.
     pub(crate) fn small(script: Vec<Request>) -> Self {
         let owner = OwnerLimits {
@@ -125,6 +132,7 @@ impl Plan {
         Self {
             cells: 2,
             vioses: 2,
+            adapters: 1,
             owner,
             store,
             relay,

@@ -11,6 +11,8 @@ fn aimed(seed: u64, plant: Plant) -> Plan {
     let mut plan = plan(seed, plant);
     match plant {
         Plant::HeldReleased => {
+            // No path is left after a cut.
+            plan.adapters = 1;
             plan.owner.hold_max = MS;
             plan.owner.dirty_bytes_max = 8;
             plan.owner.requests_max = 8;

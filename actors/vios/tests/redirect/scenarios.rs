@@ -4,12 +4,15 @@
 use bytes::Bytes;
 use vioduct_vios::block::{Extent, Failure, Reply, Request};
 use vioduct_vios::redirect::message::{Call, Word};
-use vioduct_vios::redirect::name::{ClientId, Holder, OwnerId, ViosId};
+use vioduct_vios::redirect::name::{AdapterId, ClientId, Holder, OwnerId, ViosId};
 use vioduct_vios::redirect::owner::{self, End, OwnerEvent};
 use vioduct_vios::redirect::{Epoch, store};
 
 use super::plan::{Budget, Plan, read, write};
 use super::world::{LU, Step, Wire, World};
+
+/// The first of each VIOS.
+const ADAPTER: AdapterId = AdapterId(0);
 
 /// A world, and somebody who moves it.
 struct Stage {
@@ -19,8 +22,13 @@ struct Stage {
 
 impl Stage {
     fn new(vioses: u32) -> Self {
+        Self::with_adapters(vioses, 1)
+    }
+
+    fn with_adapters(vioses: u32, adapters: u8) -> Self {
         let mut plan = Plan::small(Vec::new());
         plan.vioses = vioses;
+        plan.adapters = adapters;
         plan.cells = 4;
         plan.owner.requests_max = 16;
         plan.seq_max = u64::MAX;
@@ -339,12 +347,12 @@ fn one_way_answers_are_lost_and_the_session_moves_to_another_exit() {
 #[test]
 fn one_way_both_without_fabric_end_in_no_path_and_not_in_a_loop() {
     let mut stage = Stage::served(2);
-    stage.world.planted.lost_fabric = 0;
-    let held = |_: &World, step: Step| matches!(step, Step::MendFabric(_));
-    stage.step(Step::LoseFabric(0));
+    stage.world.planted.lost_fabric.clear();
+    let held = |_: &World, step: Step| matches!(step, Step::MendFabric(..));
+    stage.step(Step::LoseFabric(0, ADAPTER));
     stage.quiet_but(held);
     assert!(stage.owner(0).is_serving(), "by the other exit");
-    stage.step(Step::LoseFabric(1));
+    stage.step(Step::LoseFabric(1, ADAPTER));
     let tag = stage.ask(0, &write(0));
     stage.quiet_but(held);
     assert!(!stage.owner(0).is_serving());
@@ -352,6 +360,29 @@ fn one_way_both_without_fabric_end_in_no_path_and_not_in_a_loop() {
     stage.step(Step::Tick(0));
     stage.quiet();
     assert_eq!(stage.answer(0, tag), Some(&DONE));
+}
+
+#[test]
+fn zombie_write_on_one_adapter_is_fenced_when_the_other_one_of_the_same_vios_serves() {
+    let mut stage = Stage::with_adapters(2, 2);
+    stage.quiet();
+    let held = |_: &World, step: Step| matches!(step, Step::MendFabric(..) | Step::Down(0));
+    let tag = stage.ask(0, &write(0));
+    stage.quiet_but(held);
+    assert_eq!(stage.answer(0, tag), None, "it is on its way by the first adapter");
+    stage.step(Step::LoseFabric(0, ADAPTER));
+    stage.quiet_but(held);
+    assert_eq!(stage.answer(0, tag), Some(&DONE));
+    assert_eq!(stage.owner(0).exit(), Some(ViosId(0)), "by the other adapter");
+    let newer = stage.ask(0, &write(0));
+    stage.quiet_but(held);
+    assert_eq!(stage.answer(0, newer), Some(&DONE));
+    stage.step(Step::Down(0));
+    stage.quiet_but(held);
+    assert_eq!(stage.shown().0, [2, 0, 0, 0], "what came late changed nothing");
+    stage.step(Step::LoseFabric(0, AdapterId(1)));
+    stage.quiet_but(held);
+    assert_eq!(stage.owner(0).exit(), Some(ViosId(1)), "by the other VIOS");
 }
 
 #[test]
@@ -364,9 +395,9 @@ fn no_path_full_writes_that_were_sent_are_carried_out_first_though_they_were_ans
     assert_eq!(stage.asked(0, &write(0)), DONE);
     let sent = stage.ask(0, &write(0));
     stage.quiet_but(is_perform);
-    stage.step(Step::LoseFabric(0));
+    stage.step(Step::LoseFabric(0, ADAPTER));
     let unsent = stage.ask(0, &write(0));
-    let held = |_: &World, step: Step| matches!(step, Step::MendFabric(_) | Step::Perform(_));
+    let held = |_: &World, step: Step| matches!(step, Step::MendFabric(..) | Step::Perform(_));
     stage.quiet_but(held);
     stage.step(Step::Tick(0));
     assert_eq!(stage.answer(0, sent), Some(&EIO));
@@ -374,7 +405,7 @@ fn no_path_full_writes_that_were_sent_are_carried_out_first_though_they_were_ans
     assert_eq!(stage.owner(0).requests(), 1, "the one that was sent keeps its place");
     // Its first attempt lands only now.
     stage.step(Step::Perform(0));
-    stage.step(Step::MendFabric(0));
+    stage.step(Step::MendFabric(0, ADAPTER));
     let reader = stage.ask(0, &read(0, 1));
     let newer = stage.ask(0, &write(0));
     stage.step(Step::Tick(0));
@@ -470,12 +501,12 @@ fn front_door_the_same_request_on_two_connections_is_carried_out_in_order() {
 #[test]
 fn fail_back_the_session_returns_to_the_own_fabric_once_it_is_proven() {
     let mut stage = Stage::served(2);
-    let held = |_: &World, step: Step| matches!(step, Step::MendFabric(_));
-    stage.step(Step::LoseFabric(0));
+    let held = |_: &World, step: Step| matches!(step, Step::MendFabric(..));
+    stage.step(Step::LoseFabric(0, ADAPTER));
     stage.quiet_but(held);
     assert_eq!(stage.asked_but(&write(0), held), DONE);
     assert_eq!(stage.owner(0).exit(), Some(ViosId(1)));
-    stage.step(Step::MendFabric(0));
+    stage.step(Step::MendFabric(0, ADAPTER));
     stage.quiet();
     assert_eq!(stage.owner(0).exit(), Some(ViosId(0)));
     assert_eq!(stage.shown().1, [1, 0, 0, 0], "it was flushed before it moved");

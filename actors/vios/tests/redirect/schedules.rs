@@ -102,6 +102,7 @@ pub(crate) fn plan(seed: u64, plant: Plant) -> Plan {
     Plan {
         cells: cells as usize,
         vioses: rng.random_range(1..=3),
+        adapters: rng.random_range(1..=2),
         owner,
         store,
         relay,

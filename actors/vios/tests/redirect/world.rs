@@ -26,8 +26,6 @@ pub(crate) use steps::Step;
 
 pub(crate) const LU: LuId = LuId(1);
 const CLIENT: ClientId = ClientId(1);
-/// The one that each VIOS has.
-const ADAPTER: AdapterId = AdapterId(0);
 
 /// A hop between two nodes. Messages on it keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +46,7 @@ pub(crate) enum Note {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Conn {
     pub(crate) vios: u32,
+    pub(crate) adapter: AdapterId,
     pub(crate) down: VecDeque<Call>,
     pub(crate) up: VecDeque<Word>,
     /// The exit's end is gone: what it sent may still arrive.
@@ -148,18 +147,19 @@ impl World {
     pub(crate) fn start_relay(&mut self, plan: &Plan, vios: u32) {
         let relay = Relay::new(plan.relay.clone(), ViosId(vios)).unwrap();
         self.relays[vios as usize] = Some(relay);
-        self.relay(
-            plan,
-            vios,
-            relay::Input::FabricChanged { adapter: ADAPTER, state: PathState::Good },
-        );
+        for adapter in plan.adapters() {
+            let state = PathState::Good;
+            self.relay(plan, vios, relay::Input::FabricChanged { adapter, state });
+        }
         for other in (0..plan.vioses).filter(|other| *other != vios) {
             if self.relays[other as usize].is_some() {
                 self.publish(plan, vios, other, PathState::Good);
                 self.publish(plan, other, vios, PathState::Good);
             }
         }
-        self.connect(plan, vios);
+        for adapter in plan.adapters() {
+            self.connect(plan, vios, adapter);
+        }
     }
 
     pub(crate) fn publish(&mut self, plan: &Plan, from: u32, to: u32, state: PathState) {
@@ -167,23 +167,24 @@ impl World {
         self.relay(plan, to, relay::Input::PeerChanged { vios: ViosId(from), path });
     }
 
-    pub(crate) fn connect(&mut self, plan: &Plan, vios: u32) {
+    pub(crate) fn connect(&mut self, plan: &Plan, vios: u32, adapter: AdapterId) {
         if self.store.is_none() || self.relays[vios as usize].is_none() {
             return;
         }
-        let live = |conn: &Conn| conn.vios == vios && !conn.is_cut_above;
+        let live = |conn: &Conn| (conn.vios, conn.adapter) == (vios, adapter) && !conn.is_cut_above;
         if Self::keeps_connection(plan) && self.conns.iter().any(live) {
             return;
         }
         let conn = ConnId(self.conns.len() as u64);
         self.conns.push(Conn {
             vios,
+            adapter,
             down: VecDeque::new(),
             up: VecDeque::new(),
             is_cut_above: false,
             is_cut_below: false,
         });
-        self.relay(plan, vios, relay::Input::Connected { adapter: ADAPTER, conn });
+        self.relay(plan, vios, relay::Input::Connected { adapter, conn });
     }
 
     /// A new owner, with all VIOSes as its entries.

@@ -15,28 +15,35 @@ use vioduct_transport::{
     BoxFuture, DialError, Endpoint, Flow, Inbound, Link, LinkEvent, Message, TransportConfig,
 };
 use vioduct_vios::block::{Failure, Reply, Request};
-use vioduct_vios::carry::{CarriedCall, CarriedWord};
+use vioduct_vios::carry::{Beat, CarriedCall, CarriedWord, Echo};
 use vioduct_vios::redirect::Epoch;
 use vioduct_vios::redirect::message::{Call, Word};
 use vioduct_vios::redirect::name::{Holder, LuId, OwnerId};
 
 const BOUND: Duration = Duration::from_secs(20);
 
-struct Words(mpsc::Sender<CarriedWord>);
+struct Ears {
+    words: mpsc::Sender<CarriedWord>,
+    echoes: mpsc::Sender<Echo>,
+}
 
-impl Inbound for Words {
+impl Inbound for Ears {
     fn deliver<'a>(
         &'a self,
         _from: &'a Link,
-        _lane: u8,
+        lane: u8,
         batch: &'a mut Vec<Message>,
     ) -> BoxFuture<'a> {
         Box::pin(async move {
             for Message { head, body, .. } in batch.drain(..) {
+                // The test may have ended.
+                if lane == 0 {
+                    self.echoes.send(Codec::Postcard.decode(&head).unwrap()).await.ok();
+                    continue;
+                }
                 let mut word: CarriedWord = Codec::Postcard.decode(&head).unwrap();
                 word.put_body(body).unwrap();
-                // The test may have ended.
-                self.0.send(word).await.ok();
+                self.words.send(word).await.ok();
             }
         })
     }
@@ -53,6 +60,7 @@ pub(crate) struct Exit {
     endpoint: Endpoint,
     link: Link,
     words: mpsc::Receiver<CarriedWord>,
+    echoes: mpsc::Receiver<Echo>,
     pub(crate) lu: LuId,
     pub(crate) epoch: Epoch,
     no: u64,
@@ -68,18 +76,41 @@ impl Exit {
         let config = TransportConfig::default();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let surroundings = Surroundings::bind(any, config.socket_buffer_bytes).unwrap();
-        let (sender, words) = mpsc::channel(1024);
-        let (credentials, words_in) = (Arc::new(credentials), Arc::new(Words(sender)));
-        let endpoint = Endpoint::new(config, run, credentials, surroundings, words_in).unwrap();
+        let (words_in, words) = mpsc::channel(1024);
+        let (echoes_in, echoes) = mpsc::channel(1024);
+        let ears = Arc::new(Ears { words: words_in, echoes: echoes_in });
+        let endpoint =
+            Endpoint::new(config, run, Arc::new(credentials), surroundings, ears).unwrap();
         let link = endpoint.connect(storage.0.clone(), storage.1).await.unwrap();
         timeout(BOUND, link.up()).await.unwrap().unwrap();
-        Self { endpoint, link, words, lu, epoch: Epoch::NONE, no: 0 }
+        Self { endpoint, link, words, echoes, lu, epoch: Epoch::NONE, no: 0 }
     }
 
     pub(crate) async fn send(&self, carried: CarriedCall) {
         let mut head = Vec::new();
         Codec::Postcard.encode(&carried, &mut head).unwrap();
         self.link.send(Flow::Pair(1), &head, &carried.body()).await.unwrap();
+    }
+
+    /// Sends bytes where heartbeats are expected.
+    pub(crate) async fn send_control(&self, head: &[u8]) {
+        self.link.send(Flow::Control, head, &Bytes::new()).await.unwrap();
+    }
+
+    pub(crate) async fn beat(&self, no: u64) {
+        let mut head = Vec::new();
+        Codec::Postcard.encode(&Beat { no }, &mut head).unwrap();
+        self.send_control(&head).await;
+    }
+
+    /// The next answer to a heartbeat.
+    pub(crate) async fn echo(&mut self) -> Echo {
+        timeout(BOUND, self.echoes.recv()).await.expect("an answer").unwrap()
+    }
+
+    /// Whether no heartbeat was answered within the time that an answer may take.
+    pub(crate) async fn is_not_answered(&mut self) -> bool {
+        timeout(Duration::from_millis(500), self.echoes.recv()).await.is_err()
     }
 
     /// The next word that is no sign of life.

@@ -19,7 +19,7 @@ use vioduct_runtime::{Node, RestartPolicy};
 use vioduct_transport::seam::Surroundings;
 use vioduct_transport::{Endpoint, TransportConfig};
 use vioduct_vios::block::{Extent, Failure, Reply, Request};
-use vioduct_vios::carry::CarriedCall;
+use vioduct_vios::carry::{CarriedCall, Echo};
 use vioduct_vios::fabric::FabricEnd;
 use vioduct_vios::redirect::Epoch;
 use vioduct_vios::redirect::limits::StoreLimits;
@@ -56,7 +56,8 @@ impl Storage {
         let config = TransportConfig::default();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let surroundings = Surroundings::bind(any, config.socket_buffer_bytes).unwrap();
-        let end = FabricEnd::<Repository, CarriedCall>::new(actor.now().unwrap());
+        let actor = actor.now().unwrap();
+        let end = FabricEnd::<Repository, CarriedCall>::new(0, actor.clone(), actor);
         let fabric = Endpoint::new(config, run, credentials, surroundings, Arc::new(end)).unwrap();
         let addr = fabric.local_addr().unwrap();
         Self { node, fabric, addr }
@@ -225,5 +226,36 @@ async fn a_connection_that_is_lost_ends_its_sessions() {
         panic!("it is bound to its connection")
     };
     assert_eq!(why, Why::NotOpen);
+    world.storage.stop().await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_answered_without_a_session_whatever_came_before_it() {
+    let mut world = World::new().await;
+    let mut a = world.exit("a").await;
+    for garbage in [&[][..], &[0xff; 10], &[0; 300], b"\x01\x02\x03"] {
+        a.send_control(garbage).await;
+    }
+    a.beat(7).await;
+    let idle = Echo { no: 7, oldest_us: 0, failures: 0 };
+    assert_eq!(a.echo().await, idle);
+    assert!(is_opened(&a.open(1, 1).await));
+    for block in 0..32 {
+        a.ask(write(block * (128 << 10), &vec![7; 128 << 10])).await;
+    }
+    a.beat(u64::MAX).await;
+    let busy = a.echo().await;
+    assert_eq!((busy.no, busy.failures), (u64::MAX, 0));
+    a.hang_up().await;
+    world.storage.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_no_vios_of_the_storage_gets_no_heartbeat_answered() {
+    let mut world = World::new().await;
+    let mut stranger = world.exit("stranger").await;
+    stranger.beat(1).await;
+    assert!(stranger.is_not_answered().await);
+    stranger.hang_up().await;
     world.storage.stop().await;
 }

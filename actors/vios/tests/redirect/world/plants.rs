@@ -1,10 +1,12 @@
 //! Planted bugs: what goes into a machine or comes out of it is altered on the way, or goes around
 //! the machine. Without a plant each of these functions hands on what it is given.
 
+use std::collections::BTreeSet;
+
 use vioduct_vios::block::{Failure, Reply, Request};
 use vioduct_vios::redirect::Epoch;
 use vioduct_vios::redirect::message::{Call, Word};
-use vioduct_vios::redirect::name::{ConnId, Holder, Life};
+use vioduct_vios::redirect::name::{AdapterId, ConnId, Holder, Life};
 use vioduct_vios::redirect::owner::Owner;
 use vioduct_vios::redirect::store::{self, OpId, SyncId};
 
@@ -16,8 +18,8 @@ use crate::plan::{Plan, Plant};
 pub(crate) struct Planted {
     /// Requests that are carried out later, around the store.
     pub(crate) waiting: Vec<(usize, Call)>,
-    /// Bit by bit, the VIOSes whose fabric is lost.
-    pub(crate) lost_fabric: u32,
+    /// The VIOSes' adapters whose fabric is lost.
+    pub(crate) lost_fabric: BTreeSet<(u32, AdapterId)>,
     first_life: Option<Life>,
     /// What an exit has sent and has no answer to.
     unanswered: Vec<Call>,
@@ -33,6 +35,20 @@ struct Raised {
     own: Epoch,
     /// The last number of the owner's session that was answered in it.
     base: u64,
+}
+
+impl Planted {
+    pub(super) fn is_fabric_lost(&self, vios: u32, adapter: AdapterId) -> bool {
+        self.lost_fabric.contains(&(vios, adapter))
+    }
+
+    pub(super) fn note_fabric(&mut self, vios: u32, adapter: AdapterId, is_lost: bool) {
+        if is_lost {
+            self.lost_fabric.insert((vios, adapter));
+        } else {
+            self.lost_fabric.remove(&(vios, adapter));
+        }
+    }
 }
 
 impl World {

@@ -2,11 +2,11 @@
 
 use vioduct_vios::block::{Failure, Request};
 use vioduct_vios::redirect::message::Call;
-use vioduct_vios::redirect::name::{ConnId, ViosId};
+use vioduct_vios::redirect::name::{AdapterId, ConnId, ViosId};
 use vioduct_vios::redirect::relay::{PathState, Port};
 use vioduct_vios::redirect::{owner, relay, store};
 
-use super::{ADAPTER, LU, Syncing, Wire, World};
+use super::{LU, Syncing, Wire, World};
 use crate::oracle::Broken;
 use crate::plan::{Links, Plan, Plant};
 
@@ -32,7 +32,7 @@ pub(crate) enum Step {
     StoreSees(usize),
     /// The exit sees that a connection is gone.
     ExitSees(usize),
-    Connect(u32),
+    Connect(u32, AdapterId),
     KillStore,
     /// The storage's host loses its power; of what was not flushed these cells had been written.
     CutPower(u8),
@@ -42,8 +42,8 @@ pub(crate) enum Step {
     Attach,
     KillRelay(u32),
     StartRelay(u32),
-    LoseFabric(u32),
-    MendFabric(u32),
+    LoseFabric(u32, AdapterId),
+    MendFabric(u32, AdapterId),
     /// The owner's deadline comes.
     Tick(usize),
     StoreTick,
@@ -112,15 +112,18 @@ impl World {
             steps.push(Step::StartStore);
         }
         for vios in 0..plan.vioses {
-            match &self.relays[vios as usize] {
-                None => steps.push(Step::StartRelay(vios)),
-                Some(relay) if relay.conn(ADAPTER).is_none() && self.store.is_some() => {
-                    steps.push(Step::Connect(vios));
-                }
-                Some(_) => {}
+            let relay = self.relays[vios as usize].as_ref();
+            if relay.is_none() {
+                steps.push(Step::StartRelay(vios));
             }
-            if self.planted.lost_fabric & (1 << vios) != 0 {
-                steps.push(Step::MendFabric(vios));
+            for adapter in plan.adapters() {
+                let is_cut = relay.is_some_and(|relay| relay.conn(adapter).is_none());
+                if is_cut && self.store.is_some() {
+                    steps.push(Step::Connect(vios, adapter));
+                }
+                if self.planted.is_fabric_lost(vios, adapter) {
+                    steps.push(Step::MendFabric(vios, adapter));
+                }
             }
         }
     }
@@ -156,8 +159,10 @@ impl World {
             if budget.relay_kills > 0 {
                 steps.push(Step::KillRelay(vios));
             }
-            if budget.fabric_losses > 0 && self.planted.lost_fabric & (1 << vios) == 0 {
-                steps.push(Step::LoseFabric(vios));
+            let is_good = |adapter: &AdapterId| !self.planted.is_fabric_lost(vios, *adapter);
+            if budget.fabric_losses > 0 {
+                let good = plan.adapters().filter(is_good);
+                steps.extend(good.map(|adapter| Step::LoseFabric(vios, adapter)));
             }
         }
         if budget.fsync_failures < plan.budget.fsync_failures && !self.disk.is_all_durable() {
@@ -247,7 +252,7 @@ impl World {
             Step::Fail(index) => self.fail(plan, index),
             Step::Stored(index) => self.complete_sync(plan, index),
             Step::Plant(index) => self.release(plan, index),
-            Step::Cut(_) | Step::StoreSees(_) | Step::ExitSees(_) | Step::Connect(_) => {
+            Step::Cut(_) | Step::StoreSees(_) | Step::ExitSees(_) | Step::Connect(..) => {
                 self.apply_to_conns(plan, step);
             }
             Step::KillStore | Step::CutPower(_) | Step::StartStore | Step::Evict => {
@@ -257,8 +262,8 @@ impl World {
             | Step::Attach
             | Step::KillRelay(_)
             | Step::StartRelay(_)
-            | Step::LoseFabric(_)
-            | Step::MendFabric(_) => self.apply_to_nodes(plan, step),
+            | Step::LoseFabric(..)
+            | Step::MendFabric(..) => self.apply_to_nodes(plan, step),
             Step::Tick(_) | Step::StoreTick | Step::RelayTick(_) => self.tick(plan, step),
         }
         self.settle(plan);
@@ -387,7 +392,7 @@ impl World {
                 self.store(plan, store::Input::Lost { conn });
             }
             Step::ExitSees(conn) => self.cut_above(plan, conn),
-            Step::Connect(vios) => self.connect(plan, vios),
+            Step::Connect(vios, adapter) => self.connect(plan, vios, adapter),
             _ => panic!("not a step of connections"),
         }
     }
@@ -455,14 +460,12 @@ impl World {
                 self.kill_relay(plan, vios);
             }
             Step::StartRelay(vios) => self.start_relay(plan, vios),
-            Step::LoseFabric(vios) => {
+            Step::LoseFabric(vios, adapter) => {
                 self.budget.fabric_losses -= 1;
-                self.planted.lost_fabric |= 1 << vios;
-                self.set_fabric(plan, vios, PathState::Lost);
+                self.set_fabric(plan, vios, adapter, PathState::Lost);
             }
-            Step::MendFabric(vios) => {
-                self.planted.lost_fabric &= !(1 << vios);
-                self.set_fabric(plan, vios, PathState::Good);
+            Step::MendFabric(vios, adapter) => {
+                self.set_fabric(plan, vios, adapter, PathState::Good);
             }
             _ => panic!("not a step of nodes"),
         }
@@ -499,10 +502,14 @@ impl World {
         }
     }
 
-    fn set_fabric(&mut self, plan: &Plan, vios: u32, state: PathState) {
-        self.relay(plan, vios, relay::Input::FabricChanged { adapter: ADAPTER, state });
+    fn set_fabric(&mut self, plan: &Plan, vios: u32, adapter: AdapterId, state: PathState) {
+        self.planted.note_fabric(vios, adapter, state == PathState::Lost);
+        self.relay(plan, vios, relay::Input::FabricChanged { adapter, state });
+        let mut adapters = plan.adapters();
+        let is_lost = adapters.all(|adapter| self.planted.is_fabric_lost(vios, adapter));
+        let best = if is_lost { PathState::Lost } else { PathState::Good };
         for other in (0..plan.vioses).filter(|other| *other != vios) {
-            self.publish(plan, vios, other, state);
+            self.publish(plan, vios, other, best);
         }
     }
 
