@@ -190,7 +190,7 @@ impl DiskStory {
         let is_good = wrong == [Some(0); 3]
             && reads > Some(0)
             && writes > Some(0)
-            && result["read_back"]["is_whole"] == true
+            && result.pointer("/read_back/is_whole") == Some(&Value::Bool(true))
             && stall.is_some_and(|stall| stall <= STALL_MAX_MS);
         let [violations, errors, reconnects] = wrong.map(Option::unwrap_or_default);
         let line = format!(
