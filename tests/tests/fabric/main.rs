@@ -44,6 +44,8 @@ async fn falls_silent(directions: &[Direction], reason: &str) {
     let path = site.a.paths().await.remove(0);
     assert_eq!((path.adapter.as_str(), path.state, path.sessions), ("fab0", State::Lost, 0));
     assert_eq!(path.reason, reason);
+    let told = async |site: &Site| site.b.listing().await.others[0].state == State::Lost;
+    site.until(told).await;
     site.a.fabrics[0].heal();
     site.until(async |site| site.figures().await.exit == Some(A)).await;
     site.stop().await;
@@ -147,5 +149,31 @@ async fn a_path_is_failed_and_restored_by_hand() {
     assert_eq!(dsa.ask(restore, BOUND).await.unwrap(), Ok(()));
     site.until(async |site| site.figures().await.exit == Some(A)).await;
     assert_eq!(site.a.paths().await[0].state, State::Good);
+    site.stop().await;
+}
+
+/// 4 MiB a second, which is used to the full for four seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fabric_that_is_full_of_data_is_not_lost() {
+    let mut site = Site::start(1, limits()).await;
+    let narrow = Faults::none().with_rate(Some(4 << 20)).unwrap();
+    site.a.fabrics[0].set_both(narrow);
+    let took = site.write_at_once(64, 256 << 10).await;
+    assert!(took > Duration::from_secs(3), "it was not full: {took:?}");
+    let figures = site.figures().await;
+    assert_eq!((figures.exit, figures.paths_lost), (Some(A), 0));
+    let path = site.a.paths().await.remove(0);
+    println!("a full fabric: heartbeats take {:?}", path.round_trip);
+    assert_ne!(path.state, State::Lost);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fabric_that_loses_a_tenth_of_its_packets_is_not_lost() {
+    let mut site = Site::start(1, limits()).await;
+    site.a.fabrics[0].set_both(Faults::none().with_loss(0.1).unwrap());
+    print("one packet in ten is lost", site.write_and_read(200).await);
+    let figures = site.figures().await;
+    assert_eq!((figures.exit, figures.paths_lost), (Some(A), 0));
     site.stop().await;
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 use vioduct_certs::UnixTime;
@@ -21,7 +22,7 @@ use vioduct_vios::block::{Extent, Failure, Reply, Request};
 use vioduct_vios::disk::Disk;
 use vioduct_vios::dsa::DSA_NAME;
 use vioduct_vios::dsa::limits::DsaLimits;
-use vioduct_vios::dsa::operator::{Operated, PathRow, Paths};
+use vioduct_vios::dsa::operator::{Listing, Operated, PathRow, Paths};
 use vioduct_vios::lpar::{Figures, LparConfig, LparDisk};
 use vioduct_vios::redirect::limits::{OwnerLimits, RelayLimits, StoreLimits};
 use vioduct_vios::redirect::name::{LuId, ViosId};
@@ -107,7 +108,11 @@ impl Vios {
 
     /// As operators see them.
     pub(crate) async fn paths(&self) -> Vec<PathRow> {
-        self.operated.ask(Paths, BOUND).await.unwrap().paths
+        self.listing().await.paths
+    }
+
+    pub(crate) async fn listing(&self) -> Listing {
+        self.operated.ask(Paths, BOUND).await.unwrap()
     }
 
     pub(crate) const fn operated(&self) -> &ActorRef<Operated> {
@@ -209,6 +214,19 @@ impl Site {
         self.blocks += blocks;
         self.longest = self.longest.max(longest);
         longest
+    }
+
+    /// So many writes of so many bytes each, all at once; how long they took.
+    pub(crate) async fn write_at_once(&mut self, writes: u64, bytes: u32) -> Duration {
+        let data = Bytes::from(vec![7; bytes as usize]);
+        let write = |number: u64| {
+            let offset = number * u64::from(bytes) % SIZE;
+            self.disk.execute(Request::Write { offset, data: data.clone(), fua: false })
+        };
+        let began = Instant::now();
+        let written = timeout(BOUND, join_all((0..writes).map(write))).await.expect("answers");
+        assert!(written.iter().all(|answer| *answer == Ok(Reply::Done)), "{written:?}");
+        began.elapsed()
     }
 
     /// The longest that any request took.

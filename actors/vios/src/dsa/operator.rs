@@ -21,7 +21,8 @@ impl Accepts<FailPath> for Operated {}
 
 impl Accepts<RestorePath> for Operated {}
 
-/// Takes an adapter's path out of use: it is lost until it is restored. Its sessions move.
+/// Takes an adapter's path out of use: it is lost until it is restored, or the VIOS starts anew.
+/// Its sessions move.
 #[derive(Debug, Clone, Message, RemoteMessage, Serialize, Deserialize)]
 #[rtype(result = "Result<(), NotChanged>")]
 #[remote(name = "vios.FailPath")]

@@ -41,7 +41,7 @@ pub struct PeerPath {
     pub state: PathState,
     /// It runs on this VIOS's own CEC.
     pub is_same_cec: bool,
-    /// Measured from here to the storage through it.
+    /// What its heartbeats to the storage take.
     pub round_trip: Duration,
     /// Requests that it has under way.
     pub load: u32,

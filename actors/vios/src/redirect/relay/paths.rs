@@ -49,7 +49,6 @@ impl OwnPath {
     fn note(&mut self, now: Moment) {
         let is_good = self.conn.is_some() && self.state == PathState::Good;
         self.good_since = is_good.then(|| self.good_since.unwrap_or(now));
-        self.has_told &= is_good;
     }
 
     /// When it has been good for long enough.

@@ -262,4 +262,18 @@ fn a_session_moves_off_a_degraded_own_way_once_another_is_proven_and_off_a_good_
     let much_later = proven.after(Duration::from_secs(60));
     relay.handle(much_later, Input::TimePassed);
     assert_eq!((relay.poll(), relay.deadline()), (None, None));
+    let again = open(OWNER, 3, 0, None);
+    let longest = [via(3, 0), passed(Port::Storage(SECOND_CONN), 3, 0)];
+    assert_eq!(step(&mut relay, again), longest, "it has been good for longer");
+}
+
+#[test]
+fn a_session_that_was_opened_by_the_worse_of_two_good_own_ways_stays_there() {
+    let mut relay = two_ways();
+    step(&mut relay, open(OWNER, 1, 0, None));
+    step(&mut relay, open(OWNER, 2, 0, Some(OWN)));
+    step(&mut relay, heard(Port::Storage(SECOND_CONN), opened(2)));
+    assert_eq!((relay.routes_by(ADAPTER), relay.routes_by(SECOND)), (0, 1));
+    relay.handle(Moment::START.after(Duration::from_secs(60)), Input::TimePassed);
+    assert_eq!((relay.poll(), relay.deadline()), (None, None));
 }
