@@ -7,7 +7,6 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -25,36 +24,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(40);
 const INVENTORY: &str = "cluster.toml";
 /// Name of the tool's certificate directory.
 const TOOL: &str = "tool";
-
-/// The `vioduct` program: `VIODUCT_BIN`, else built now from this tree, beside the running test.
-///
-/// # Errors
-/// It can't be built.
-pub fn built_vioduct() -> Result<PathBuf> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
-    built.clone().map_err(anyhow::Error::msg)
-}
-
-fn build() -> Result<PathBuf> {
-    if let Some(given) = env::var_os("VIODUCT_BIN") {
-        return Ok(given.into());
-    }
-    let test = env::current_exe()?;
-    // target/debug/deps/node-0123456789abcdef
-    let profile = test.ancestors().nth(2).context("a test lies in target/PROFILE/deps")?;
-    let target = profile.parent().context("a profile lies in the target directory")?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = std::process::Command::new(cargo);
-    command.args(["build", "--quiet", "--workspace", "--bin", "vioduct"]);
-    command.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR"));
-    if profile.ends_with("release") {
-        command.arg("--release");
-    }
-    let status = command.status().context("can't run cargo")?;
-    ensure!(status.success(), "vioduct was not built: {status}");
-    Ok(profile.join("vioduct"))
-}
 
 /// A directory of its own, removed at the end unless kept.
 #[derive(Debug)]
@@ -302,6 +271,13 @@ impl Cluster {
     pub async fn healthy(&self, bound: Duration) -> Result<Value> {
         let healthy = |status: &Value| (status["healthy"] == true).then(|| status.clone());
         self.until(None, bound, "a healthy cluster", healthy).await
+    }
+
+    /// Leaves the directory behind, and says where it is.
+    #[expect(clippy::print_stderr, reason = "for whoever looks into a failure")]
+    pub fn keep_files(&mut self) {
+        self.scratch.is_kept = true;
+        eprintln!("files and logs: {}", self.scratch.path.display());
     }
 
     /// Leaves the processes and the directory behind; gives the ids of the processes.

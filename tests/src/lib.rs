@@ -1,5 +1,6 @@
 //! What crosses crates: fault proxies that stand between real processes.
 
+pub mod built;
 pub mod cluster;
 pub mod demo;
 pub mod disks;

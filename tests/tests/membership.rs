@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use vioduct_tests::cluster::{Cluster, built_vioduct, node};
+use vioduct_tests::built;
+use vioduct_tests::cluster::{Cluster, node};
 
 /// The defaults declare a node down after some seven seconds, and let it dial again after five.
 const BOUND: Duration = Duration::from_secs(60);
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 async fn started() -> Cluster {
-    let vioduct = built_vioduct().expect("vioduct is built");
+    let vioduct = built::vioduct().expect("vioduct is built");
     let mut cluster = Cluster::create(vioduct, &NODES).await.expect("certificates are made");
     for name in NODES {
         cluster.start(name).await.expect("the node starts");

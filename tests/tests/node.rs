@@ -4,13 +4,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use vioduct_tests::cluster::{Cluster, built_vioduct, link, node};
+use vioduct_tests::built;
+use vioduct_tests::cluster::{Cluster, link, node};
 
 const BOUND: Duration = Duration::from_secs(20);
 const EXIT_CONFIG: i32 = 78;
 
 async fn cluster(names: &[&str]) -> Cluster {
-    let vioduct = built_vioduct().expect("vioduct is built");
+    let vioduct = built::vioduct().expect("vioduct is built");
     Cluster::create(vioduct, names).await.expect("certificates are made")
 }
 

@@ -43,6 +43,13 @@ fn a_project_outside_the_workspace_embeds_the_runtime() {
     assert_eq!(printed(cargo("run")), "twice 21 is 42\n");
 }
 
+#[test]
+fn a_project_outside_the_workspace_has_a_disk_that_survives_a_lost_fabric() {
+    let mut run = cargo("run");
+    run.args(["--bin", "disk"]);
+    assert_eq!(printed(run), "200 blocks written and read over a lost fabric\n");
+}
+
 /// Builds the program whose builds differ, and keeps it beside the other build.
 fn rollout(dir: &Path, features: &[&str]) -> PathBuf {
     let mut build = cargo("build");

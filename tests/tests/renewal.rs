@@ -11,14 +11,15 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 use tokio::time::{Instant, interval, timeout};
-use vioduct_tests::cluster::{Cluster, built_vioduct, link, node, send_signal};
+use vioduct_tests::built;
+use vioduct_tests::cluster::{Cluster, link, node, send_signal};
 
 const BOUND: Duration = Duration::from_secs(20);
 const NODES: [&str; 2] = ["n1", "n2"];
 
 /// Two nodes, not started, whose leaves live for `lifetime` and are renewed by the CA in `ca/`.
 async fn renewing(lifetime: &str) -> Cluster {
-    let vioduct = built_vioduct().expect("vioduct is built");
+    let vioduct = built::vioduct().expect("vioduct is built");
     let cluster = Cluster::create(vioduct.clone(), &NODES).await.expect("certificates are made");
     for name in NODES {
         let sign = ["ca", "sign", "--dir", "ca", "--node", name, "--roles", "db,vios"];
@@ -265,7 +266,7 @@ async fn settled(cluster: &Cluster) {
 
 #[tokio::test]
 async fn a_ca_is_replaced_in_three_phases_under_a_link_that_stays_up() {
-    let vioduct = built_vioduct().expect("vioduct is built");
+    let vioduct = built::vioduct().expect("vioduct is built");
     let mut cluster = Cluster::create(vioduct.clone(), &NODES).await.unwrap();
     start(&mut cluster).await;
     let status = cluster.healthy(BOUND).await.unwrap();
@@ -319,7 +320,7 @@ async fn a_ca_is_replaced_in_three_phases_under_a_link_that_stays_up() {
 
 #[tokio::test]
 async fn a_change_of_trust_that_was_cut_off_is_told_by_a_check_and_finished_by_the_start() {
-    let vioduct = built_vioduct().expect("vioduct is built");
+    let vioduct = built::vioduct().expect("vioduct is built");
     let mut cluster = Cluster::create(vioduct, &["n1"]).await.unwrap();
     cluster.run(&["ca", "create", "--cluster", "demo", "--dir", "ca-new"]).await.unwrap();
     let both = ["ca", "trust", "--from", "ca", "--from", "ca-new", "--out", "both"];

@@ -86,6 +86,9 @@ pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failur
         return Err(Failure::usage("bench needs a name: cargo xtask bench NAME [ARGS]"));
     };
     announce("build (optimised)");
+    if name == "stalls" {
+        return stalls(workspace, args);
+    }
     let build = ["build", "--release", "-p", "vioduct-bench", "--locked"];
     run("build", &mut workspace.cargo(&build))?;
     let mut bench = Command::new(workspace.built("release", "vioduct-bench"));
@@ -95,6 +98,18 @@ pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failur
     }
     announce("bench");
     run("bench", &mut bench)
+}
+
+/// How long clients of a disk wait when something is lost.
+fn stalls(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
+    let bins = ["--bin", "vioduct", "--bin", "vioduct-loadtest", "--bin", "vioduct-stalls"];
+    let build = ["build", "--release", "--workspace", "--locked"];
+    run("build", workspace.cargo(&build).args(bins))?;
+    let mut stalls = Command::new(workspace.built("release", "vioduct-stalls"));
+    stalls.env("VIODUCT_BIN", workspace.built("release", "vioduct"));
+    stalls.env("VIODUCT_LOADTEST_BIN", workspace.built("release", "vioduct-loadtest"));
+    announce("bench");
+    run("bench", stalls.args(args.iter().skip(1)).current_dir(&workspace.root))
 }
 
 /// Builds the program of the other runtimes; gives where it is.

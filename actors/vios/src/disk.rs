@@ -1,6 +1,8 @@
 //! What a virtual disk is to whoever asks things of it: the same trait for a client LPAR's disk,
 //! a file, and a remote NBD server.
 
+use bytes::Bytes;
+
 use crate::block::{Extent, Failure, Reply, Request};
 
 /// A disk that carries out requests, many at once.
@@ -26,6 +28,40 @@ pub trait Disk: Send + Sync + 'static {
         &self,
         request: Request,
     ) -> impl Future<Output = Result<Reply, Self::Error>> + Send + '_;
+
+    /// Gives `length` bytes from `offset` on. Otherwise as [`execute`](Self::execute).
+    fn read(
+        &self,
+        offset: u64,
+        length: u32,
+    ) -> impl Future<Output = Result<Bytes, Failure>> + Send + '_ {
+        async move {
+            let extent = Extent { offset, length };
+            match self.execute(Request::Read { extent }).await.map_err(Into::into)? {
+                Reply::Data(data) => Ok(data),
+                // No disk of ours answers a read otherwise.
+                Reply::Done | Reply::Status(_) => Err(Failure::Io),
+            }
+        }
+    }
+
+    /// Stores `data` from `offset` on: acknowledged, but on stable media only once a
+    /// [`flush`](Self::flush) was answered. Otherwise as [`execute`](Self::execute).
+    fn write(
+        &self,
+        offset: u64,
+        data: Bytes,
+    ) -> impl Future<Output = Result<(), Failure>> + Send + '_ {
+        let write = self.execute(Request::Write { offset, data, fua: false });
+        async move { write.await.map(|_done| ()).map_err(Into::into) }
+    }
+
+    /// Waits until all that was acknowledged before is on stable media. Otherwise as
+    /// [`execute`](Self::execute).
+    fn flush(&self) -> impl Future<Output = Result<(), Failure>> + Send + '_ {
+        let flush = self.execute(Request::Flush);
+        async move { flush.await.map(|_done| ()).map_err(Into::into) }
+    }
 }
 
 /// What a disk is, and what it can do.

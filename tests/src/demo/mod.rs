@@ -3,7 +3,6 @@
 pub mod certificates;
 mod copy;
 mod disk;
-mod load;
 mod narrator;
 mod traffic;
 

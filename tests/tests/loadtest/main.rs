@@ -4,39 +4,21 @@ mod block;
 mod disks;
 mod msg;
 
-use std::env;
 use std::path::PathBuf;
 use std::process::Output;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+use vioduct_tests::built;
 
 const BOUND: Duration = Duration::from_secs(20);
 
 /// The harness, built now beside the running test.
 fn built_loadtest() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let built = BUILT.get_or_init(|| {
-        let test = env::current_exe().expect("the test has a path");
-        let profile = test.ancestors().nth(2).expect("it lies in target/PROFILE/deps");
-        let mut command = std::process::Command::new(env!("CARGO"));
-        command.args(["build", "--quiet", "--package", "vioduct-loadtest"]);
-        command
-            .arg("--target-dir")
-            .arg(profile.parent().expect("a profile lies in the target directory"));
-        command.current_dir(env!("CARGO_MANIFEST_DIR"));
-        if profile.ends_with("release") {
-            command.arg("--release");
-        }
-        let status = command.status().expect("cargo runs");
-        assert!(status.success(), "the harness is built");
-        profile.join("vioduct-loadtest")
-    });
-    built.clone()
+    built::loadtest().expect("the harness is built")
 }
 
 async fn output(mut command: Command) -> Output {

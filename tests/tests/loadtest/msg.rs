@@ -4,7 +4,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::process::Command;
-use vioduct_tests::cluster::{Cluster, built_vioduct, send_signal};
+use vioduct_tests::built;
+use vioduct_tests::cluster::{Cluster, send_signal};
 
 use super::{built_loadtest, ended, output, result, under_way};
 
@@ -12,7 +13,7 @@ use super::{built_loadtest, ended, output, result, under_way};
 const LATE_AFTER: &str = "2000ms";
 
 async fn started(names: &[&str]) -> Cluster {
-    let mut cluster = Cluster::create(built_vioduct().expect("vioduct is built"), names)
+    let mut cluster = Cluster::create(built::vioduct().expect("vioduct is built"), names)
         .await
         .expect("certificates are made");
     for name in names {
@@ -168,7 +169,7 @@ async fn a_generator_that_is_late_says_so_with_exit_code_98() {
 
 #[tokio::test]
 async fn a_run_that_can_not_start_prints_no_result() {
-    let cluster = Cluster::create(built_vioduct().unwrap(), &["n1", "n2"]).await.unwrap();
+    let cluster = Cluster::create(built::vioduct().unwrap(), &["n1", "n2"]).await.unwrap();
     for (args, code, expected) in [
         ("--node n9", 2, "cluster.toml has no node n9"),
         ("--concurrency 1", 2, "spread over 2 nodes"),

@@ -5,6 +5,7 @@
 //! [`Redirect`] holds the states of the paths and chooses the way of each session, also of those
 //! that the VIOS's own clients open.
 
+mod peers;
 mod redirect;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse};
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, ActorId, ActorRef, Terminated};
 
+use super::peers::Peers;
 use super::{FromPeer, PathNews, Peer, Said};
 use crate::carry::{CarriedCall, CarriedWord, Checksum, WordTaker};
 use crate::clock::Clock;
@@ -86,15 +87,6 @@ struct OwnerSeen {
     way: Way<CarriedWord>,
 }
 
-/// Another VIOS.
-#[derive(Debug)]
-struct PeerWays {
-    cke: ActorId,
-    calls: Way<CarriedCall>,
-    words: Way<CarriedWord>,
-    news: Way<PathNews>,
-}
-
 /// A VIOS's redirect actor.
 ///
 /// It is made once, and not started again after a failure: its end of the fabric hands over to one
@@ -107,7 +99,7 @@ pub struct Redirect {
     /// Which owner an LU has on a node.
     by_lu: BTreeMap<(LuId, NodeName), ActorId>,
     last_link: u64,
-    peers: BTreeMap<ViosId, PeerWays>,
+    peers: Peers,
     storage: BTreeMap<ConnId, Way<CarriedCall>>,
     own: BTreeMap<AdapterId, PathReport>,
     lost: Vec<Port>,
@@ -126,7 +118,7 @@ impl Redirect {
             owners: BTreeMap::new(),
             by_lu: BTreeMap::new(),
             last_link: 0,
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             storage: BTreeMap::new(),
             own: BTreeMap::new(),
             lost: Vec::new(),
@@ -184,9 +176,7 @@ impl Redirect {
             Port::Storage(conn) => {
                 self.storage.get(&conn).is_some_and(|way| way.send(lu, carried).is_ok())
             }
-            Port::Peer(vios) => {
-                self.peers.get(&vios).is_some_and(|peer| peer.calls.send(lu, carried).is_ok())
-            }
+            Port::Peer(vios) => self.peers.send_call(vios, lu, carried),
             Port::Owner(_) => false,
         }
     }
@@ -198,9 +188,7 @@ impl Redirect {
                 let owner = owners.find(|owner| owner.link == link);
                 owner.is_some_and(|owner| owner.way.send(lu, carried).is_ok())
             }
-            Port::Peer(vios) => {
-                self.peers.get(&vios).is_some_and(|peer| peer.words.send(lu, carried).is_ok())
-            }
+            Port::Peer(vios) => self.peers.send_word(vios, lu, carried),
             Port::Storage(_) => false,
         }
     }
@@ -208,7 +196,7 @@ impl Redirect {
     fn forget(&mut self, port: Port) {
         match port {
             Port::Storage(conn) => drop(self.storage.remove(&conn)),
-            Port::Peer(vios) => drop(self.peers.remove(&vios)),
+            Port::Peer(vios) => self.peers.lose(vios),
             Port::Owner(link) => {
                 self.owners.retain(|_id, owner| owner.link != link);
                 let owners = &self.owners;
@@ -253,11 +241,7 @@ impl Redirect {
     }
 
     fn publish(&mut self) {
-        let news = self.news();
-        for peer in self.peers.values() {
-            // What is too much for it is said again.
-            peer.news.send(LuId(0), news).ok();
-        }
+        self.peers.publish(self.news());
     }
 
     fn news(&self) -> PathNews {
@@ -285,7 +269,7 @@ impl Redirect {
 }
 
 /// Tells the actor that runs of a port that is lost.
-fn lost(port: Port) -> impl FnOnce() + Send + 'static {
+pub(super) fn lost(port: Port) -> impl FnOnce() + Send + 'static {
     let me = vioduct_runtime::myself::<Redirect>();
     move || {
         if let Some(me) = me {
@@ -368,15 +352,7 @@ impl Handler<PeerSeen> for Redirect {
         if let Some(me) = vioduct_runtime::myself::<Self>() {
             me.watch(&cke);
         }
-        let port = Port::Peer(vios);
-        let ways = PeerWays {
-            cke: cke.id().clone(),
-            calls: Way::to(cke.clone(), lost(port)),
-            words: Way::to(cke.clone(), lost(port)),
-            news: Way::to(cke, lost(port)),
-        };
-        ways.news.send(LuId(0), self.news()).ok();
-        self.peers.insert(vios, ways);
+        self.peers.found(vios, cke, self.news());
     }
 }
 
@@ -385,8 +361,7 @@ impl Handler<Terminated> for Redirect {
 
     fn handle(&mut self, Terminated { actor, .. }: Terminated, ctx: &mut Self::Context) {
         let owner = self.owners.get(&actor).map(|owner| Port::Owner(owner.link));
-        let mut peers = self.peers.iter();
-        let peer = peers.find(|(_vios, peer)| peer.cke == actor).map(|(vios, _)| Port::Peer(*vios));
+        let peer = self.peers.end(&actor).map(Port::Peer);
         if let Some(port) = owner.or(peer) {
             self.forget(port);
             Self::handle(self, Input::PortLost { port }, None, ctx);

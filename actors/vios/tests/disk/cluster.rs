@@ -135,6 +135,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
+        Self::start_with(OwnerLimits::default()).await
+    }
+
+    /// The disk's owner has these bounds.
+    pub(crate) async fn start_with(limits: OwnerLimits) -> Self {
         let dir = TempDir::new().unwrap();
         let mut ca = DevCa::new("disks", UnixTime::now()).unwrap();
         let mut issue = |name: &str, role| {
@@ -150,7 +155,7 @@ impl Cluster {
         for node in [&storage.node, &a.node, &b.node] {
             link(&phyp, node).await;
         }
-        let disk = Arc::new(open(&phyp).await);
+        let disk = Arc::new(open(&phyp, limits).await);
         let vioses = vec![Some(a), Some(b)];
         Self { credentials, dir, storage: Some(storage), vioses, phyp, disk }
     }
@@ -161,7 +166,7 @@ impl Cluster {
 
     /// Another owner of the same LU.
     pub(crate) async fn open_again(&self) -> LparDisk {
-        open(&self.phyp).await
+        open(&self.phyp, OwnerLimits::default()).await
     }
 
     /// The client's node, and its way to a VIOS.
@@ -201,8 +206,8 @@ impl Cluster {
     }
 }
 
-async fn open(phyp: &Node) -> LparDisk {
+async fn open(phyp: &Node, limits: OwnerLimits) -> LparDisk {
     let entries = layout().entries(1, LU.0);
-    let config = LparConfig { lu: LU, entries, limits: OwnerLimits::default() };
+    let config = LparConfig { lu: LU, entries, limits };
     LparDisk::open(phyp, config, BOUND).await.unwrap()
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
@@ -23,6 +24,7 @@ use vioduct_vios::disk::Disk;
 use vioduct_vios::nbd::client::{self, Address, Remote};
 use vioduct_vios::nbd::server::{Config, Listener, OneExport, serve};
 use vioduct_vios::redirect::Epoch;
+use vioduct_vios::redirect::limits::OwnerLimits;
 use vioduct_vios::redirect::message::{Call, Why, Word};
 use vioduct_vios::redirect::name::{Holder, LuId, OwnerId};
 
@@ -150,4 +152,22 @@ async fn a_second_owner_takes_the_disk_over_and_the_first_ends() {
     assert_eq!(second.execute(read(0, 4096)).await, Ok(Reply::Data(vec![0; 4096].into())));
     second.close(Duration::from_secs(10)).await;
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_path_requests_wait_within_their_bounds_and_then_fail_in_order() {
+    let hold_max = Duration::from_millis(400);
+    let limits = OwnerLimits { hold_max, request_bytes_max: 8192, ..OwnerLimits::default() };
+    let mut cluster = Cluster::start_with(limits).await;
+    write_and_read(&cluster, 0..5).await;
+    cluster.cut_fabric(0).await;
+    cluster.cut_fabric(1).await;
+    // Two have room, the others wait for it.
+    let writes = (0..6).map(|block| cluster.disk.execute(write(block * 4096, &[9; 4096])));
+    let began = tokio::time::Instant::now();
+    let outcomes = timeout(Duration::from_secs(20), join_all(writes)).await.expect("they end");
+    assert!(began.elapsed() >= hold_max, "{:?}", began.elapsed());
+    assert_eq!(outcomes, vec![Err(Failure::Io); 6]);
+    let figures = cluster.figures().await;
+    assert!(!figures.is_serving && figures.requests <= 2, "{figures:?}");
 }

@@ -1,6 +1,9 @@
 //! Disks over real `vioduct` processes: two VIOSes on CEC 1, one on CEC 2, a storage, and the
 //! hypervisor of CEC 1. Each VIOS reaches the storage through a fault proxy of its own.
 
+pub mod load;
+pub mod scene;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -145,6 +148,19 @@ impl DiskCluster {
     /// As [`Cluster::output`].
     pub async fn output(&self, args: &[&str]) -> Result<Output> {
         self.cluster.output(args).await
+    }
+
+    /// As [`Cluster::run`].
+    ///
+    /// # Errors
+    /// As [`Cluster::run`].
+    pub async fn run(&self, args: &[&str]) -> Result<String> {
+        self.cluster.run(args).await
+    }
+
+    /// Leaves logs and volumes behind, and says where.
+    pub fn keep_files(&mut self) {
+        self.cluster.keep_files();
     }
 
     /// As [`Cluster::keep`].
