@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::interval;
 
 use super::load::{Figures, Load};
@@ -101,14 +102,13 @@ impl Scene {
             serves(&disks, "v2 serves", |_entry, exit| exit == 2).await?;
         }
         let uri = format!("nbd+unix:///?socket={}", disks.socket(LU).display());
-        let (told, mut seconds) = tokio::sync::mpsc::unbounded_channel();
+        let (told, mut seconds) = watch::channel(0);
         let args = ["--range", "8m", "--settle", "1s"];
         let load = Load::start(&loadtest, &[uri], &args, move |_line| {
-            // Fails only when nobody counts any more.
-            told.send(()).ok();
+            told.send_modify(|seconds| *seconds += 1);
         })?;
         // Everything was written once, and a second has passed.
-        seconds.recv().await.context("the load does not flow")?;
+        seconds.wait_for(|seconds| *seconds > 0).await.context("the load does not flow")?;
         self.act(&mut disks).await?;
         pass(Duration::from_secs(1)).await;
         let figures = load.stop().await?;
