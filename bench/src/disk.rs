@@ -51,6 +51,9 @@ pub(crate) struct Options {
     /// Where the disks' files are, a few seconds long. Default: the system's temporary files.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Largest UDP payload that our nodes try, links and fabric. Default: as nodes come.
+    #[arg(long, value_name = "BYTES")]
+    mtu_max: Option<u16>,
     /// Write machine, plan, lines and samples to this file as JSON, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -64,6 +67,7 @@ struct Document<'a> {
     window_s: f64,
     rounds: u32,
     size_mib: u64,
+    mtu_max: Option<u16>,
     lines: &'a [lines::Line],
     samples: &'a [Sample],
 }
@@ -100,6 +104,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             window_s: options.seconds.as_secs_f64(),
             rounds: options.rounds,
             size_mib: options.size_mib,
+            mtu_max: options.mtu_max,
             lines: &lines,
             samples: &samples,
         };
@@ -120,7 +125,7 @@ async fn measure(options: &Options, scratch: &PrivateDir) -> Result<Vec<Sample>>
     let mut servers = Vec::new();
     for contender in contenders {
         eprintln!("start {contender}");
-        let server = Server::start(contender, scratch.path(), bytes).await?;
+        let server = Server::start(contender, scratch.path(), bytes, options.mtu_max).await?;
         fio::fill(&server).await.with_context(|| format!("fill {contender}"))?;
         servers.push(server);
     }

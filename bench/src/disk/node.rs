@@ -84,16 +84,26 @@ pub(crate) enum ServerOptions {
 pub(crate) struct Common {
     #[arg(long)]
     credentials: PathBuf,
+    /// Largest UDP payload that is tried.
+    #[arg(long)]
+    mtu_max: Option<u16>,
     /// Nodes to connect to: NAME=ADDR.
     #[arg(long, value_parser = peer)]
     peer: Vec<(NodeName, SocketAddr)>,
 }
 
+impl Common {
+    fn links(&self) -> TransportConfig {
+        let default = TransportConfig::default();
+        TransportConfig { mtu_max: self.mtu_max.unwrap_or(default.mtu_max), ..default }
+    }
+}
+
 /// What a process of a whole cluster is told.
 #[derive(Args, Debug)]
 pub(crate) struct Whole {
-    #[arg(long)]
-    credentials: PathBuf,
+    #[command(flatten)]
+    common: Common,
     #[arg(long)]
     volume: PathBuf,
     #[arg(long)]
@@ -150,7 +160,7 @@ pub(crate) async fn serve(options: ServerOptions) -> Result<()> {
         ServerOptions::Cluster(whole) => cluster(whole).await?,
         ServerOptions::Storage { common, volume, bytes } => {
             let node = start(&common, STORAGE).await?;
-            let role = storage(&node, volume, bytes, &layout(VIOSES)?).await?;
+            let role = storage(&node, volume, bytes, &layout(VIOSES)?, common.links()).await?;
             let fabric = fabric_of(&role)?;
             say(&[node.local_addr()?, fabric])?;
             parent_gone().await?;
@@ -160,7 +170,8 @@ pub(crate) async fn serve(options: ServerOptions) -> Result<()> {
             let own =
                 VIOSES.get(number.saturating_sub(1) as usize).context("the first or second")?;
             let node = start(&common, own).await?;
-            let _role = vios(&node, &layout, fabric.map(|addr| (STORAGE, addr))).await?;
+            let _role =
+                vios(&node, &layout, fabric.map(|addr| (STORAGE, addr)), common.links()).await?;
             say(&[node.local_addr()?])?;
             parent_gone().await?;
         }
@@ -176,16 +187,15 @@ pub(crate) async fn serve(options: ServerOptions) -> Result<()> {
 
 /// Two nodes in one process.
 async fn cluster(whole: Whole) -> Result<()> {
-    let Whole { credentials, volume, bytes, socket, redirected } = whole;
+    let Whole { mut common, volume, bytes, socket, redirected } = whole;
     let layout = layout([HERE, THERE])?;
-    let common = Common { credentials: credentials.clone(), peer: Vec::new() };
     let there = start(&common, THERE).await?;
-    let storage = storage(&there, volume, bytes, &layout).await?;
+    let storage = storage(&there, volume, bytes, &layout, common.links()).await?;
     let fabric = (THERE, fabric_of(&storage)?);
-    let _vios_there = vios(&there, &layout, Some(fabric)).await?;
-    let peer = vec![(THERE.parse()?, there.local_addr()?)];
-    let here = start(&Common { credentials, peer }, HERE).await?;
-    let _vios_here = vios(&here, &layout, (!redirected).then_some(fabric)).await?;
+    let _vios_there = vios(&there, &layout, Some(fabric), common.links()).await?;
+    common.peer.push((THERE.parse()?, there.local_addr()?));
+    let here = start(&common, HERE).await?;
+    let _vios_here = vios(&here, &layout, (!redirected).then_some(fabric), common.links()).await?;
     let _phyp = phyp(&here, layout, socket).await?;
     say(&[])?;
     parent_gone().await
@@ -201,7 +211,7 @@ fn layout(nodes: [&str; 2]) -> Result<Layout> {
 
 async fn start(common: &Common, name: &str) -> Result<Node> {
     let credentials = Credentials::load(&common.credentials.join(name), UnixTime::now())?;
-    let node = Node::builder(Arc::new(credentials)).start().await?;
+    let node = Node::builder(Arc::new(credentials)).transport(common.links()).start().await?;
     for (name, addr) in &common.peer {
         node.connect(name.clone(), *addr).await?;
     }
@@ -212,14 +222,20 @@ fn any() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
-async fn storage(node: &Node, dir: PathBuf, bytes: u64, layout: &Layout) -> Result<StorageRole> {
+async fn storage(
+    node: &Node,
+    dir: PathBuf,
+    bytes: u64,
+    layout: &Layout,
+    links: TransportConfig,
+) -> Result<StorageRole> {
     let config = StorageConfig {
         dir,
         ports: vec![any()],
         lus: BTreeMap::from([(LU, bytes)]),
         vioses: layout.numbers(),
         limits: StoreLimits::default(),
-        fabric: TransportConfig::default(),
+        fabric: links,
     };
     Ok(StorageRole::start(node, config).await?)
 }
@@ -235,6 +251,7 @@ async fn vios(
     node: &Node,
     layout: &Layout,
     fabric: Option<(&str, SocketAddr)>,
+    links: TransportConfig,
 ) -> Result<ViosRole> {
     let own = layout.on(node.name()).context("a VIOS of this node")?.clone();
     let mut adapters = Vec::new();
@@ -248,7 +265,7 @@ async fn vios(
         adapters,
         limits: RelayLimits::default(),
         dsa: DsaLimits::default(),
-        fabric: TransportConfig::default(),
+        fabric: links,
     };
     Ok(ViosRole::start(node, config).await?)
 }

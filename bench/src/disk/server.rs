@@ -24,15 +24,22 @@ pub(crate) struct Server {
     contender: Contender,
     socket: PathBuf,
     processes: Vec<Child>,
+    /// For processes of ours.
+    mtu_max: Option<u16>,
 }
 
 impl Server {
     /// Starts it on a disk of so many bytes in `dir`.
-    pub(crate) async fn start(contender: Contender, dir: &Path, bytes: u64) -> Result<Self> {
+    pub(crate) async fn start(
+        contender: Contender,
+        dir: &Path,
+        bytes: u64,
+        mtu_max: Option<u16>,
+    ) -> Result<Self> {
         let home = dir.join(contender.to_string());
         std::fs::create_dir(&home).with_context(|| format!("make {}", home.display()))?;
         let socket = home.join("disk.sock");
-        let mut server = Self { contender, socket, processes: Vec::new() };
+        let mut server = Self { contender, socket, processes: Vec::new(), mtu_max };
         match contender {
             Contender::File => {
                 let file = disk(dir, bytes)?;
@@ -58,8 +65,8 @@ impl Server {
             }
             Contender::OneProcess | Contender::OneProcessRedirected => {
                 node::issue(&home)?;
-                let mut command = own("cluster")?;
-                command.arg("--credentials").arg(&home).arg("--volume").arg(home.join("volume"));
+                let mut command = server.own_node("cluster", &home)?;
+                command.arg("--volume").arg(home.join("volume"));
                 command.arg(format!("--bytes={bytes}")).arg("--socket").arg(&server.socket);
                 if contender == Contender::OneProcessRedirected {
                     command.arg("--redirected");
@@ -76,18 +83,13 @@ impl Server {
     /// VIOS goes by the second.
     async fn nodes(&mut self, home: &Path, bytes: u64, has_fabric: bool) -> Result<()> {
         node::issue(home)?;
-        let one = |role: &str| {
-            let mut command = own(role)?;
-            command.arg("--credentials").arg(home);
-            anyhow::Ok(command)
-        };
-        let mut command = one("storage")?;
+        let mut command = self.own_node("storage", home)?;
         command.arg("--volume").arg(home.join("volume")).arg(format!("--bytes={bytes}"));
         let said = self.announced(command).await?;
         let (storage, fabric) = said.split_once(' ').context("two addresses of the storage")?;
         let mut peers = vec![format!("--peer={STORAGE}={storage}")];
         for (number, name) in [(2, VIOSES[1]), (1, VIOSES[0])] {
-            let mut command = one("vios")?;
+            let mut command = self.own_node("vios", home)?;
             command.arg(format!("--number={number}")).args(peers.iter().skip(1));
             if has_fabric || number != 1 {
                 command.arg(format!("--fabric={fabric}"));
@@ -95,9 +97,16 @@ impl Server {
             let addr = self.announced(command).await?;
             peers.push(format!("--peer={name}={addr}"));
         }
-        let mut command = one(PHYP)?;
+        let mut command = self.own_node(PHYP, home)?;
         command.args(&peers).arg("--socket").arg(&self.socket);
         self.announced(command).await.map(|_nothing| ())
+    }
+
+    fn own_node(&self, role: &str, home: &Path) -> Result<Command> {
+        let mut command = own(role)?;
+        command.arg("--credentials").arg(home);
+        command.args(self.mtu_max.map(|bytes| format!("--mtu-max={bytes}")));
+        Ok(command)
     }
 
     async fn qemu(&mut self, image: &str, socket: &Path) -> Result<()> {
