@@ -1,4 +1,4 @@
-//! Paired benchmarks: our transport and our runtime against peers, tuned the same.
+//! Paired benchmarks: our transport, our runtime and our disks against peers, tuned the same.
 //!
 //! The parent (`transport`, `runtime`) starts a server and a client process for each measurement,
 //! one core each, and takes the peers in turn within a round, so that a ratio compares neighbours
@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "the results of a benchmark go to stdout")]
 
+mod disk;
 mod local;
 mod peers;
 mod process;
@@ -39,6 +40,11 @@ enum Command {
     Transport(transport::Options),
     /// Asks and tells to actors, beside other runtimes, bare quinn and bare actix.
     Runtime(runtime::Options),
+    /// Served disks beside qemu-nbd and nbdkit: a local file, and the chain to a repository.
+    Disk(disk::Options),
+    /// A server of the disk benchmark.
+    #[command(subcommand, hide = true)]
+    DiskServer(disk::ServerOptions),
     #[command(flatten)]
     Child(Child),
 }
@@ -49,6 +55,8 @@ fn main() -> Result<()> {
         match cli.command {
             Command::Transport(options) => transport::run(options).await,
             Command::Runtime(options) => runtime::run(options).await,
+            Command::Disk(options) => disk::run(options).await,
+            Command::DiskServer(options) => disk::serve(options).await,
             Command::Child(Child::PeerServer(options)) => serve(options).await,
             Command::Child(Child::PeerClient(options)) => child::report(&measure(options).await?),
         }

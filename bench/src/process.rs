@@ -143,11 +143,13 @@ impl Launcher {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// Words of a program, for a line of ours.
+pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// Where a program is that the system has.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }

@@ -26,6 +26,19 @@ const HEADINGS: [&str; COLUMNS] = [
 pub(crate) fn render(lines: &[Line]) -> String {
     let mut cells = vec![HEADINGS.map(str::to_owned)];
     cells.extend(lines.iter().map(cells_of));
+    let mut text = aligned(&cells);
+    let failed = lines.iter().filter_map(|line| Some((line, line.failure.as_ref()?)));
+    for (at, (line, reason)) in failed.enumerate() {
+        if at == 0 {
+            text.push('\n');
+        }
+        text.push_str(&format!("{} of {}: {reason}\n", line.figure, line.peer));
+    }
+    text
+}
+
+/// Rows of cells, each column as wide as its widest cell.
+pub(crate) fn aligned<const COLUMNS: usize>(cells: &[[String; COLUMNS]]) -> String {
     let widths: Vec<usize> = (0..COLUMNS)
         .map(|column| {
             let column_cells = cells.iter().filter_map(|row| row.get(column));
@@ -33,20 +46,13 @@ pub(crate) fn render(lines: &[Line]) -> String {
         })
         .collect();
     let mut text = String::new();
-    for row in &cells {
+    for row in cells {
         for (cell, width) in row.iter().zip(&widths) {
             text.push_str(cell);
             text.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
-    }
-    let failed = lines.iter().filter_map(|line| Some((line, line.failure.as_ref()?)));
-    for (at, (line, reason)) in failed.enumerate() {
-        if at == 0 {
-            text.push('\n');
-        }
-        text.push_str(&format!("{} of {}: {reason}\n", line.figure, line.peer));
     }
     text
 }

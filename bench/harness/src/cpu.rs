@@ -1,4 +1,4 @@
-//! Processor time from `/proc`, of the two processes and of everything else meanwhile.
+//! Processor time from `/proc`, of some processes and of everything else meanwhile.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ const TICKS_PER_S: f64 = 100.0;
 pub struct Usage {
     /// Length of the window in seconds.
     pub elapsed_s: f64,
-    /// User and system time of client and server together, in seconds.
+    /// User and system time of the measured processes together, in seconds.
     pub cpu_s: f64,
     /// Share of the machine's processor time that went to anything else, in per cent.
     pub foreign_cpu_percent: f64,
@@ -22,7 +22,7 @@ pub struct Usage {
 /// A running measurement.
 #[derive(Debug)]
 pub struct Meter {
-    server_pid: Option<u32>,
+    pids: Vec<u32>,
     begin: Reading,
 }
 
@@ -30,6 +30,7 @@ pub struct Meter {
 struct Reading {
     at: Instant,
     ours_ticks: u64,
+    children_ticks: u64,
     machine: MachineTicks,
 }
 
@@ -45,7 +46,16 @@ impl Meter {
     /// # Errors
     /// `/proc` cannot be read.
     pub fn start(server_pid: Option<u32>) -> Result<Self> {
-        Ok(Self { server_pid, begin: Reading::take(server_pid)? })
+        Self::of([std::process::id()].into_iter().chain(server_pid).collect())
+    }
+
+    /// Begins a window for these processes.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn of(pids: Vec<u32>) -> Result<Self> {
+        let begin = Reading::take(&pids)?;
+        Ok(Self { pids, begin })
     }
 
     /// Ends the window.
@@ -53,11 +63,13 @@ impl Meter {
     /// # Errors
     /// `/proc` cannot be read.
     pub fn stop(self) -> Result<Usage> {
-        let end = Reading::take(self.server_pid)?;
+        let end = Reading::take(&self.pids)?;
         let ours = end.ours_ticks.saturating_sub(self.begin.ours_ticks);
         let total = end.machine.total.saturating_sub(self.begin.machine.total);
         let idle = end.machine.idle.saturating_sub(self.begin.machine.idle);
-        let foreign = total.saturating_sub(idle).saturating_sub(ours);
+        // What this process waited for within the window, such as a load generator, is not foreign.
+        let children = end.children_ticks.saturating_sub(self.begin.children_ticks);
+        let foreign = total.saturating_sub(idle).saturating_sub(ours + children);
         Ok(Usage {
             elapsed_s: end.at.duration_since(self.begin.at).as_secs_f64(),
             cpu_s: ticks(ours) / TICKS_PER_S,
@@ -71,26 +83,35 @@ impl Meter {
 }
 
 impl Reading {
-    fn take(server_pid: Option<u32>) -> Result<Self> {
-        let own = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
-        let mut ours_ticks = process_ticks(&own)?;
-        if let Some(pid) = server_pid {
-            let path = format!("/proc/{pid}/stat");
-            let server = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-            ours_ticks += process_ticks(&server)?;
+    fn take(pids: &[u32]) -> Result<Self> {
+        let mut ours_ticks = 0;
+        for pid in pids {
+            ours_ticks += times(&stat_of(*pid)?, OWN_TIMES)?;
         }
+        let children_ticks = times(&stat_of(std::process::id())?, CHILDREN_TIMES)?;
         let machine = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
-        Ok(Self { at: Instant::now(), ours_ticks, machine: machine_ticks(&machine)? })
+        let machine = machine_ticks(&machine)?;
+        Ok(Self { at: Instant::now(), ours_ticks, children_ticks, machine })
     }
 }
 
-/// User and system time of a process. Source: proc(5), `/proc/[pid]/stat`, fields 14 and 15.
-fn process_ticks(stat: &str) -> Result<u64> {
+fn stat_of(pid: u32) -> Result<String> {
+    let path = format!("/proc/{pid}/stat");
+    fs::read_to_string(&path).with_context(|| format!("read {path}"))
+}
+
+/// Where a process's own times begin behind its name, and those of its children that it has waited
+/// for. Source: proc(5), `/proc/[pid]/stat`, fields 14 to 17.
+const OWN_TIMES: usize = 11;
+const CHILDREN_TIMES: usize = 13;
+
+/// User and system time.
+fn times(stat: &str, first: usize) -> Result<u64> {
     // The name of the program, in brackets, may itself hold spaces and brackets.
     let (_name, fields) = stat.rsplit_once(')').context("process stat without a name")?;
-    let mut times = fields.split_ascii_whitespace().skip(11);
-    let user: u64 = times.next().context("process stat without utime")?.parse()?;
-    let system: u64 = times.next().context("process stat without stime")?.parse()?;
+    let mut times = fields.split_ascii_whitespace().skip(first);
+    let user: u64 = times.next().context("process stat without a user time")?.parse()?;
+    let system: u64 = times.next().context("process stat without a system time")?.parse()?;
     Ok(user + system)
 }
 
@@ -121,8 +142,9 @@ mod tests {
 
     #[test]
     fn a_program_name_with_spaces_and_brackets_does_not_shift_the_fields() {
-        let stat = "42 (a) b (c)) R 1 2 3 4 5 6 7 8 9 10 120 30 0 0 20 0 1";
-        assert_eq!(process_ticks(stat).unwrap(), 150);
+        let stat = "42 (a) b (c)) R 1 2 3 4 5 6 7 8 9 10 120 30 7 1 20 0 1";
+        assert_eq!(times(stat, OWN_TIMES).unwrap(), 150);
+        assert_eq!(times(stat, CHILDREN_TIMES).unwrap(), 8);
     }
 
     #[test]

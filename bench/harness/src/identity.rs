@@ -43,7 +43,15 @@ impl PrivateDir {
     /// # Errors
     /// It cannot be created.
     pub fn create() -> Result<Self> {
-        let base = std::env::temp_dir();
+        Self::create_in(None)
+    }
+
+    /// Creates it in `base`, the system's temporary files if none is given.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    pub fn create_in(base: Option<&Path>) -> Result<Self> {
+        let base = base.map_or_else(std::env::temp_dir, Path::to_owned);
         let process_id = std::process::id();
         for attempt in 0..NAME_ATTEMPTS_MAX {
             let path = base.join(format!("vioduct-bench-{process_id}-{attempt}"));

@@ -309,10 +309,9 @@ impl Handler<CarriedCall> for Redirect {
 
     fn handle(&mut self, carried: CarriedCall, ctx: &mut Self::Context) {
         let caller = vioduct_runtime::caller().map(|identity| identity.name);
-        let Some(node) = caller.or_else(|| carried.back().map(|back| back.id().node.clone()))
-        else {
-            return;
-        };
+        // No caller is this node: only the first call of an owner says more than that.
+        let here = || vioduct_runtime::myself::<Self>().map(|me| me.id().node.clone());
+        let Some(node) = caller.or_else(here) else { return };
         let Some(from) = self.owner(&carried, node) else { return };
         let (lu, checksum) = (carried.lu(), carried.checksum());
         match carried.open() {

@@ -26,7 +26,7 @@ pub(crate) const SIZE: u64 = 8 << 20;
 /// An even number: its client enters by the first VIOS.
 pub(crate) const LU: LuId = LuId(8);
 const STORAGE: &str = "storage";
-const BOUND: Duration = Duration::from_secs(20);
+pub(crate) const BOUND: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(10);
 
 fn any() -> SocketAddr {
@@ -143,7 +143,8 @@ impl Cluster {
         let dir = TempDir::new().unwrap();
         let mut ca = DevCa::new("disks", UnixTime::now()).unwrap();
         let mut issue = |name: &str, role| {
-            let roles = Roles::from_iter([role]);
+            // A small host's only node has the client's side, too.
+            let roles = Roles::from_iter([role, Role::Phyp]);
             Arc::new(ca.node(name, roles).unwrap())
         };
         let credentials = issue(STORAGE, Role::Storage);
@@ -151,6 +152,7 @@ impl Cluster {
         let a = ViosNode::start(&issue("a", Role::Vios), &storage).await;
         let b = ViosNode::start(&issue("b", Role::Vios), &storage).await;
         link(&a.node, &b.node).await;
+        link(&a.node, &storage.node).await;
         let phyp = node(&issue("phyp", Role::Phyp)).await;
         for node in [&storage.node, &a.node, &b.node] {
             link(&phyp, node).await;
@@ -167,6 +169,11 @@ impl Cluster {
     /// Another owner of the same LU.
     pub(crate) async fn open_again(&self) -> LparDisk {
         open(&self.phyp, OwnerLimits::default()).await
+    }
+
+    /// An owner of the same LU on the node of its VIOS.
+    pub(crate) async fn open_beside_vios(&self, vios: usize) -> LparDisk {
+        open(&self.vioses[vios].as_ref().unwrap().node).await
     }
 
     /// The client's node, and its way to a VIOS.

@@ -26,9 +26,9 @@ use vioduct_vios::nbd::server::{Config, Listener, OneExport, serve};
 use vioduct_vios::redirect::Epoch;
 use vioduct_vios::redirect::limits::OwnerLimits;
 use vioduct_vios::redirect::message::{Call, Why, Word};
-use vioduct_vios::redirect::name::{Holder, LuId, OwnerId};
+use vioduct_vios::redirect::name::{Holder, LuId, OwnerId, ViosId};
 
-use cluster::{Cluster, SIZE};
+use cluster::{BOUND, Cluster, SIZE};
 
 fn write(offset: u64, data: &[u8]) -> Request {
     Request::Write { offset, data: Bytes::copy_from_slice(data), fua: false }
@@ -60,6 +60,16 @@ async fn a_disk_is_written_and_read_through_its_vios() {
     assert_eq!(cluster.disk.execute(Request::Flush).await, Ok(Reply::Done));
     let figures = cluster.figures().await;
     assert_eq!((figures.size, figures.paths_lost), (SIZE, 0));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_and_its_vios_may_share_a_node() {
+    let cluster = Cluster::start().await;
+    let disk = cluster.open_beside_vios(0).await;
+    timeout(BOUND, write_and_read_on(&disk, 0..50)).await.expect("it is served");
+    assert_eq!(disk.figures(BOUND).await.unwrap().exit, Some(ViosId(1)));
+    disk.close(BOUND).await;
     cluster.stop().await;
 }
 
