@@ -1,5 +1,6 @@
 //! Disks over real processes, with a real client's requests, while paths and processes are lost.
 #![expect(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+#![expect(clippy::print_stdout, reason = "the stalls are for whoever asks to see them")]
 
 use std::time::Duration;
 

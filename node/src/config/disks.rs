@@ -21,6 +21,9 @@ use super::transport::{millis, set};
 
 /// A fabric that is back is dialled within this time.
 const FABRIC_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// A VIOS gives its connection up after so many times what its DSA takes for silence: later than
+/// the DSA gives the path up, and soon enough to dial a storage that was killed and runs again.
+const IDLE_SILENCES: f64 = 2.5;
 
 /// What a node does for disks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -137,7 +140,10 @@ impl RawDisks {
             wrong("vios", error, "a list of VIOSes with numbers and nodes of their own")
         })?;
         let dsa = dsa.checked()?;
-        let vios = own_vios(&layout, adapter, name, host)?.map(|vios| ViosConfig { dsa, ..vios });
+        let vios = own_vios(&layout, adapter, name, host)?.map(|vios| {
+            let fabric = fabric_of(&dsa);
+            ViosConfig { dsa, fabric, ..vios }
+        });
         let storage = storage.map(|raw| raw.checked(&layout, home)).transpose()?;
         let phyp = phyp.map(|raw| raw.checked(layout, home)).transpose()?;
         Ok(DiskRoles { storage, vios, phyp })
@@ -146,6 +152,14 @@ impl RawDisks {
 
 fn fabric() -> TransportConfig {
     TransportConfig { backoff_max: FABRIC_BACKOFF_MAX, ..TransportConfig::default() }
+}
+
+/// A VIOS's end of the fabric; the storage's own time-out is the longest there is.
+fn fabric_of(dsa: &DsaLimits) -> TransportConfig {
+    let fabric = fabric();
+    let idle_timeout = dsa.silence_max.mul_f64(IDLE_SILENCES).min(fabric.idle_timeout);
+    let keep_alive = (idle_timeout / 5).min(fabric.keep_alive);
+    TransportConfig { keep_alive, idle_timeout, ..fabric }
 }
 
 fn own_vios(

@@ -173,7 +173,7 @@ impl Cluster {
 
     /// An owner of the same LU on the node of its VIOS.
     pub(crate) async fn open_beside_vios(&self, vios: usize) -> LparDisk {
-        open(&self.vioses[vios].as_ref().unwrap().node).await
+        open(&self.vioses[vios].as_ref().unwrap().node, OwnerLimits::default()).await
     }
 
     /// The client's node, and its way to a VIOS.
