@@ -93,6 +93,11 @@ impl Owner {
     pub(super) fn fell_silent(&mut self, now: Moment) {
         self.avoid = self.exit;
         self.next_entry();
+        let has_third = self.attachment.entries.len() > 2;
+        if has_third && self.entry() == self.avoid {
+            // The exit may be what died: to find that out would take as long again.
+            self.next_entry();
+        }
         self.down(now, Why::Silent);
     }
 

@@ -23,11 +23,15 @@ fn limits() -> OwnerLimits {
 }
 
 fn owner(limits: OwnerLimits) -> Owner {
+    owner_by(limits, vec![A, B])
+}
+
+fn owner_by(limits: OwnerLimits, entries: Vec<ViosId>) -> Owner {
     let attachment = Attachment {
         lu: LuId(1),
         owner: OwnerId(3),
         holder: Holder(8),
-        entries: vec![A, B],
+        entries,
         is_client_new: false,
         fence: Fence::Epochs,
     };
@@ -165,6 +169,15 @@ fn silence_changes_the_entry_and_leaves_the_exit_out() {
     assert_eq!(heard(&mut owner, at(16), B, no_path), []);
     let again = step(&mut owner, at(99), Input::TimePassed);
     assert_eq!(again, [open(A, 4, None)], "with no exit left out, the entry has none");
+}
+
+#[test]
+fn an_exit_that_fell_silent_is_no_entry_while_there_is_a_third() {
+    let mut owner = owner_by(limits(), vec![A, B, ViosId(3)]);
+    step(&mut owner, at(0), Input::Started);
+    heard(&mut owner, at(1), A, Word::Via { epoch: epoch(1), exit: B });
+    let again = step(&mut owner, at(10), Input::TimePassed);
+    assert_eq!(again, [open(ViosId(3), 2, Some(B))]);
 }
 
 #[test]
