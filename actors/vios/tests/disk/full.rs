@@ -139,8 +139,9 @@ async fn a_full_storage_harms_nobody_but_who_writes_to_a_new_place() {
 
     let trim = Request::Trim { extent: extent(&(8..24)), fua: false };
     assert_eq!(done(&client, trim).await, Ok(Reply::Done));
-    assert_eq!(fill(&client, full).await, full + 16, "there is room for what was trimmed");
-    assert_holds(&client, full..full + 16, 0).await;
+    let again = fill(&client, full).await;
+    assert!(again > full, "there is room where it was trimmed");
+    assert_holds(&client, full..again, 0).await;
     assert_eq!(done(&client, Request::Flush).await, Ok(Reply::Done));
 
     drop(client);
@@ -163,11 +164,12 @@ async fn a_repository_that_starts_anew_on_a_full_file_system_has_what_was_acknow
         only_fast: false,
     };
     assert_eq!(done(&*disk, zeroes).await, Ok(Reply::Done));
-    assert_eq!(fill(&*disk, full).await, full + 16);
+    let again = fill(&*disk, full).await;
+    assert!(again > full, "there is room where it was zeroed");
     cluster.restart_storage().await;
 
     assert_holds(&*disk, 0..zeroed.start, 0).await;
-    assert_holds(&*disk, zeroed.end..full + 16, 0).await;
+    assert_holds(&*disk, zeroed.end..again, 0).await;
     let Extent { offset, length } = extent(&zeroed);
     assert_reads(&*disk, offset, vec![0; length as usize].into()).await;
     assert_eq!(done(&*disk, write(8, 0, false)).await, Err(Failure::NoSpace));
