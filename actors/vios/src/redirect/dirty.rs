@@ -24,22 +24,27 @@ pub struct Mark(u64);
 pub enum Content {
     /// These bytes.
     Data(Bytes),
-    /// As many zeroes.
-    Zeroes(u32),
+    /// Zeroes.
+    Zeroes {
+        /// As many.
+        length: u32,
+        /// They need not take room: it may have been given to others since.
+        may_punch: bool,
+    },
 }
 
 impl Content {
     fn length(&self) -> u64 {
         match self {
             Self::Data(data) => u64::try_from(data.len()).unwrap_or(u64::MAX),
-            Self::Zeroes(length) => u64::from(*length),
+            Self::Zeroes { length, .. } => u64::from(*length),
         }
     }
 
     fn bytes(&self) -> u64 {
         match self {
             Self::Data(_) => self.length(),
-            Self::Zeroes(_) => 0,
+            Self::Zeroes { .. } => 0,
         }
     }
 }
@@ -58,8 +63,9 @@ impl Range {
     /// The part from `start` to `end`, counted from the range's own start.
     fn part(&self, start: u64, end: u64) -> Self {
         let (content, held) = match &self.content {
-            Content::Zeroes(_) => {
-                (Content::Zeroes(u32::try_from(end - start).unwrap_or(u32::MAX)), 0)
+            Content::Zeroes { may_punch, .. } => {
+                let length = u32::try_from(end - start).unwrap_or(u32::MAX);
+                (Content::Zeroes { length, may_punch: *may_punch }, 0)
             }
             Content::Data(data) => {
                 let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(data.len());
@@ -141,7 +147,7 @@ impl DirtyMap {
         self.stamp += 1;
         let held = match &content {
             Content::Data(data) => data.len(),
-            Content::Zeroes(_) => 0,
+            Content::Zeroes { .. } => 0,
         };
         self.insert(offset, Range { content, held, order, stamp: self.stamp });
     }
@@ -253,7 +259,7 @@ mod tests {
             let at = usize::try_from(offset).unwrap();
             let values: Vec<u8> = match content {
                 Content::Data(data) => data.to_vec(),
-                Content::Zeroes(length) => vec![0; *length as usize],
+                Content::Zeroes { length, .. } => vec![0; *length as usize],
             };
             assert!(!values.is_empty(), "an empty range");
             for (index, value) in values.into_iter().enumerate() {
@@ -290,7 +296,8 @@ mod tests {
                         prop_assert!(map.ranges() <= before + room);
                     }
                     Step::Zero(at, n) => {
-                        map.put(at as u64, Content::Zeroes(u32::try_from(n).unwrap()), time);
+                        let length = u32::try_from(n).unwrap();
+                        map.put(at as u64, Content::Zeroes { length, may_punch: false }, time);
                         naive.0[at..at + n].fill(Some((0, time)));
                     }
                     Step::Remove(at, n) => {
@@ -316,7 +323,7 @@ mod tests {
     fn a_range_at_the_last_countable_byte_is_kept_and_cut() {
         let mut map = DirtyMap::default();
         map.put(u64::MAX - 2, Content::Data(Bytes::from_static(b"abcdef")), 1);
-        map.put(u64::MAX - 1, Content::Zeroes(u32::MAX), 2);
+        map.put(u64::MAX - 1, Content::Zeroes { length: u32::MAX, may_punch: true }, 2);
         assert_eq!(map.first_from(0), Some((u64::MAX - 2, 1, &Content::Data("a".into()))));
         map.remove(Extent { offset: 0, length: u32::MAX });
         assert_eq!(map.ranges(), 2);

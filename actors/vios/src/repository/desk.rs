@@ -9,7 +9,6 @@ use tokio::task::spawn_blocking;
 use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use super::actor::Repository;
-use super::volume::VolumeError;
 use crate::redirect::name::LuId;
 
 /// The name of a repository among the actors of the cluster.
@@ -65,10 +64,10 @@ impl Handler<NextOwner> for Repository {
             return Box::pin(std::future::ready(Err(NotGranted::NoLu)));
         };
         let (volume, size) = (Arc::clone(self.volume()), record.size);
+        let used = record.highest.owner;
         Box::pin(async move {
-            match spawn_blocking(move || volume.next_owner(lu)).await {
+            match spawn_blocking(move || volume.next_owner(lu, used)).await {
                 Ok(Ok(owner)) => Ok(Granted { owner: owner.0, size }),
-                Ok(Err(VolumeError::NoLu { .. })) => Err(NotGranted::NoLu),
                 Ok(Err(error)) => {
                     tracing::error!(lu = lu.0, %error, "no number for an owner");
                     Err(NotGranted::Storage)

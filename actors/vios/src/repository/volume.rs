@@ -1,16 +1,18 @@
 //! What the repository has on its disk.
 //!
 //! ```text
-//! VOLUME/volume           which volume this is, and its losses        replaced as a whole
+//! VOLUME/volume           which volume this is, and its losses        two slots
 //! VOLUME/note             whether a sync is under way, in which boot  written in place
 //! VOLUME/lock             held by whoever serves the volume
-//! VOLUME/lus/ID/record    the sessions of an LU                       replaced as a whole
-//! VOLUME/lus/ID/owner     the last number given to an owner           replaced as a whole
+//! VOLUME/lus/ID/record    the sessions of an LU                       two slots
+//! VOLUME/lus/ID/owner     the last number given to an owner           two slots
 //! VOLUME/lus/ID/data      its bytes, sparse                           held by its I/O
 //! ```
 //!
-//! What is replaced as a whole is one line of JSON with its CRC32C behind: after a crash it is the
-//! old one or the new one, and a damaged one is refused, never guessed at.
+//! What has two slots holds one line of JSON in each, with a CRC32C, and is written in place, one
+//! slot after the other: after a crash it is the old one or the new one, one damaged slot costs
+//! nothing, and with both damaged it is refused, never guessed at. All files but `data` have their
+//! room from when they are made: on a full file system only a client's writes to new places fail.
 //!
 //! Source: redirect protocol, its table of states, and rules 4 and 6.
 
@@ -21,6 +23,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vioduct_certs::files::{FileError, create_private_dir};
 
@@ -227,13 +230,13 @@ impl Volume {
         create_private_dir(&dir.join(LUS))?;
         // Last: it is a volume once this is there.
         let file = VolumeFile { format: FORMAT, volume: hex(number), losses: 0 };
-        Ok(sealed::write(&dir.join(VOLUME), &file)?)
+        create(&dir.join(VOLUME), &file)
     }
 
     /// Takes the volume in `dir` for this process. `seed` is drawn at random for each start.
     ///
     /// # Errors
-    /// [`VolumeError`]; nothing was changed.
+    /// [`VolumeError`]; nothing was changed, but slots that were not whole may be again.
     pub fn open(dir: &Path, seed: u64) -> Result<Opened, VolumeError> {
         let path = dir.join(VOLUME);
         if !path.exists() {
@@ -281,9 +284,10 @@ impl Volume {
         });
         data.map_err(|source| VolumeError::Io { path, source })?;
         sync_dir(&self.dir.join(LUS))?;
+        create(&dir.join(OWNER), &OwnerFile { format: FORMAT, lu: lu.0, owner: 0 })?;
         // Last: it is an LU once this is there.
         let record = Record::new(size, identity, floor);
-        self.store_record(lu, &record)?;
+        create(&dir.join(RECORD), &RecordFile::new(lu, &record))?;
         Ok(record)
     }
 
@@ -297,46 +301,36 @@ impl Volume {
         self.dir.join(LUS).join(lu.to_string())
     }
 
-    /// Stores the record of an LU. When this returns, it is on stable media.
+    /// Stores the record of an LU, one at a time. When this returns, it is on stable media.
     ///
     /// # Errors
     /// The system refuses: the old one or the new one is there.
     pub fn store_record(&self, lu: LuId, record: &Record) -> Result<(), VolumeError> {
-        Ok(sealed::write(&self.lu_dir(lu).join(RECORD), &RecordFile::new(lu, record))?)
+        write(&self.lu_dir(lu).join(RECORD), &RecordFile::new(lu, record))
     }
 
-    /// Draws a number for a new owner of an LU: above each that was drawn or used before. When this
-    /// returns, that is on stable media.
+    /// Draws a number for a new owner of an LU: above each that was drawn before, and above `used`,
+    /// the highest one that has opened a session. When this returns, that is on stable media.
     ///
     /// # Errors
-    /// [`VolumeError::NoLu`], or the system refuses; the number before may be left out then.
-    pub fn next_owner(&self, lu: LuId) -> Result<OwnerId, VolumeError> {
+    /// The file is damaged, or the system refuses; the number before may be left out then.
+    pub fn next_owner(&self, lu: LuId, used: OwnerId) -> Result<OwnerId, VolumeError> {
         let _drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = self.lu_dir(lu);
-        let path = dir.join(RECORD);
-        if !path.exists() {
-            return Err(VolumeError::NoLu { lu });
-        }
-        let record = record(&path, lu)?;
-        if record.is_deleted {
-            return Err(VolumeError::NoLu { lu });
-        }
-        let path = dir.join(OWNER);
-        let drawn = if path.exists() { owner(&path, lu)? } else { OwnerId(0) };
-        let last = drawn.max(record.highest.owner);
+        let path = self.lu_dir(lu).join(OWNER);
+        let last = owner(&path, lu)?.max(used);
         let next = last.0.checked_add(1).ok_or_else(|| damage(&path, "no number is left"))?;
-        sealed::write(&path, &OwnerFile { format: FORMAT, lu: lu.0, owner: next })?;
+        write(&path, &OwnerFile { format: FORMAT, lu: lu.0, owner: next })?;
         Ok(OwnerId(next))
     }
 
-    /// Stores the volume's identity. When this returns, it is on stable media.
+    /// Stores the volume's identity, one at a time. When this returns, it is on stable media.
     ///
     /// # Errors
     /// The system refuses: the old one or the new one is there.
     pub fn store_identity(&self, identity: Identity) -> Result<(), VolumeError> {
         let Identity { volume, losses, .. } = identity;
         let file = VolumeFile { format: FORMAT, volume: hex(volume), losses };
-        Ok(sealed::write(&self.dir.join(VOLUME), &file)?)
+        write(&self.dir.join(VOLUME), &file)
     }
 
     /// Notes whether a sync is under way. It outlives this process, but not the host's boot.
@@ -440,11 +434,27 @@ fn owner(path: &Path, lu: LuId) -> Result<OwnerId, VolumeError> {
     Ok(OwnerId(file.owner))
 }
 
-fn read<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, VolumeError> {
-    sealed::read(path).map_err(|error| match error {
+fn create<T: Serialize>(path: &Path, value: &T) -> Result<(), VolumeError> {
+    sealed::create(path, value).map_err(|error| of_sealed(path, error))
+}
+
+fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), VolumeError> {
+    sealed::write(path, value).map_err(|error| of_sealed(path, error))
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, VolumeError> {
+    sealed::read(path).map_err(|error| of_sealed(path, error))
+}
+
+fn of_sealed(path: &Path, error: SealedError) -> VolumeError {
+    match error {
         SealedError::Io(source) => VolumeError::Io { path: path.to_owned(), source },
-        error @ (SealedError::Checksum | SealedError::Form(_)) => damage(path, &error.to_string()),
-    })
+        SealedError::Create(error) => error.into(),
+        error @ (SealedError::Damaged | SealedError::Form(_)) => damage(path, &error.to_string()),
+        error @ (SealedError::Long | SealedError::Serial) => {
+            VolumeError::Io { path: path.to_owned(), source: io::Error::other(error) }
+        }
+    }
 }
 
 fn check_format(path: &Path, format: u32) -> Result<(), VolumeError> {

@@ -23,8 +23,9 @@ use vioduct_vios::roles::storage::{StorageConfig, StorageRole};
 use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig, ViosRole};
 
 pub(crate) const SIZE: u64 = 8 << 20;
-/// An even number: its client enters by the first VIOS.
-pub(crate) const LU: LuId = LuId(8);
+/// Even numbers: their clients enter by the first VIOS.
+const LU: LuId = LuId(8);
+const OTHER_LU: LuId = LuId(10);
 const STORAGE: &str = "storage";
 pub(crate) const BOUND: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_secs(10);
@@ -71,7 +72,7 @@ impl Storage {
         let config = StorageConfig {
             dir,
             ports: vec![listen],
-            lus: BTreeMap::from([(LU, SIZE)]),
+            lus: BTreeMap::from([(LU, SIZE), (OTHER_LU, SIZE)]),
             vioses: layout().numbers(),
             limits: StoreLimits::default(),
             fabric: fabric_config(),
@@ -126,7 +127,8 @@ impl ViosNode {
 
 pub(crate) struct Cluster {
     credentials: Arc<Credentials>,
-    dir: TempDir,
+    volume: PathBuf,
+    _dir: Option<TempDir>,
     storage: Option<Storage>,
     vioses: Vec<Option<ViosNode>>,
     phyp: Node,
@@ -141,6 +143,12 @@ impl Cluster {
     /// The disk's owner has these bounds.
     pub(crate) async fn start_with(limits: OwnerLimits) -> Self {
         let dir = TempDir::new().unwrap();
+        let volume = dir.path().join("volume");
+        Self { _dir: Some(dir), ..Self::start_on(volume, limits).await }
+    }
+
+    /// The volume is in this directory.
+    pub(crate) async fn start_on(volume: PathBuf, limits: OwnerLimits) -> Self {
         let mut ca = DevCa::new("disks", UnixTime::now()).unwrap();
         let mut issue = |name: &str, role| {
             // A small host's only node has the client's side, too.
@@ -148,7 +156,7 @@ impl Cluster {
             Arc::new(ca.node(name, roles).unwrap())
         };
         let credentials = issue(STORAGE, Role::Storage);
-        let storage = Storage::start(&credentials, dir.path().join("volume"), any()).await;
+        let storage = Storage::start(&credentials, volume.clone(), any()).await;
         let a = ViosNode::start(&issue("a", Role::Vios), &storage).await;
         let b = ViosNode::start(&issue("b", Role::Vios), &storage).await;
         link(&a.node, &b.node).await;
@@ -157,9 +165,9 @@ impl Cluster {
         for node in [&storage.node, &a.node, &b.node] {
             link(&phyp, node).await;
         }
-        let disk = Arc::new(open(&phyp, limits).await);
+        let disk = Arc::new(open(&phyp, LU, limits).await);
         let vioses = vec![Some(a), Some(b)];
-        Self { credentials, dir, storage: Some(storage), vioses, phyp, disk }
+        Self { credentials, volume, _dir: None, storage: Some(storage), vioses, phyp, disk }
     }
 
     pub(crate) async fn figures(&self) -> Figures {
@@ -168,12 +176,18 @@ impl Cluster {
 
     /// Another owner of the same LU.
     pub(crate) async fn open_again(&self) -> LparDisk {
-        open(&self.phyp, OwnerLimits::default()).await
+        open(&self.phyp, LU, OwnerLimits::default()).await
     }
 
     /// An owner of the same LU on the node of its VIOS.
     pub(crate) async fn open_beside_vios(&self, vios: usize) -> LparDisk {
-        open(&self.vioses[vios].as_ref().unwrap().node, OwnerLimits::default()).await
+        let node = &self.vioses[vios].as_ref().unwrap().node;
+        open(node, LU, OwnerLimits::default()).await
+    }
+
+    /// An owner of the other LU.
+    pub(crate) async fn open_other(&self) -> LparDisk {
+        open(&self.phyp, OTHER_LU, OwnerLimits::default()).await
     }
 
     /// The client's node, and its way to a VIOS.
@@ -197,7 +211,7 @@ impl Cluster {
         let storage = self.storage.take().unwrap();
         let addr = storage.addr();
         storage.stop().await;
-        let again = Storage::start(&self.credentials, self.dir.path().join("volume"), addr).await;
+        let again = Storage::start(&self.credentials, self.volume.clone(), addr).await;
         self.storage = Some(again);
     }
 
@@ -213,8 +227,8 @@ impl Cluster {
     }
 }
 
-async fn open(phyp: &Node, limits: OwnerLimits) -> LparDisk {
-    let entries = layout().entries(1, LU.0);
-    let config = LparConfig { lu: LU, entries, limits };
+async fn open(phyp: &Node, lu: LuId, limits: OwnerLimits) -> LparDisk {
+    let entries = layout().entries(1, lu.0);
+    let config = LparConfig { lu, entries, limits };
     LparDisk::open(phyp, config, BOUND).await.unwrap()
 }

@@ -8,27 +8,24 @@
 
 mod cluster;
 mod ear;
+mod full;
+mod served;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tempfile::TempDir;
-use tokio::net::UnixListener;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use vioduct_vios::block::{Extent, Failure, Reply, Request};
 use vioduct_vios::carry::CarriedCall;
 use vioduct_vios::disk::Disk;
-use vioduct_vios::nbd::client::{self, Address, Remote};
-use vioduct_vios::nbd::server::{Config, Listener, OneExport, serve};
 use vioduct_vios::redirect::Epoch;
 use vioduct_vios::redirect::limits::OwnerLimits;
 use vioduct_vios::redirect::message::{Call, Why, Word};
 use vioduct_vios::redirect::name::{Holder, LuId, OwnerId, ViosId};
 
 use cluster::{BOUND, Cluster, SIZE};
+use served::Served;
 
 fn write(offset: u64, data: &[u8]) -> Request {
     Request::Write { offset, data: Bytes::copy_from_slice(data), fua: false }
@@ -111,23 +108,14 @@ async fn acknowledged_writes_outlive_the_repository_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_nbd_client_sees_nothing_of_a_cut() {
     let mut cluster = Cluster::start().await;
-    let dir = TempDir::new().unwrap();
-    let socket = dir.path().join("disk.sock");
-    let listener = Listener::Unix(UnixListener::bind(&socket).unwrap());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let exports = OneExport::new("", Arc::clone(&cluster.disk));
-    let server = tokio::spawn(serve(listener, exports, Config::default(), async {
-        drop(stopped.await);
-    }));
-    let remote = Remote::connect(&Address::Unix(socket), &client::Config::default()).await.unwrap();
+    let (served, remote) = Served::start(&cluster.disk).await;
     assert_eq!(remote.device().size, SIZE);
     write_and_read_on(&remote, 0..50).await;
     cluster.cut_fabric(0).await;
     write_and_read_on(&remote, 50..100).await;
     assert_eq!(remote.execute(Request::Flush).await.map_err(Failure::from), Ok(Reply::Done));
     drop(remote);
-    stop.send(()).unwrap();
-    server.await.unwrap().unwrap();
+    served.stop().await;
     cluster.stop().await;
 }
 

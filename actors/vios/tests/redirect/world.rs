@@ -451,7 +451,7 @@ impl World {
                 let index = cell.checked_sub(usize::try_from(offset).unwrap())?;
                 match content {
                     Content::Data(data) => data.get(index).copied(),
-                    Content::Zeroes(length) => (index < *length as usize).then_some(0),
+                    Content::Zeroes { length, .. } => (index < *length as usize).then_some(0),
                 }
             })
         });

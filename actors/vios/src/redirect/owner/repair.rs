@@ -139,10 +139,10 @@ impl Owner {
 fn replay_of(offset: u64, content: &Content) -> Request {
     match content {
         Content::Data(data) => Request::Write { offset, data: data.clone(), fua: false },
-        Content::Zeroes(length) => Request::WriteZeroes {
+        Content::Zeroes { length, may_punch } => Request::WriteZeroes {
             extent: Extent { offset, length: *length },
             fua: false,
-            may_punch: false,
+            may_punch: *may_punch,
             only_fast: false,
         },
     }

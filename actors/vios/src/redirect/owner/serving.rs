@@ -187,8 +187,9 @@ impl Owner {
                 (Request::Write { offset, data, .. }, _) if is_kept => {
                     self.dirty.put(*offset, Content::Data(data.clone()), order);
                 }
-                (Request::WriteZeroes { extent, .. }, _) if is_kept => {
-                    self.dirty.put(extent.offset, Content::Zeroes(extent.length), order);
+                (Request::WriteZeroes { extent, may_punch, .. }, _) if is_kept => {
+                    let zeroes = Content::Zeroes { length: extent.length, may_punch: *may_punch };
+                    self.dirty.put(extent.offset, zeroes, order);
                 }
                 (request, Some(extent)) if request.is_change() => self.dirty.remove(extent),
                 (_, Some(_) | None) => {}

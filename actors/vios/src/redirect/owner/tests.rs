@@ -246,6 +246,50 @@ fn a_repair_that_fails_waits_and_the_next_flush_is_told() {
 }
 
 #[test]
+fn repairs_that_fail_again_and_again_back_off_and_requests_wait_no_longer_than_for_a_path() {
+    let mut owner = serving(limits());
+    step(&mut owner, at(0), asked(1, write(0, 1)));
+    heard(&mut owner, at(0), A, done(1, 2));
+    heard(&mut owner, at(1), A, Word::Down { epoch: epoch(1), why: Why::ConnectionLost });
+    step(&mut owner, at(1), asked(2, write(0, 2)));
+    let (mut now, mut seq, mut waits) = (at(1), 2, Vec::new());
+    let told = loop {
+        heard(&mut owner, now, A, opened(seq, 9));
+        let outcome = Err(Failure::NoSpace);
+        heard(&mut owner, now, A, Word::Answer { epoch: epoch(seq), no: 1, outcome });
+        let until = owner.deadline().unwrap();
+        waits.push(until.since(now));
+        now = until;
+        seq += 1;
+        let effects = step(&mut owner, now, Input::TimePassed);
+        if let Some(told) = effects.iter().find(|effect| matches!(effect, Effect::Answer { .. })) {
+            break told.clone();
+        }
+    };
+    assert_eq!((told, now), (answered(2, Err(Failure::Io)), at(101)));
+    assert!(waits.iter().skip(1).any(|wait| *wait >= 8 * MS), "{waits:?}");
+    assert_eq!(owner.dirty().ranges(), 1, "what was acknowledged is kept");
+}
+
+#[test]
+fn zeroes_that_gave_room_back_are_written_again_without_taking_it() {
+    for may_punch in [true, false] {
+        let extent = Extent { offset: 0, length: 8 };
+        let zeroes = Request::WriteZeroes { extent, fua: false, may_punch, only_fast: false };
+        let mut owner = serving(limits());
+        step(&mut owner, at(0), asked(1, zeroes));
+        heard(&mut owner, at(0), A, done(1, 2));
+        step(&mut owner, at(0), asked(2, write(4, 1)));
+        heard(&mut owner, at(0), A, done(1, 3));
+        heard(&mut owner, at(1), A, Word::Down { epoch: epoch(1), why: Why::ConnectionLost });
+        let extent = Extent { offset: 0, length: 4 };
+        let rest = Request::WriteZeroes { extent, fua: false, may_punch, only_fast: false };
+        let replayed = [sent(A, 2, 1, rest), sent(A, 2, 2, write(4, 1))];
+        assert_eq!(heard(&mut owner, at(1), A, opened(2, 9)), replayed);
+    }
+}
+
+#[test]
 fn a_full_map_sends_writes_with_fua_and_is_flushed_in_the_background() {
     let mut owner = serving(OwnerLimits { dirty_bytes_max: 4, ..limits() });
     step(&mut owner, at(0), asked(1, write(0, 1)));
