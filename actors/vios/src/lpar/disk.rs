@@ -2,18 +2,24 @@
 
 use std::time::Duration;
 
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use vioduct_runtime::{ActorHandle, AskError, Doubt, LocalRef};
 
 use super::actor::{Ask, AwaitEnd, ClientLpar, Close, Figures, Look};
-use crate::block::{Failure, Reply, Request};
+use crate::block::{Extent, Failure, Reply, Request};
 use crate::disk::{Abilities, Device, Disk};
 use crate::seek::Task;
 
 /// Longest read or write, bytes.
-const PAYLOAD_MAX: u32 = 1 << 20;
+const PAYLOAD_MAX: u32 = 32 << 20;
+/// Longest that travels as one; longer ones go in parts.
+const PART_MAX: u32 = 1 << 20;
 /// Longer than an owner holds a request.
 const DEADLINE: Duration = Duration::from_secs(24 * 3600);
+
+type Outcome = Result<Reply, Failure>;
 
 /// A client's disk: its requests go to the actor that owns the LU.
 #[derive(Debug)]
@@ -80,7 +86,53 @@ impl Disk for LparDisk {
 
     async fn execute(&self, request: Request) -> Result<Reply, Failure> {
         self.device.admit(&request)?;
+        match request {
+            Request::Read { extent } if extent.length > PART_MAX => self.read_parts(extent).await,
+            Request::Write { offset, data, fua } if data.len() > PART_MAX as usize => {
+                self.write_parts(offset, data, fua).await
+            }
+            request => self.ask(request).await,
+        }
+    }
+}
+
+/// A long request is as good as several: NBD promises nothing of the order in which its bytes are
+/// read or written. The parts are asked for in order, so that each keeps its place before later
+/// requests for the same bytes.
+impl LparDisk {
+    async fn ask(&self, request: Request) -> Result<Reply, Failure> {
         let _room = self.room.acquire().await.map_err(|_closed| Failure::ShuttingDown)?;
         self.owner.ask(Ask(request), DEADLINE).await.unwrap_or(Err(Failure::ShuttingDown))
+    }
+
+    async fn read_parts(&self, Extent { mut offset, length: mut left }: Extent) -> Outcome {
+        let mut whole = BytesMut::with_capacity(left as usize);
+        let mut parts = Vec::new();
+        while left > 0 {
+            let length = left.min(PART_MAX);
+            parts.push(self.ask(Request::Read { extent: Extent { offset, length } }));
+            offset = offset.saturating_add(length.into());
+            left -= length;
+        }
+        for part in join_all(parts).await {
+            match part? {
+                Reply::Data(data) => whole.extend_from_slice(&data),
+                // The storage answers a read otherwise.
+                Reply::Done | Reply::Status(_) => return Err(Failure::Io),
+            }
+        }
+        Ok(Reply::Data(whole.freeze()))
+    }
+
+    async fn write_parts(&self, mut offset: u64, mut left: Bytes, fua: bool) -> Outcome {
+        let mut parts = Vec::new();
+        while !left.is_empty() {
+            let data = left.split_to(left.len().min(PART_MAX as usize));
+            let length = data.len() as u64;
+            parts.push(self.ask(Request::Write { offset, data, fua }));
+            offset = offset.saturating_add(length);
+        }
+        let failed = join_all(parts).await.into_iter().find(Result::is_err);
+        failed.unwrap_or(Ok(Reply::Done))
     }
 }

@@ -169,3 +169,19 @@ async fn without_a_path_requests_wait_within_their_bounds_and_then_fail_in_order
     let figures = cluster.figures().await;
     assert!(!figures.is_serving && figures.requests <= 2, "{figures:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_request_goes_in_parts_and_keeps_its_place_before_later_ones() {
+    let cluster = Cluster::start().await;
+    let old: Vec<u8> = (0..3 * 256_u32).flat_map(|block| [block.to_le_bytes()[0]; 4096]).collect();
+    let (long, short) = (write(4096, &old), write(4096 + (2 << 20), &[9; 4096]));
+    let (first, second) = tokio::join!(cluster.disk.execute(long), cluster.disk.execute(short));
+    assert_eq!((first, second), (Ok(Reply::Done), Ok(Reply::Done)));
+    let mut expected = old;
+    expected[2 << 20..][..4096].fill(9);
+    let all = cluster.disk.execute(read(4096, 3 << 20)).await;
+    assert_eq!(all, Ok(Reply::Data(expected.into())));
+    let most = cluster.disk.execute(read(0, 8 << 20)).await;
+    assert!(matches!(most, Ok(Reply::Data(data)) if data.len() == 8 << 20));
+    cluster.stop().await;
+}
