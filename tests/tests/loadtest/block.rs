@@ -101,8 +101,8 @@ async fn every_broken_promise_is_found_and_named() {
 }
 
 #[tokio::test]
-async fn a_fault_in_the_last_moment_is_found_by_reading_everything_back() {
-    let (output, result) = judged(Fault::Loses, "--reads 0").await;
+async fn a_fault_that_no_read_has_met_is_found_by_reading_everything_back() {
+    let (output, result) = judged(Fault::LosesAllLater, "--reads 0").await;
     assert_eq!(number(&result, "/counts/reads"), 0);
     assert_eq!(output.status.code(), Some(1), "{result:#}");
     assert!(number(&result, "/violations/by_kind/went_back") > 0);

@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     None,
     /// A write is acknowledged, and not made.
     Loses,
+    /// So is every one after the first hundred.
+    LosesAllLater,
     /// What was written and read goes back to what was there before.
     Reverts,
     /// Half of a block is written.
@@ -138,6 +140,7 @@ impl State {
         let place = &mut self.bytes[at..at + data.len()];
         match fault {
             Fault::Loses if is_struck => {}
+            Fault::LosesAllLater if self.writes > EVERY => {}
             Fault::Tears if is_struck => {
                 place[..data.len() / 2].copy_from_slice(&data[..data.len() / 2]);
             }
