@@ -56,7 +56,7 @@ async fn main() -> Result<()> {
     let storage_node = node(&mut ca, "storage", Role::Storage).await?;
     let storage = StorageConfig {
         dir: dir.path().join("volume"),
-        listen: ANY,
+        ports: vec![ANY],
         lus: BTreeMap::from([(LU, SIZE)]),
         vioses: layout.numbers(),
         limits: StoreLimits::default(),
