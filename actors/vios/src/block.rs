@@ -119,12 +119,12 @@ impl Request {
         }
     }
 
-    /// The same, but answered only when its own effect is on stable media.
+    /// The same, but answered only when its own effect is on stable media, or before.
     #[must_use]
-    pub fn with_fua(mut self) -> Self {
+    pub fn with_fua(mut self, is_fua: bool) -> Self {
         match &mut self {
             Self::Write { fua, .. } | Self::Trim { fua, .. } | Self::WriteZeroes { fua, .. } => {
-                *fua = true;
+                *fua = is_fua;
             }
             Self::Read { .. } | Self::Flush | Self::Status { .. } => {}
         }

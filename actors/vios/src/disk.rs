@@ -67,7 +67,7 @@ pub trait Disk: Send + Sync + 'static {
 /// What a disk is, and what it can do.
 ///
 /// Source: NBD proto.md, "Size constraints" and "Transmission flags".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Device {
     /// Bytes, at most `i64::MAX`; a multiple of `block_min`.
     pub size: u64,
@@ -84,7 +84,7 @@ pub struct Device {
 }
 
 /// What a disk can do besides reading.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::struct_excessive_bools, reason = "each stands for one flag of the protocol")]
 pub struct Abilities {
     /// Takes no writes, trims or zeroes.

@@ -23,6 +23,7 @@ pub(super) enum CallHead {
     Request { epoch: EpochHead, no: u64, request: RequestHead },
     Flush { epoch: EpochHead, no: u64, settle: bool },
     Close { epoch: EpochHead },
+    Stay { epoch: EpochHead, beat: u64 },
 }
 
 /// No flush: that is a call of its own.
@@ -49,6 +50,8 @@ pub(super) enum WordHead {
     Down { epoch: EpochHead, why: WhyHead },
     Better { epoch: EpochHead },
     Closed { epoch: EpochHead },
+    Lease { epoch: EpochHead, beat: u64 },
+    Void { epoch: EpochHead, no: u64 },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Wire)]
@@ -104,6 +107,7 @@ impl CallHead {
             }
             Call::Flush { epoch, no, settle } => Self::Flush { epoch: of_epoch(epoch), no, settle },
             Call::Close { epoch } => Self::Close { epoch: of_epoch(epoch) },
+            Call::Stay { epoch, beat } => Self::Stay { epoch: of_epoch(epoch), beat },
         };
         (head, behind)
     }
@@ -120,6 +124,7 @@ impl CallHead {
             }
             Self::Flush { epoch, no, settle } => Call::Flush { epoch: epoch_of(epoch), no, settle },
             Self::Close { epoch } => Call::Close { epoch: epoch_of(epoch) },
+            Self::Stay { epoch, beat } => Call::Stay { epoch: epoch_of(epoch), beat },
         };
         nothing_left(&data)?;
         Ok(call)
@@ -193,6 +198,8 @@ impl WordHead {
             Word::Down { epoch, why } => Self::Down { epoch: of_epoch(epoch), why: why.into() },
             Word::Better { epoch } => Self::Better { epoch: of_epoch(epoch) },
             Word::Closed { epoch } => Self::Closed { epoch: of_epoch(epoch) },
+            Word::Lease { epoch, beat } => Self::Lease { epoch: of_epoch(epoch), beat },
+            Word::Void { epoch, no } => Self::Void { epoch: of_epoch(epoch), no },
         };
         (head, behind)
     }
@@ -227,6 +234,8 @@ impl WordHead {
             Self::Down { epoch, why } => Word::Down { epoch: epoch_of(epoch), why: why.into() },
             Self::Better { epoch } => Word::Better { epoch: epoch_of(epoch) },
             Self::Closed { epoch } => Word::Closed { epoch: epoch_of(epoch) },
+            Self::Lease { epoch, beat } => Word::Lease { epoch: epoch_of(epoch), beat },
+            Self::Void { epoch, no } => Word::Void { epoch: epoch_of(epoch), no },
         };
         nothing_left(&data)?;
         Ok(word)

@@ -198,7 +198,11 @@ impl CarriedWord {
 fn data_of_call(call: &Call) -> &[u8] {
     match call {
         Call::Request { request: Request::Write { data, .. }, .. } => data,
-        Call::Request { .. } | Call::Open { .. } | Call::Flush { .. } | Call::Close { .. } => &[],
+        Call::Request { .. }
+        | Call::Open { .. }
+        | Call::Flush { .. }
+        | Call::Close { .. }
+        | Call::Stay { .. } => &[],
     }
 }
 

@@ -32,6 +32,7 @@ fn calls() -> Vec<Call> {
         Call::Open { epoch, holder, hop: 0, avoid: None },
         Call::Flush { epoch, no: 10, settle: true },
         Call::Close { epoch },
+        Call::Stay { epoch, beat: 3 },
     ]);
     calls
 }
@@ -56,6 +57,8 @@ fn words() -> Vec<Word> {
         Word::Down { epoch, why: Why::FsyncFailed },
         Word::Better { epoch },
         Word::Closed { epoch },
+        Word::Lease { epoch, beat: 3 },
+        Word::Void { epoch, no: 9 },
     ]
 }
 

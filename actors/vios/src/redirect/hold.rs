@@ -2,7 +2,7 @@
 //!
 //! Storage that knows no epochs, such as an NBD server that is not ours, carries out what reaches
 //! it, whoever sent it and whenever. An attempt whose connection ended without an answer is
-//! *unresolved*: its write may land until its request's life at the storage is over. Until then no
+//! *unresolved*: its write may land until its request's life is over. Until then no
 //! newer write that shares bytes is sent; the same write may be sent again and acknowledged, for
 //! landing twice it leaves what it left once.
 //!
@@ -22,9 +22,10 @@ pub enum Fence {
     None {
         /// An exit that hears nothing from the owner aborts its connection within this.
         lease: Duration,
-        /// A request takes effect within this after its connection was aborted, or never. `None`:
-        /// the storage does not say, so somebody must
-        /// [say](super::owner::Input::AttemptsEnded) that nothing can land any more.
+        /// A request takes effect within this after it was given to its exit's kernel, or never,
+        /// also while its connection lives: an exit that is stopped aborts nothing. `None`: the
+        /// storage does not say, so somebody must [say](super::owner::Input::AttemptsEnded) that
+        /// nothing can land any more.
         request_life: Option<Duration>,
         /// No attempt of an earlier owner can land: it closed in order, or it is known to be dead
         /// and its attempts with it.

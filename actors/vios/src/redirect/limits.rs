@@ -191,6 +191,43 @@ impl RelayLimits {
     }
 }
 
+/// Settings of an initiator.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InitiatorLimits {
+    /// Requests of one LU that have arrived and are not answered, 1..=65 536. Default 512. One more
+    /// ends the session.
+    pub requests_max: usize,
+    /// Every owner is told this often that its session is open, and asked whether it is still in
+    /// it, 1 ms..=1 h. Default 250 ms.
+    pub alive_every: Duration,
+    /// A session whose owner was not heard for so long is over, twice `alive_every`..=1 h. Default
+    /// [`LEASE`].
+    pub lease: Duration,
+}
+
+/// How long an exit keeps a session before a storage that cannot fence without hearing its owner.
+pub const LEASE: Duration = Duration::from_secs(2);
+/// What an owner takes this for: clocks that run apart and an exit that is run late are within it.
+pub const LEASE_TOLD: Duration = Duration::from_millis(2500);
+
+impl Default for InitiatorLimits {
+    fn default() -> Self {
+        Self { requests_max: 512, alive_every: Duration::from_millis(250), lease: LEASE }
+    }
+}
+
+impl InitiatorLimits {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`LimitError`] names the first one that is out of its range.
+    pub fn validate(&self) -> Result<(), LimitError> {
+        within("requests_max", self.requests_max as u128, 1, 65_536)?;
+        lasts("alive_every", self.alive_every, MILLISECOND, HOUR)?;
+        lasts("lease", self.lease, self.alive_every.saturating_mul(2), HOUR)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +237,7 @@ mod tests {
         assert_eq!(OwnerLimits::default().validate(), Ok(()));
         assert_eq!(StoreLimits::default().validate(), Ok(()));
         assert_eq!(RelayLimits::default().validate(), Ok(()));
+        assert_eq!(InitiatorLimits::default().validate(), Ok(()));
     }
 
     #[test]

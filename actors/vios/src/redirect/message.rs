@@ -47,6 +47,13 @@ pub enum Call {
         /// The session.
         epoch: Epoch,
     },
+    /// The owner is still in the session: the answer to [`Word::Lease`].
+    Stay {
+        /// The session.
+        epoch: Epoch,
+        /// Which one was heard.
+        beat: u64,
+    },
 }
 
 impl Call {
@@ -57,7 +64,8 @@ impl Call {
             Self::Open { epoch, .. }
             | Self::Request { epoch, .. }
             | Self::Flush { epoch, .. }
-            | Self::Close { epoch } => *epoch,
+            | Self::Close { epoch }
+            | Self::Stay { epoch, .. } => *epoch,
         }
     }
 }
@@ -145,6 +153,21 @@ pub enum Word {
         /// The session.
         epoch: Epoch,
     },
+    /// An exit before a storage that cannot fence needs to know that the owner is still in the
+    /// session: from this word on its lease lasts, once that is answered.
+    Lease {
+        /// The session.
+        epoch: Epoch,
+        /// Which, rising.
+        beat: u64,
+    },
+    /// A request has no answer, but it cannot take effect any more, if it has not already.
+    Void {
+        /// The session.
+        epoch: Epoch,
+        /// The request's number.
+        no: u64,
+    },
 }
 
 impl Word {
@@ -162,7 +185,9 @@ impl Word {
             | Self::Alive { epoch, .. }
             | Self::Down { epoch, .. }
             | Self::Better { epoch }
-            | Self::Closed { epoch } => *epoch,
+            | Self::Closed { epoch }
+            | Self::Lease { epoch, .. }
+            | Self::Void { epoch, .. } => *epoch,
         }
     }
 }

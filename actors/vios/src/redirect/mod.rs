@@ -17,6 +17,7 @@
 mod chance;
 pub mod dirty;
 pub mod hold;
+pub mod initiator;
 pub mod limits;
 pub mod message;
 mod moment;

@@ -74,6 +74,7 @@ fn call() -> impl Strategy<Value = Call> {
             settle
         }),
         epoch().prop_map(|epoch| Call::Close { epoch }),
+        (epoch(), number()).prop_map(|(epoch, beat)| Call::Stay { epoch, beat }),
     ]
 }
 
@@ -97,6 +98,8 @@ fn word() -> impl Strategy<Value = Word> {
         1 => epoch().prop_map(|epoch| Word::Down { epoch, why: Why::Spoilt }),
         1 => epoch().prop_map(|epoch| Word::Better { epoch }),
         1 => epoch().prop_map(|epoch| Word::Closed { epoch }),
+        1 => (epoch(), number()).prop_map(|(epoch, beat)| Word::Lease { epoch, beat }),
+        1 => (epoch(), number()).prop_map(|(epoch, no)| Word::Void { epoch, no }),
     ]
 }
 

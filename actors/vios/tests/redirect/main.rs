@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod exits;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod model;

@@ -107,7 +107,7 @@ impl Unfenced {
             }
             Call::Request { epoch, no, request } if is_open => self.receive(epoch, no, request),
             Call::Flush { epoch, no, .. } if is_open => self.receive(epoch, no, Request::Flush),
-            Call::Request { .. } | Call::Flush { .. } | Call::Close { .. } => {}
+            Call::Request { .. } | Call::Flush { .. } | Call::Close { .. } | Call::Stay { .. } => {}
         }
     }
 

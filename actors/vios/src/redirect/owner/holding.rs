@@ -2,7 +2,7 @@
 //! redirect protocol, rule 12.
 
 use super::super::hold::Fence;
-use super::super::message::Why;
+use super::super::message::{Call, Why};
 use super::super::moment::Moment;
 use super::requests::Ticket;
 use super::{Owner, Phase};
@@ -31,6 +31,20 @@ impl Owner {
             if let Some((write, extent)) = attempt.change {
                 self.hold.leave(write, extent, until);
             }
+        }
+    }
+
+    /// The session's exit asks whether its owner is still there.
+    pub(super) fn stay(&mut self, beat: u64) {
+        if self.phase != Phase::Opening {
+            self.send(Call::Stay { epoch: self.epoch(), beat });
+        }
+    }
+
+    /// Nothing of an attempt is left that could land.
+    pub(super) fn void(&mut self, no: u64) {
+        if let Some(attempt) = self.sent.get_mut(&no) {
+            attempt.change = None;
         }
     }
 

@@ -459,6 +459,8 @@ impl Owner {
             Word::Down { why, .. } => self.down(now, why),
             Word::Better { .. } => self.better(),
             Word::Closed { .. } => self.closed(),
+            Word::Lease { beat, .. } => self.stay(beat),
+            Word::Void { no, .. } => self.void(no),
         }
     }
 

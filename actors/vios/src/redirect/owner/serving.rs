@@ -85,7 +85,7 @@ impl Owner {
         self.reserved.bytes += room.bytes;
         self.requests.send(ticket);
         let must_fua = lacks_room || self.limits.is_write_through;
-        let request = if must_fua { request.with_fua() } else { request };
+        let request = if must_fua { request.with_fua(true) } else { request };
         let write = ticket.write();
         self.send_request(now, request, write, Kind::Request { ticket, is_kept, room });
         true

@@ -295,7 +295,7 @@ fn a_full_map_sends_writes_with_fua_and_is_flushed_in_the_background() {
     step(&mut owner, at(0), asked(1, write(0, 1)));
     heard(&mut owner, at(0), A, done(1, 2));
     let effects = step(&mut owner, at(0), asked(2, write(8, 2)));
-    assert_eq!(effects, [flush(A, 1, 3, false), sent(A, 1, 4, write(8, 2).with_fua())]);
+    assert_eq!(effects, [flush(A, 1, 3, false), sent(A, 1, 4, write(8, 2).with_fua(true))]);
     heard(&mut owner, at(0), A, done(1, 4));
     assert_eq!((owner.dirty().ranges(), owner.dirty().bytes()), (1, 4));
     heard(&mut owner, at(0), A, done(1, 3));
@@ -306,7 +306,7 @@ fn a_full_map_sends_writes_with_fua_and_is_flushed_in_the_background() {
 fn a_write_through_lu_keeps_nothing() {
     let mut owner = serving(OwnerLimits { is_write_through: true, ..limits() });
     let effects = step(&mut owner, at(0), asked(1, write(0, 1)));
-    assert_eq!(effects, [sent(A, 1, 2, write(0, 1).with_fua())]);
+    assert_eq!(effects, [sent(A, 1, 2, write(0, 1).with_fua(true))]);
     heard(&mut owner, at(0), A, done(1, 2));
     assert!(owner.dirty().is_empty());
 }

@@ -255,7 +255,11 @@ impl Relay {
             Word::Refused { .. } | Word::Gone { .. } | Word::Down { .. } | Word::Closed { .. } => {
                 self.routes.remove(&key);
             }
-            Word::Draining { .. } | Word::Answer { .. } | Word::Alive { .. } => {}
+            Word::Draining { .. }
+            | Word::Answer { .. }
+            | Word::Alive { .. }
+            | Word::Lease { .. }
+            | Word::Void { .. } => {}
             // The owner's entry alone says these.
             Word::Via { .. } | Word::Better { .. } => return,
         }

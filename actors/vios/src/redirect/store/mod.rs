@@ -205,6 +205,8 @@ impl Store {
                 self.take(from, lu, no, crate::block::Request::Flush, settle);
             }
             Call::Close { .. } => self.close(from, lu),
+            // A store refuses what is late, so that it leases nothing.
+            Call::Stay { .. } => {}
         }
     }
 

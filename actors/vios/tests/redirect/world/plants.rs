@@ -276,6 +276,6 @@ impl World {
 fn no_of(call: &Call) -> u64 {
     match call {
         Call::Request { no, .. } | Call::Flush { no, .. } => *no,
-        Call::Open { .. } | Call::Close { .. } => 0,
+        Call::Open { .. } | Call::Close { .. } | Call::Stay { .. } => 0,
     }
 }
