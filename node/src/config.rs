@@ -24,6 +24,13 @@
 //! listen = "10.1.0.1:0"     # may be left out: the host of node.listen, any port
 //! name = "fcs0"             # may be left out: adapter1, adapter2, …
 //!
+//! [outside]                 # in place of adapters: a storage outside of the cluster, by NBD
+//! server = "tcp:10.1.0.9:10809" # or "unix:/run/nbd.sock"
+//! [[outside.export]]
+//! lu = 7
+//! name = "lu7"              # may be left out: the server's default export
+//! sole = false              # true: no other VIOS uses it
+//!
 //! [dsa]                     # every key may be left out: when a way to the storage is lost
 //! silence_max_ms = 1000
 //!
@@ -39,6 +46,8 @@
 //! [[phyp.disk]]
 //! lu = 7
 //! socket = "unix:lu7.sock"  # NBD; relative to this file; or "tcp:127.0.0.1:10809"
+//! outside = false           # true: it lies on a storage outside of the cluster
+//! # request_life_ms = 30000 # only then: a request to that takes effect within this, or never
 //!
 //! [renewal]                 # may be left out: then somebody renews the certificate by hand
 //! command = ["/usr/local/bin/sign-vioduct"]
@@ -66,7 +75,7 @@ mod renewal;
 mod transport;
 
 pub use disks::DiskRoles;
-use disks::{RawAdapter, RawDisks, RawDsa, RawPhyp, RawStorage, RawVios};
+use disks::{RawAdapter, RawDisks, RawDsa, RawOutside, RawPhyp, RawStorage, RawVios};
 use renewal::RawRenewal;
 pub use renewal::RenewalConfig;
 use transport::RawTransport;
@@ -150,6 +159,7 @@ struct RawConfig {
     vios: Vec<RawVios>,
     #[serde(default)]
     adapter: Vec<RawAdapter>,
+    outside: Option<RawOutside>,
     #[serde(default)]
     dsa: RawDsa,
     storage: Option<RawStorage>,
@@ -209,7 +219,18 @@ impl NodeConfig {
             value,
             bound: bound.to_owned(),
         };
-        let RawConfig { node, peer, vios, adapter, dsa, storage, phyp, renewal, transport } = raw;
+        let RawConfig {
+            node,
+            peer,
+            vios,
+            adapter,
+            outside,
+            dsa,
+            storage,
+            phyp,
+            renewal,
+            transport,
+        } = raw;
         let home = path.parent().unwrap_or(Path::new(""));
         if node.listen.port() == 0 {
             let bound = "an address with a port from 1 to 65535";
@@ -235,7 +256,7 @@ impl NodeConfig {
         let setting = |wrong: WrongSetting| value(&wrong.key, wrong.value, &wrong.bound);
         let renewal = renewal.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
         let transport = transport.checked().map_err(setting)?;
-        let disks = RawDisks { vios, adapter, dsa, storage, phyp };
+        let disks = RawDisks { vios, adapter, outside, dsa, storage, phyp };
         let disks = disks.checked(&node.name, node.listen.ip(), home).map_err(setting)?;
         let limit = transport.peers_max;
         if peer.len() > limit as usize {

@@ -25,6 +25,10 @@ impl Clock {
         Moment::START.after(at.saturating_duration_since(self.began))
     }
 
+    pub(crate) fn instant(&self, moment: Moment) -> Instant {
+        self.began + moment.since(Moment::START)
+    }
+
     /// Has `ring` called at `due`, and not when it would have been before. It says
     /// [`rung`](Self::rung) first.
     pub(crate) fn set<A: Actor<Context = Context<A>>>(

@@ -20,6 +20,7 @@ pub mod fabric;
 pub mod file;
 pub mod lpar;
 pub mod nbd;
+pub mod outside;
 pub mod redirect;
 pub mod repository;
 pub mod roles;

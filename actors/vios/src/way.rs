@@ -50,7 +50,8 @@ impl<T: RemoteMessage + Send + Sync> Way<T> {
         })
     }
 
-    fn start<F, S>(lost: impl FnOnce() + Send + 'static, send: S) -> Self
+    /// By whatever `send` does with a message; it ends with the first that fails.
+    pub(crate) fn start<F, S>(lost: impl FnOnce() + Send + 'static, send: S) -> Self
     where
         S: Fn(LuId, T) -> F + Send + 'static,
         F: Future<Output = Result<(), Broken>> + Send,

@@ -263,6 +263,7 @@ async fn vios(
         own,
         layout: layout.clone(),
         adapters,
+        outside: None,
         limits: RelayLimits::default(),
         dsa: DsaLimits::default(),
         fabric: links,
@@ -272,7 +273,7 @@ async fn vios(
 
 /// The client's side, on the first CEC.
 async fn phyp(node: &Node, layout: Layout, socket: PathBuf) -> Result<PhypRole> {
-    let disks = vec![DiskConfig { lu: LU, front: Front::Unix(socket) }];
+    let disks = vec![DiskConfig { lu: LU, front: Front::Unix(socket), outside: None }];
     let config = PhypConfig { cec: 1, layout, disks, limits: OwnerLimits::default() };
     Ok(PhypRole::start(node, config).await?)
 }

@@ -12,9 +12,10 @@ use vioduct_certs::identity::NodeName;
 use vioduct_certs::inventory::NodeAddr;
 use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::{Tool, ToolError};
+use vioduct_runtime::{Accepts, RemoteMessage};
 use vioduct_vios::repository::desk::{Desk, ListLus, LuState, REPOSITORY_NAME};
 use vioduct_vios::roles::phyp::{
-    AttachDisk, DiskPhase, DiskState, Front, ListDisks, PHYP_NAME, PhypDesk,
+    AttachDisk, ClearDisk, DiskPhase, DiskState, Front, ListDisks, PHYP_NAME, PhypDesk,
 };
 
 use crate::cli::cluster::{TargetArgs, on_local_set};
@@ -33,6 +34,9 @@ pub(crate) enum LuCommand {
     Ls(LsArgs),
     /// Have a hypervisor carry an LU for a client of its host.
     Attach(AttachArgs),
+    /// Say that nothing which was left without an answer can land any more: the storage was fenced,
+    /// or started anew. Only for an LU with outside = true and no request_life_ms.
+    Clear(ClearArgs),
 }
 
 /// Arguments of `lu ls`.
@@ -45,9 +49,9 @@ pub(crate) struct LsArgs {
     timeout_ms: u32,
 }
 
-/// Arguments of `lu attach`.
+/// A disk of a hypervisor.
 #[derive(Debug, Args)]
-pub(crate) struct AttachArgs {
+struct DiskArgs {
     #[command(flatten)]
     target: TargetArgs,
     /// The node with the hypervisor; may be left out when `--node` names it.
@@ -56,12 +60,43 @@ pub(crate) struct AttachArgs {
     /// Number of the LU.
     #[arg(long)]
     lu: u64,
-    /// Where the client will find it: unix:/PATH or tcp:ADDR:PORT, on the hypervisor's host.
-    #[arg(long)]
-    socket: Front,
     /// How long to wait for the node.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
     timeout_ms: u32,
+}
+
+impl DiskArgs {
+    /// Asks the hypervisor, and says which node it is.
+    async fn ask<M>(&self, tool: &Tool, message: M) -> Result<(NodeName, M::Result)>
+    where
+        M: RemoteMessage,
+        M::Result: Send,
+        PhypDesk: Accepts<M>,
+    {
+        let within = Duration::from_millis(self.timeout_ms.into());
+        let (phyp, addr) = self.target.one(self.phyp.as_ref(), "--phyp")?;
+        let target = tool.connect(phyp.clone(), &addr).await?;
+        let answer = target.ask_if_there::<PhypDesk, _>(PHYP_NAME, message, within).await?;
+        let none = || format!("{phyp} has no hypervisor: no [phyp] in its file");
+        Ok((phyp.clone(), answer.with_context(none)?))
+    }
+}
+
+/// Arguments of `lu attach`.
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    #[command(flatten)]
+    disk: DiskArgs,
+    /// Where the client will find it: unix:/PATH or tcp:ADDR:PORT, on the hypervisor's host.
+    #[arg(long)]
+    socket: Front,
+}
+
+/// Arguments of `lu clear`.
+#[derive(Debug, Args)]
+pub(crate) struct ClearArgs {
+    #[command(flatten)]
+    disk: DiskArgs,
 }
 
 impl LuCommand {
@@ -70,6 +105,7 @@ impl LuCommand {
         match self {
             Self::Ls(args) => on_local_set(args.run(out)),
             Self::Attach(args) => on_local_set(args.run(out)),
+            Self::Clear(args) => on_local_set(args.run(out)),
         }
     }
 }
@@ -118,7 +154,7 @@ async fn look(
 
 impl AttachArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        let tool = self.target.tool()?;
+        let tool = self.disk.target.tool()?;
         let attached = self.attach(&tool).await;
         tool.close().await;
         out.print(&attached?)?;
@@ -126,14 +162,24 @@ impl AttachArgs {
     }
 
     async fn attach(self, tool: &Tool) -> Result<Attached> {
-        let within = Duration::from_millis(self.timeout_ms.into());
-        let (phyp, addr) = self.target.one(self.phyp.as_ref(), "--phyp")?;
-        let target = tool.connect(phyp.clone(), &addr).await?;
-        let attach = AttachDisk { lu: self.lu, front: written(&self.socket) };
-        let answer = target.ask_if_there::<PhypDesk, _>(PHYP_NAME, attach, within).await?;
-        let none = || format!("{phyp} has no hypervisor: no [phyp] in its file");
-        answer.with_context(none)?.with_context(|| format!("LU {} is not attached", self.lu))?;
-        Ok(Attached { schema: SCHEMA, lu: self.lu, phyp, uri: self.socket.to_string() })
+        let lu = self.disk.lu;
+        let attach = AttachDisk { lu, front: written(&self.socket) };
+        let (phyp, answer) = self.disk.ask(tool, attach).await?;
+        answer.with_context(|| format!("LU {lu} is not attached"))?;
+        Ok(Attached { schema: SCHEMA, lu, phyp, uri: self.socket.to_string() })
+    }
+}
+
+impl ClearArgs {
+    async fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        let lu = self.disk.lu;
+        let tool = self.disk.target.tool()?;
+        let asked = self.disk.ask(&tool, ClearDisk { lu }).await;
+        tool.close().await;
+        let (phyp, answer) = asked?;
+        answer.with_context(|| format!("LU {lu} is not cleared"))?;
+        out.print(&Cleared { schema: SCHEMA, lu, phyp })?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -171,12 +217,14 @@ struct Disk {
     paths_lost: u64,
     longest_wait_us: u64,
     requests: u64,
+    /// Writes that may still land on a storage that cannot fence.
+    unresolved: u64,
 }
 
 impl Disk {
     fn new(phyp: NodeName, disk: DiskState) -> Self {
         let DiskState { lu, front, phase, error, size, entry, exit, .. } = disk;
-        let DiskState { sessions, paths_lost, longest_wait_us, requests, .. } = disk;
+        let DiskState { sessions, paths_lost, longest_wait_us, requests, unresolved, .. } = disk;
         let state = label(phase);
         Self {
             phyp,
@@ -191,6 +239,7 @@ impl Disk {
             paths_lost,
             longest_wait_us,
             requests,
+            unresolved,
         }
     }
 }
@@ -207,6 +256,20 @@ struct Attached {
 impl fmt::Display for Attached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "LU {} attached by {}: {}", self.lu, self.phyp, self.uri)
+    }
+}
+
+/// What `lu clear` answers.
+#[derive(Debug, Serialize)]
+struct Cleared {
+    schema: u32,
+    lu: u64,
+    phyp: NodeName,
+}
+
+impl fmt::Display for Cleared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "LU {} cleared on {}", self.lu, self.phyp)
     }
 }
 

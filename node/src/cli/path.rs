@@ -147,7 +147,7 @@ impl ChangeArgs {
 struct ShownPath {
     vios: NodeName,
     adapter: String,
-    storage: NodeName,
+    storage: String,
     state: &'static str,
     reason: String,
     for_s: u64,
@@ -185,7 +185,7 @@ impl fmt::Display for List {
             table.row([
                 path.vios.to_string(),
                 path.adapter.clone(),
-                path.storage.to_string(),
+                path.storage.clone(),
                 path.state.to_owned(),
                 span(path.for_s),
                 path.round_trip_us.map_or_else(|| "-".to_owned(), |us| format!("{us} us")),

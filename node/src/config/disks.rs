@@ -9,7 +9,11 @@ use serde::Deserialize;
 use vioduct_certs::identity::NodeName;
 use vioduct_transport::TransportConfig;
 use vioduct_vios::dsa::limits::DsaLimits;
-use vioduct_vios::redirect::limits::{LimitError, OwnerLimits, RelayLimits, StoreLimits};
+use vioduct_vios::lpar::OutsideLu;
+use vioduct_vios::outside::{Export, NoServer, OutsideConfig};
+use vioduct_vios::redirect::limits::{
+    InitiatorLimits, LimitError, OwnerLimits, RelayLimits, StoreLimits,
+};
 use vioduct_vios::redirect::name::{LuId, ViosId};
 use vioduct_vios::roles::layout::{Layout, Place};
 use vioduct_vios::roles::phyp::{DISKS_MAX, DiskConfig, Front, PhypConfig};
@@ -19,6 +23,8 @@ use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig};
 use super::WrongSetting;
 use super::transport::{millis, set};
 
+/// Where it is kept who owns LUs on storages outside of the cluster.
+const OWNERS: &str = "owners";
 /// A fabric that is back is dialled within this time.
 const FABRIC_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A VIOS gives its connection up after so many times what its DSA takes for silence: later than
@@ -51,6 +57,25 @@ pub(super) struct RawAdapter {
     listen: Option<SocketAddr>,
     storage: NodeName,
     addr: SocketAddr,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawOutside {
+    name: Option<String>,
+    server: String,
+    #[serde(default)]
+    export: Vec<RawExport>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawExport {
+    lu: u64,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    sole: bool,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +123,9 @@ pub(super) struct RawPhyp {
 struct RawDisk {
     lu: u64,
     socket: String,
+    #[serde(default)]
+    outside: bool,
+    request_life_ms: Option<u32>,
 }
 
 /// Times are in milliseconds; ranges stand at [`DsaLimits`].
@@ -117,6 +145,7 @@ pub(super) struct RawDsa {
 pub(super) struct RawDisks {
     pub(super) vios: Vec<RawVios>,
     pub(super) adapter: Vec<RawAdapter>,
+    pub(super) outside: Option<RawOutside>,
     pub(super) dsa: RawDsa,
     pub(super) storage: Option<RawStorage>,
     pub(super) phyp: Option<RawPhyp>,
@@ -134,13 +163,14 @@ impl RawDisks {
         host: IpAddr,
         home: &Path,
     ) -> Result<DiskRoles, WrongSetting> {
-        let Self { vios, adapter, dsa, storage, phyp } = self;
+        let Self { vios, adapter, outside, dsa, storage, phyp } = self;
         let place = |raw: RawVios| Place { vios: ViosId(raw.id), node: raw.node, cec: raw.cec };
         let layout = Layout::new(vios.into_iter().map(place).collect()).map_err(|error| {
             wrong("vios", error, "a list of VIOSes with numbers and nodes of their own")
         })?;
         let dsa = dsa.checked()?;
-        let vios = own_vios(&layout, adapter, name, host)?.map(|vios| {
+        let outside = outside.map(RawOutside::checked).transpose()?;
+        let vios = own_vios(&layout, adapter, outside, name, host)?.map(|vios| {
             let fabric = fabric_of(&dsa);
             ViosConfig { dsa, fabric, ..vios }
         });
@@ -165,17 +195,21 @@ fn fabric_of(dsa: &DsaLimits) -> TransportConfig {
 fn own_vios(
     layout: &Layout,
     adapters: Vec<RawAdapter>,
+    outside: Option<OutsideConfig>,
     name: &NodeName,
     host: IpAddr,
 ) -> Result<Option<ViosConfig>, WrongSetting> {
     let Some(own) = layout.on(name).cloned() else {
         let bound = "left out, since [[vios]] names no VIOS on this node";
-        let first = adapters.first().map(|adapter| adapter.addr);
-        return first.map_or(Ok(None), |addr| Err(wrong("adapter", addr, bound)));
+        if let Some(adapter) = adapters.first() {
+            return Err(wrong("adapter", adapter.addr, bound));
+        }
+        return outside
+            .map_or(Ok(None), |outside| Err(wrong("outside.server", outside.server, bound)));
     };
-    if adapters.is_empty() {
-        let bound = "at least 1, since [[vios]] names this node";
-        return Err(wrong("the number of adapters", 0, bound));
+    let bound = "at least 1, or an [outside] in their place, since [[vios]] names this node";
+    if adapters.is_empty() == outside.is_none() {
+        return Err(wrong("the number of adapters", adapters.len(), bound));
     }
     let mut checked: Vec<AdapterConfig> = Vec::with_capacity(adapters.len());
     for (number, RawAdapter { name, listen, storage, addr }) in (1..).zip(adapters) {
@@ -191,7 +225,29 @@ fn own_vios(
     }
     let (limits, dsa) = (RelayLimits::default(), DsaLimits::default());
     let (layout, adapters) = (layout.clone(), checked);
-    Ok(Some(ViosConfig { own, layout, adapters, limits, dsa, fabric: fabric() }))
+    Ok(Some(ViosConfig { own, layout, adapters, outside, limits, dsa, fabric: fabric() }))
+}
+
+impl RawOutside {
+    fn checked(self) -> Result<OutsideConfig, WrongSetting> {
+        let Self { name, server, export } = self;
+        let bound = "unix:/PATH or tcp:ADDR:PORT";
+        let server = server
+            .parse()
+            .map_err(|NoServer(text)| wrong("outside.server", format!("{text:?}"), bound))?;
+        if !(1..=DISKS_MAX).contains(&export.len()) {
+            let bound = format!("1 to {DISKS_MAX}");
+            return Err(wrong("the number of outside.export", export.len(), bound));
+        }
+        let mut exports = BTreeMap::new();
+        for RawExport { lu, name, sole } in export {
+            if exports.insert(LuId(lu), Export { name, is_sole: sole }).is_some() {
+                return Err(wrong("outside.export.lu", lu, "another LU than every other export's"));
+            }
+        }
+        let name = name.unwrap_or_else(|| "outside".to_owned());
+        Ok(OutsideConfig { name, server, exports, limits: InitiatorLimits::default() })
+    }
 }
 
 impl RawDsa {
@@ -271,7 +327,7 @@ impl RawPhyp {
             return Err(wrong("the number of phyp.disk", disk.len(), bound));
         }
         let mut disks: Vec<DiskConfig> = Vec::with_capacity(disk.len());
-        for RawDisk { lu, socket } in disk {
+        for RawDisk { lu, socket, outside, request_life_ms } in disk {
             let Some(front) = front(&socket, home) else {
                 let key = format!("phyp.disk.socket of LU {lu}");
                 return Err(wrong(key, format!("{socket:?}"), "unix:PATH or tcp:ADDR:PORT"));
@@ -281,7 +337,15 @@ impl RawPhyp {
                 let bound = "another LU and another socket than every other disk's";
                 return Err(wrong("phyp.disk", format!("LU {} at {socket}", lu.0), bound));
             }
-            disks.push(DiskConfig { lu, front });
+            if let Some(millis) = request_life_ms.filter(|_| !outside) {
+                let bound = "left out, since the disk has no outside = true";
+                return Err(wrong("phyp.disk.request_life_ms", millis, bound));
+            }
+            let outside = outside.then(|| OutsideLu {
+                records: home.join(OWNERS),
+                request_life: request_life_ms.map(millis),
+            });
+            disks.push(DiskConfig { lu, front, outside });
         }
         Ok(PhypConfig { cec, layout, disks, limits: OwnerLimits::default() })
     }

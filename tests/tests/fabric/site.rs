@@ -99,7 +99,7 @@ impl Vios {
         let adapters = fabrics.iter().enumerate().map(adapter).collect();
         let (layout, limits, fabric) = (layout(), RelayLimits::default(), fabric_config());
         let own = layout.on(node.name()).unwrap().clone();
-        let config = ViosConfig { own, layout, adapters, limits, dsa, fabric };
+        let config = ViosConfig { own, layout, adapters, outside: None, limits, dsa, fabric };
         let role = ViosRole::start(&node, config).await.unwrap();
         let name = ActorName::new(DSA_NAME).unwrap();
         let operated = node.lookup(node.name(), &name).await.unwrap();
@@ -163,8 +163,12 @@ impl Site {
         for node in [&storage, &a.node, &b.node] {
             link(&phyp, node).await;
         }
-        let config =
-            LparConfig { lu: LU, entries: layout().entries(1, LU.0), limits: owner_limits() };
+        let config = LparConfig {
+            lu: LU,
+            entries: layout().entries(1, LU.0),
+            limits: owner_limits(),
+            outside: None,
+        };
         let disk = LparDisk::open(&phyp, config, BOUND).await.unwrap();
         let mut site = Self {
             _dir: dir,

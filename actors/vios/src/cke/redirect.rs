@@ -12,6 +12,7 @@ use super::{FromPeer, PathNews, Peer, Said};
 use crate::carry::{CarriedCall, CarriedWord, Checksum, WordTaker};
 use crate::clock::Clock;
 use crate::fabric::FromFabric;
+use crate::outside::FromOutside;
 use crate::redirect::limits::{LimitError, RelayLimits};
 use crate::redirect::name::{AdapterId, ConnId, LinkId, LuId, ViosId};
 use crate::redirect::relay::{Effect, Input, PathState, PeerPath, Port, Relay};
@@ -374,6 +375,21 @@ impl Handler<FromFabric<CarriedWord>> for Redirect {
 
     fn handle(&mut self, from: FromFabric<CarriedWord>, ctx: &mut Self::Context) {
         let FromFabric { conn, came, .. } = from;
+        self.heard_of_storage(conn, came, ctx);
+    }
+}
+
+/// From a storage outside of the cluster.
+impl Handler<FromOutside> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, FromOutside { conn, came }: FromOutside, ctx: &mut Self::Context) {
+        self.heard_of_storage(conn, came, ctx);
+    }
+}
+
+impl Redirect {
+    fn heard_of_storage(&mut self, conn: ConnId, came: CarriedWord, ctx: &mut Context<Self>) {
         let (lu, checksum) = (came.lu(), came.checksum());
         match came.open() {
             Ok(word) => {

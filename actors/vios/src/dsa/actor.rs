@@ -9,14 +9,15 @@ use tokio::time::Instant;
 use vioduct_runtime::LocalRef;
 use vioduct_transport::Link;
 
-use super::Adapter;
 use super::limits::DsaLimits;
 use super::operator::{FailPath, Listing, NotChanged, PathRow, Paths, RestorePath};
 use super::path::{Device, Effect, Input, Path};
+use super::{Adapter, numbered};
 use crate::carry::{Beat, Echo};
 use crate::cke::{PathReport, Redirect, Survey, Surveyed};
 use crate::clock::Clock;
 use crate::fabric::send_pulse;
+use crate::outside::{Outside, OutsideBeat};
 use crate::redirect::limits::{LimitError, within};
 use crate::redirect::name::{AdapterId, ConnId};
 
@@ -28,17 +29,42 @@ const SURVEY_WITHIN: Duration = Duration::from_secs(5);
 /// What an adapter has to say of a connection.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(super) struct FromAdapter {
-    pub(super) adapter: AdapterId,
-    pub(super) conn: ConnId,
-    pub(super) news: AdapterNews,
+pub(crate) struct FromAdapter {
+    pub(crate) adapter: AdapterId,
+    pub(crate) conn: ConnId,
+    pub(crate) news: AdapterNews,
 }
 
 #[derive(Debug)]
-pub(super) enum AdapterNews {
-    Up { link: Link },
+pub(crate) enum AdapterNews {
+    Up { line: Line },
     Echoed { echo: Echo, at: Instant },
     Down,
+}
+
+/// How heartbeats are sent, and who passes on to the redirect actor what is found.
+#[derive(Debug, Clone)]
+pub(crate) enum Line {
+    Fabric(Link),
+    /// It aborts its connections to the storage before it passes on that the path is lost.
+    Outside(LocalRef<Outside>),
+}
+
+impl Line {
+    fn beat(&self, no: u64) {
+        match self {
+            Self::Fabric(link) => send_pulse(link, &Beat { no }),
+            // Without room for it, it is one that is not answered.
+            Self::Outside(outside) => drop(outside.try_tell(OutsideBeat { no })),
+        }
+    }
+
+    fn bytes_heard(&self) -> u64 {
+        match self {
+            Self::Fabric(link) => link.stats().udp_bytes_received,
+            Self::Outside(_) => 0,
+        }
+    }
 }
 
 /// A path, and what is needed to watch it.
@@ -46,7 +72,7 @@ pub(super) enum AdapterNews {
 struct Watched {
     adapter: Adapter,
     path: Path,
-    link: Option<Link>,
+    line: Option<Line>,
     /// Bytes that had come by the connection when they were counted last.
     heard_bytes: u64,
 }
@@ -54,7 +80,7 @@ struct Watched {
 impl Watched {
     /// Whether anything came from the storage since it was asked last.
     fn has_heard(&mut self) -> bool {
-        let bytes = self.link.as_ref().map_or(0, |link| link.stats().udp_bytes_received);
+        let bytes = self.line.as_ref().map_or(0, Line::bytes_heard);
         std::mem::replace(&mut self.heard_bytes, bytes) != bytes
     }
 }
@@ -75,13 +101,12 @@ impl Dsa {
     ) -> Result<Self, LimitError> {
         limits.validate()?;
         within("adapters", adapters.len() as u128, 0, 256)?;
-        let ids = (0..=u8::MAX).map(AdapterId);
         let clock = Clock::new();
         let mut paths = BTreeMap::new();
-        for (id, adapter) in ids.zip(adapters) {
+        for (id, adapter) in numbered(adapters) {
             let path = Path::new(limits.clone(), clock.now())?;
             let adapter = adapter.clone();
-            paths.insert(id, Watched { adapter, path, link: None, heard_bytes: 0 });
+            paths.insert(id, Watched { adapter, path, line: None, heard_bytes: 0 });
         }
         Ok(Self { redirect, paths, clock })
     }
@@ -111,14 +136,14 @@ impl Dsa {
             while let Some(effect) = watched.path.poll() {
                 match effect {
                     Effect::Beat { no, .. } => {
-                        if let Some(link) = &watched.link {
-                            send_pulse(link, &Beat { no });
+                        if let Some(line) = &watched.line {
+                            line.beat(no);
                         }
                     }
                     Effect::Changed { from, to } => {
                         let Adapter { name, storage } = &watched.adapter;
                         tracing::info!(
-                            adapter = name, %storage, from = ?from.state, to = ?to.state,
+                            adapter = name, storage, from = ?from.state, to = ?to.state,
                             reason = %to.reason, "path"
                         );
                         changed.push(*id);
@@ -138,12 +163,16 @@ impl Dsa {
 
     /// What comes next waits until the redirect actor has room: states keep their order.
     fn report(&self, adapter: AdapterId, ctx: &mut Context<Self>) {
-        let Some(Watched { path, .. }) = self.paths.get(&adapter) else { return };
+        let Some(Watched { path, line, .. }) = self.paths.get(&adapter) else { return };
         let (state, round_trip) = (path.status().for_routing(), path.round_trip());
-        let redirect = self.redirect.clone();
+        let report = PathReport { adapter, state, round_trip };
+        let (redirect, line) = (self.redirect.clone(), line.clone());
         ctx.wait(wrap_future(async move {
-            // Fails only when the redirect actor has ended.
-            drop(redirect.tell(PathReport { adapter, state, round_trip }).await);
+            // Each fails only when the actor has ended.
+            match line {
+                Some(Line::Outside(outside)) => drop(outside.tell(report).await),
+                Some(Line::Fabric(_)) | None => drop(redirect.tell(report).await),
+            }
         }));
     }
 
@@ -198,9 +227,9 @@ impl Handler<FromAdapter> for Dsa {
     fn handle(&mut self, from: FromAdapter, ctx: &mut Self::Context) {
         let FromAdapter { adapter, conn, news } = from;
         let input = match news {
-            AdapterNews::Up { link } => {
+            AdapterNews::Up { line } => {
                 if let Some(watched) = self.paths.get_mut(&adapter) {
-                    watched.link = Some(link);
+                    watched.line = Some(line);
                 }
                 Input::Connected { conn }
             }

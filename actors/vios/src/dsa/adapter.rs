@@ -5,7 +5,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message};
 use vioduct_runtime::LocalRef;
 use vioduct_transport::Link;
 
-use super::actor::{AdapterNews, Dsa, FromAdapter};
+use super::actor::{AdapterNews, Dsa, FromAdapter, Line};
 use crate::carry::{CarriedCall, Echo};
 use crate::cke::{AdapterDown, AdapterUp, Redirect};
 use crate::fabric::{News, OfConn};
@@ -55,7 +55,7 @@ impl PhysicalAdapter {
             // Fails only when the redirect actor has ended.
             drop(redirect.tell(AdapterUp { adapter, conn, way }).await);
         }));
-        self.report(conn, AdapterNews::Up { link }, ctx);
+        self.report(conn, AdapterNews::Up { line: Line::Fabric(link) }, ctx);
     }
 
     fn down(&mut self, conn: ConnId, ctx: &mut Context<Self>) {

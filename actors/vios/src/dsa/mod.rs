@@ -19,12 +19,12 @@ pub mod limits;
 pub mod operator;
 pub mod path;
 
-use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{
     Access, ActorName, ActorNameError, LocalRef, Node, RestartPolicy, StartError,
 };
 
 pub use self::actor::Dsa;
+pub(crate) use self::actor::{AdapterNews, FromAdapter, Line};
 pub use self::adapter::PhysicalAdapter;
 use self::limits::DsaLimits;
 use self::operator::{FailPath, Paths, RestorePath};
@@ -44,8 +44,8 @@ const ADAPTER_NAMES: &str = "vios.adapter.";
 pub struct Adapter {
     /// What operators call it: letters, digits, `.`, `-`, `_`.
     pub name: String,
-    /// The node that it reaches the storage at.
-    pub storage: NodeName,
+    /// What it leads to, in words for people: a node, or an outside server's address.
+    pub storage: String,
 }
 
 /// Why a VIOS's storage side does not start. Fault: the operator's, but for the last.
@@ -67,12 +67,17 @@ pub enum DsaError {
     Start(#[from] StartError),
 }
 
+/// The number of an adapter, by its place among those of its VIOS.
+pub(crate) fn numbered<T>(
+    all: impl IntoIterator<Item = T>,
+) -> impl Iterator<Item = (AdapterId, T)> {
+    (0..=u8::MAX).map(AdapterId).zip(all)
+}
+
 /// What stands behind an adapter's fabric endpoint.
 pub type AdapterEnd = FabricEnd<Redirect, CarriedWord, PhysicalAdapter>;
 
-/// Starts the DSA of a VIOS and its physical adapters, 256 at most, beside its redirect actor.
-/// Gives for each adapter, in order, what makes its end of the fabric: an endpoint is made with
-/// that, on the same worker, and connected to the storage.
+/// Starts the DSA of a VIOS with these adapters, 256 at most, beside its redirect actor.
 ///
 /// # Errors
 /// [`DsaError`]; what was started until then runs.
@@ -81,15 +86,28 @@ pub async fn start(
     redirect: &LocalRef<Redirect>,
     limits: DsaLimits,
     adapters: &[Adapter],
-) -> Result<Vec<impl FnOnce() -> AdapterEnd + Send + use<>>, DsaError> {
+) -> Result<LocalRef<Dsa>, DsaError> {
     let mut dsa = Some(Dsa::new(limits, redirect.clone(), adapters)?);
     let dsa = node.actor(move || dsa.take().expect("it is made once")).beside(redirect);
     let dsa = dsa.restart(RestartPolicy::never()).named(name_of(DSA_NAME, DSA_NAME)?);
     let dsa = dsa.accept::<Paths>(Access::nodes().or(Access::tools()));
     let dsa = dsa.accept::<FailPath>(Access::tools()).accept::<RestorePath>(Access::tools());
-    let dsa = dsa.start().await?.now().ok_or(StartError::Closing)?;
+    Ok(dsa.start().await?.now().ok_or(StartError::Closing)?)
+}
+
+/// Starts the physical adapters of a fabric. Gives for each, in order, what makes its end of the
+/// fabric: an endpoint is made with that, on the same worker, and connected to the storage.
+///
+/// # Errors
+/// [`DsaError`]; what was started until then runs.
+pub async fn start_adapters(
+    node: &Node,
+    redirect: &LocalRef<Redirect>,
+    dsa: &LocalRef<Dsa>,
+    adapters: &[Adapter],
+) -> Result<Vec<impl FnOnce() -> AdapterEnd + Send + use<>>, DsaError> {
     let mut ends = Vec::with_capacity(adapters.len());
-    for (id, Adapter { name, .. }) in (0..=u8::MAX).map(AdapterId).zip(adapters) {
+    for (id, Adapter { name, .. }) in numbered(adapters) {
         let mut adapter = Some(PhysicalAdapter::new(id, redirect.clone(), dsa.clone()));
         let actor = node.actor(move || adapter.take().expect("it is made once")).beside(redirect);
         let actor = actor.restart(RestartPolicy::never());

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
-use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use crate::cke::Surveyed;
@@ -89,8 +88,8 @@ pub struct Listing {
 pub struct PathRow {
     /// The adapter's name.
     pub adapter: String,
-    /// The storage that it leads to.
-    pub storage: NodeName,
+    /// The storage that it leads to: a node, or an outside server's address.
+    pub storage: String,
     /// How it does.
     pub state: State,
     /// Why, in words for people.

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, OwnerLimits};
 use crate::redirect::name::{ClientId, Epoch, LuId, ViosId};
-use crate::redirect::owner::{Attachment, Effect, Input, Owner, OwnerEvent};
+use crate::redirect::owner::{Attachment, Effect, End, Input, Owner, OwnerEvent};
 
 type Outcome = Result<Reply, Failure>;
 
@@ -51,7 +51,18 @@ pub struct Figures {
     pub is_serving: bool,
     /// Requests that are not answered, or hold their place.
     pub requests: usize,
+    /// Writes that were left without an answer and may still land on a storage that cannot fence.
+    pub unresolved: usize,
+    /// It waits until nothing of an earlier owner can land.
+    pub is_clearing: bool,
+    /// How it ended.
+    pub end: Option<End>,
 }
+
+/// Nothing that was left without an answer can land any more.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct AttemptsEnded;
 
 /// Ends the owner in order: it finishes what was asked, flushes, and closes its session. Answered
 /// once it has ended, in whatever way.
@@ -355,7 +366,19 @@ impl Handler<Look> for ClientLpar {
             exit: self.owner.exit(),
             is_serving: self.owner.is_serving(),
             requests: self.owner.requests() + self.waiting.len(),
+            unresolved: self.owner.unresolved(),
+            is_clearing: self.owner.is_clearing(),
+            end: self.owner.end(),
             ..self.figures
         }
+    }
+}
+
+impl Handler<AttemptsEnded> for ClientLpar {
+    type Result = ();
+
+    fn handle(&mut self, AttemptsEnded: AttemptsEnded, ctx: &mut Self::Context) {
+        tracing::info!(lu = self.lu.0, "nothing that was left without an answer can land any more");
+        Self::handle(self, Input::AttemptsEnded, ctx);
     }
 }

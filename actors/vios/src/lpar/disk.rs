@@ -8,8 +8,10 @@ use tokio::sync::Semaphore;
 use vioduct_runtime::{ActorHandle, AskError, Doubt, LocalRef};
 
 use super::actor::{Ask, AwaitEnd, ClientLpar, Close, Figures, Look};
+use super::record::OwnerRecord;
 use crate::block::{Extent, Failure, Reply, Request};
 use crate::disk::{Abilities, Device, Disk};
+use crate::redirect::owner::End;
 use crate::seek::Task;
 
 /// Longest read or write, bytes.
@@ -21,6 +23,11 @@ const DEADLINE: Duration = Duration::from_secs(24 * 3600);
 
 type Outcome = Result<Reply, Failure>;
 
+/// What a client sees of a disk that can do everything.
+pub(super) fn client_device(size: u64) -> Device {
+    Device { payload_max: PAYLOAD_MAX, abilities: Abilities::ALL, ..Device::new(size) }
+}
+
 /// A client's disk: its requests go to the actor that owns the LU.
 #[derive(Debug)]
 pub struct LparDisk {
@@ -29,22 +36,24 @@ pub struct LparDisk {
     device: Device,
     /// Requests that the owner may have or that wait for it.
     room: Semaphore,
+    /// Held while the owner lives, on a storage that keeps none itself.
+    record: Option<OwnerRecord>,
     _search: Task,
 }
 
 impl LparDisk {
-    /// The disk of this owner, with so many bytes. At most `requests_max` requests are let in at
+    /// The disk of this owner. At most `requests_max` requests are let in at
     /// once; more wait.
     pub(super) fn new(
         handle: ActorHandle<ClientLpar>,
         owner: LocalRef<ClientLpar>,
-        size: u64,
+        device: Device,
         requests_max: usize,
         search: Task,
+        record: Option<OwnerRecord>,
     ) -> Self {
-        let (payload_max, abilities) = (PAYLOAD_MAX, Abilities::ALL);
-        let device = Device { payload_max, abilities, ..Device::new(size) };
-        Self { handle, owner, device, room: Semaphore::new(requests_max), _search: search }
+        let room = Semaphore::new(requests_max);
+        Self { handle, owner, device, room, record, _search: search }
     }
 
     /// The actor that owns the LU.
@@ -73,7 +82,13 @@ impl LparDisk {
     pub(super) async fn close_owner(&self, within: Duration) {
         // Fails only when it has ended.
         self.owner.ask(Close, within).await.ok();
+        let end = self.figures(within).await.ok().and_then(|figures| figures.end);
         self.handle.stop().await;
+        if let Some(record) = self.record.as_ref().filter(|_| end == Some(End::Closed))
+            && let Err(error) = record.clean()
+        {
+            tracing::warn!(%error, "the next owner of the disk will wait for nothing");
+        }
     }
 }
 

@@ -7,8 +7,10 @@ mod actor;
 mod disk;
 mod entries;
 mod open;
+mod record;
 
 pub use self::actor::{ClientLpar, Close, Figures, Look};
 pub use self::disk::LparDisk;
 pub use self::entries::{Entry, EntryFound};
-pub use self::open::{LparConfig, OpenError};
+pub use self::open::{LparConfig, OpenError, OutsideLu};
+pub use self::record::RecordError;

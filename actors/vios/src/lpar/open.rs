@@ -1,20 +1,25 @@
 //! Opens a client's disk: a number for its owner, the owner, and the VIOSes for it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use vioduct_certs::identity::Role;
 use vioduct_runtime::{
     Access, ActorName, ActorRef, AskError, LocalRef, Node, NotDelivered, RestartPolicy, StartError,
 };
 
-use super::actor::ClientLpar;
-use super::disk::LparDisk;
+use super::actor::{AttemptsEnded, ClientLpar};
+use super::disk::{LparDisk, client_device};
 use super::entries::{Entry, EntryFound};
+use super::record::{OwnerRecord, RecordError, Taken};
 use crate::carry::CarriedWord;
 use crate::cke::{VIOS_NAME, Vios};
+use crate::disk::Device;
+use crate::outside::{NotKnown, find_model};
 use crate::redirect::hold::Fence;
-use crate::redirect::limits::{LimitError, OwnerLimits};
+use crate::redirect::limits::{LEASE_TOLD, LimitError, OwnerLimits};
 use crate::redirect::name::{Holder, LuId, OwnerId};
 use crate::redirect::owner::Attachment;
 use crate::repository::desk::{Desk, Granted, NextOwner, NotGranted, REPOSITORY_NAME};
@@ -29,6 +34,19 @@ pub struct LparConfig {
     pub entries: Vec<Entry>,
     /// Bounds of its owner.
     pub limits: OwnerLimits,
+    /// It lies on a storage outside of the cluster.
+    pub outside: Option<OutsideLu>,
+}
+
+/// An LU on a storage outside of the cluster: this node alone carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutsideLu {
+    /// The directory where it is kept who owns the LU; it is made if it is new.
+    pub records: PathBuf,
+    /// A request takes effect within this after it was given to its VIOS's kernel, or never, as
+    /// the operator knows of the storage. `None`: nobody knows, and writes that share bytes with
+    /// one that was left without an answer wait until somebody says that it can land no more.
+    pub request_life: Option<Duration>,
 }
 
 /// Why a disk was not opened. Nothing of it runs, and whoever owned the LU owns it still.
@@ -54,14 +72,61 @@ pub enum OpenError {
         /// Why.
         reason: NotGranted,
     },
+    /// No VIOS knows the LU.
+    #[error("LU {}: {}", lu.0, reason.as_ref().map_or_else(
+        || "no VIOS that leads to an outside storage was found".to_owned(), NotKnown::to_string
+    ))]
+    NotKnown {
+        /// Which LU.
+        lu: LuId,
+        /// What a VIOS said.
+        reason: Option<NotKnown>,
+    },
+    /// The LU's record cannot be had.
+    #[error("LU {}: {source}", lu.0)]
+    Record {
+        /// Which LU.
+        lu: LuId,
+        /// Why.
+        source: RecordError,
+    },
     /// The owner did not start: the node is ending.
     #[error("owner: {0}")]
     Start(#[from] StartError),
 }
 
-/// A number for a new owner, from the repository: the one place that a database of the cluster
-/// will take.
-async fn grant(node: &Node, lu: LuId, within: Duration) -> Result<Granted, OpenError> {
+/// What a new owner begins with.
+struct Grant {
+    owner: OwnerId,
+    device: Device,
+    fence: Fence,
+    record: Option<OwnerRecord>,
+}
+
+/// A number for a new owner: the one place that a database of the cluster will take.
+async fn grant(node: &Node, config: &LparConfig, within: Duration) -> Result<Grant, OpenError> {
+    let LparConfig { lu, entries, outside, .. } = config;
+    let lu = *lu;
+    let Some(OutsideLu { records, request_life }) = outside else {
+        let Granted { owner, size } = ask_repository(node, lu, within).await?;
+        let (owner, device, fence) = (OwnerId(owner), client_device(size), Fence::Epochs);
+        return Ok(Grant { owner, device, fence, record: None });
+    };
+    let model = find_model(node, lu, entries, within).await;
+    let model = model.map_err(|reason| OpenError::NotKnown { lu, reason })?;
+    let records = records.clone();
+    let taken = spawn_blocking(move || OwnerRecord::take(&records, lu)).await;
+    // The runtime is shutting down.
+    let taken = taken.map_err(|_cancelled| StartError::Closing)?;
+    let Taken { record, owner, is_clear } =
+        taken.map_err(|source| OpenError::Record { lu, source })?;
+    let fence = Fence::None { lease: LEASE_TOLD, request_life: *request_life, is_clear };
+    let device = model.device(client_device(model.size));
+    Ok(Grant { owner, device, fence, record: Some(record) })
+}
+
+/// A number for a new owner, from the repository.
+async fn ask_repository(node: &Node, lu: LuId, within: Duration) -> Result<Granted, OpenError> {
     let deadline = Instant::now() + within;
     let name = ActorName::new(REPOSITORY_NAME).expect("a constant that is a name");
     let found = node.find_within::<Desk>(&name, within).await;
@@ -100,15 +165,15 @@ impl LparDisk {
         config: LparConfig,
         within: Duration,
     ) -> Result<Self, OpenError> {
-        let LparConfig { lu, entries, limits } = config;
-        let granted = grant(node, lu, within).await?;
+        let Grant { owner, device, fence, record } = grant(node, &config, within).await?;
+        let LparConfig { lu, entries, limits, .. } = config;
         let attachment = Attachment {
             lu,
-            owner: OwnerId(granted.owner),
+            owner,
             holder: Holder(rand::random()),
             entries: entries.iter().map(|entry| entry.vios).collect(),
             is_client_new: false,
-            fence: Fence::Epochs,
+            fence,
         };
         let requests_max = limits.requests_max;
         let owner = ClientLpar::new(limits, attachment, entries.clone(), rand::random())?;
@@ -118,7 +183,7 @@ impl LparDisk {
         let owner = owner.accept::<CarriedWord>(Access::roles([Role::Vios])).start().await?;
         let life = owner.now().ok_or(StartError::Closing)?;
         let search = Task::spawn(find_entries(node.clone(), life.clone(), entries));
-        Ok(Self::new(owner, life, granted.size, requests_max, search))
+        Ok(Self::new(owner, life, device, requests_max, search, record))
     }
 
     /// Ends the disk in order: it finishes what was asked, flushes, and closes its session, so that
@@ -129,5 +194,15 @@ impl LparDisk {
         if timeout_at(deadline, self.close_owner(within)).await.is_err() {
             tracing::warn!("a disk was not closed in order in time");
         }
+    }
+
+    /// Nothing that an earlier owner or a lost session has left can land on the storage any more: a
+    /// fence has seen to it, or an operator knows. For an LU on a storage outside of the cluster
+    /// whose requests have no known life. Cancel-safe.
+    ///
+    /// # Errors
+    /// The owner has ended.
+    pub async fn clear(&self, within: Duration) -> Result<(), AskError> {
+        self.owner().ask(AttemptsEnded, within).await
     }
 }

@@ -19,7 +19,7 @@ mod intake;
 mod outgoing;
 pub mod server;
 mod socket;
-mod wire;
+pub(crate) mod wire;
 
 pub use assembly::ReplyError;
 pub use handshake::{HandshakeError, Refusal};

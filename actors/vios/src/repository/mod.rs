@@ -6,5 +6,5 @@
 
 pub mod actor;
 pub mod desk;
-mod sealed;
+pub(crate) mod sealed;
 pub mod volume;

@@ -31,7 +31,7 @@ const CHECKSUM: usize = "01234567\n".len();
 
 /// Why such a file is not read, or not written.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SealedError {
+pub(crate) enum SealedError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -47,19 +47,19 @@ pub(super) enum SealedError {
 }
 
 /// Makes the file, or replaces it. When this returns, it is on stable media.
-pub(super) fn create<T: Serialize>(path: &Path, value: &T) -> Result<(), SealedError> {
+pub(crate) fn create<T: Serialize>(path: &Path, value: &T) -> Result<(), SealedError> {
     let held = Held { serial: 0, line: serde_json::to_string(value)? };
     Ok(write_atomic(path, &held.seal()?.repeat(2), MODE)?)
 }
 
 /// Stores another value. When this returns, it is in both slots and on stable media; after an error
 /// the one before or this one is there.
-pub(super) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), SealedError> {
+pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), SealedError> {
     store(&open(path)?, serde_json::to_string(value)?)
 }
 
 /// Reads the value, and makes whole what a crash or damage has left.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, SealedError> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, SealedError> {
     let file = open(path)?;
     let slots = slots(&file)?;
     let held = newest(&slots)?;

@@ -51,6 +51,9 @@ pub enum RoleError {
         /// The port.
         addr: SocketAddr,
     },
+    /// A VIOS leads to a repository and to an outside storage. Fault: the operator.
+    #[error("a VIOS leads either to a repository or to an outside storage")]
+    TwoStorages,
     /// The volume is not served.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

@@ -13,6 +13,7 @@ use crate::carry::{CarriedCall, CarriedWord};
 use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerSeen, Redirect, VIOS_NAME};
 use crate::dsa::limits::DsaLimits;
 use crate::dsa::{self, Adapter};
+use crate::outside::{self, OutsideConfig};
 use crate::redirect::limits::RelayLimits;
 use crate::seek::{Seeker, Task};
 
@@ -36,8 +37,10 @@ pub struct ViosConfig {
     pub own: Place,
     /// All VIOSes of the cluster.
     pub layout: Layout,
-    /// Its ways to the storage.
+    /// Its ways to a repository.
     pub adapters: Vec<AdapterConfig>,
+    /// Its way to a storage outside of the cluster, if it has no other.
+    pub outside: Option<OutsideConfig>,
     /// Bounds of its redirect actor.
     pub limits: RelayLimits,
     /// When a way is lost, degraded or good.
@@ -60,7 +63,10 @@ impl ViosRole {
     /// # Errors
     /// [`RoleError`]
     pub async fn start(node: &Node, config: ViosConfig) -> Result<Self, RoleError> {
-        let ViosConfig { own, layout, adapters, limits, dsa, fabric: links } = config;
+        let ViosConfig { own, layout, adapters, outside, limits, dsa, fabric: links } = config;
+        if outside.is_some() && !adapters.is_empty() {
+            return Err(RoleError::TwoStorages);
+        }
         let mut ports = BTreeSet::new();
         for AdapterConfig { storage, addr, .. } in &adapters {
             if !ports.insert((storage, addr)) {
@@ -82,10 +88,19 @@ impl ViosRole {
 
         let adapter = |AdapterConfig { name, storage, .. }: &AdapterConfig| Adapter {
             name: name.clone(),
-            storage: storage.clone(),
+            storage: storage.to_string(),
         };
-        let watched: Vec<_> = adapters.iter().map(adapter).collect();
-        let ends = dsa::start(node, &redirect, dsa, &watched).await?;
+        let beyond = outside.iter().map(|OutsideConfig { name, server, .. }| Adapter {
+            name: name.clone(),
+            storage: server.to_string(),
+        });
+        let watched: Vec<_> = adapters.iter().map(adapter).chain(beyond).collect();
+        let dsa = dsa::start(node, &redirect, dsa, &watched).await?;
+        if let Some(outside) = outside {
+            outside::start(node, &redirect, &dsa, outside).await?;
+        }
+        let watched = watched.get(..adapters.len()).unwrap_or_default();
+        let ends = dsa::start_adapters(node, &redirect, &dsa, watched).await?;
         let mut fabrics = Vec::with_capacity(adapters.len());
         for (AdapterConfig { listen, storage, addr, .. }, end) in adapters.into_iter().zip(ends) {
             let fabric = fabric(node, &redirect, listen, links.clone(), end).await?;

@@ -111,6 +111,7 @@ impl ViosNode {
             own,
             layout,
             adapters: vec![adapter("fab0")],
+            outside: None,
             limits: RelayLimits::default(),
             dsa: DsaLimits::default(),
             fabric: fabric_config(),
@@ -229,6 +230,6 @@ impl Cluster {
 
 async fn open(phyp: &Node, lu: LuId, limits: OwnerLimits) -> LparDisk {
     let entries = layout().entries(1, lu.0);
-    let config = LparConfig { lu, entries, limits };
+    let config = LparConfig { lu, entries, limits, outside: None };
     LparDisk::open(phyp, config, BOUND).await.unwrap()
 }

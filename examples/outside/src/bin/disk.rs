@@ -40,7 +40,7 @@ async fn vios(node: &Node, layout: &Layout, storage: SocketAddr) -> Result<ViosR
     let adapters = vec![AdapterConfig { name, listen: ANY, storage: host, addr: storage }];
     let (limits, dsa) = (RelayLimits::default(), DsaLimits::default());
     let (layout, fabric) = (layout.clone(), TransportConfig::default());
-    let config = ViosConfig { own, layout, adapters, limits, dsa, fabric };
+    let config = ViosConfig { own, layout, adapters, outside: None, limits, dsa, fabric };
     Ok(ViosRole::start(node, config).await?)
 }
 
@@ -73,7 +73,7 @@ async fn main() -> Result<()> {
     }
     a.connect(b.name().clone(), b.local_addr()?).await?;
     let entries = layout.entries(1, LU.0);
-    let config = LparConfig { lu: LU, entries, limits: OwnerLimits::default() };
+    let config = LparConfig { lu: LU, entries, limits: OwnerLimits::default(), outside: None };
     let disk = LparDisk::open(&service, config, SOON).await?;
 
     for block in 0..200_u64 {

@@ -400,7 +400,7 @@ fn a_flush_covers_what_was_acknowledged_before_it_was_sent_and_only_if_it_is_ack
 }
 
 #[test]
-fn a_power_cut_takes_no_write_with_fua(true) {
+fn a_power_cut_takes_no_write_with_fua() {
     let mut bench = Bench::with(Reads::Apart, true);
     let writing = bench.checker.begin_write(ONE, Change::Data, true);
     bench.checker.end_write(&writing, Ending::Acknowledged);

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::config::{Address, Config, TcpOptions};
 use super::driver::Driver;
-use super::{ConnectError, LinkEnd, Remote};
+use super::{ConnectError, Gate, LinkEnd, Remote};
 use crate::nbd::handshake::{self, ClientHandshake, ClientStep, Wanted};
 
 /// Bytes that one read of a handshake may bring.
@@ -58,10 +58,11 @@ where
     agreed.device.check()?;
     let (requests, calls) = mpsc::channel(config.requests_max);
     let (ender, end) = watch::channel(None::<LinkEnd>);
-    let driver = Driver::new(socket, agreed, input, config.requests_max);
+    let gate = Arc::new(Gate::default());
+    let driver = Driver::new(socket, agreed, input, config.requests_max, Arc::clone(&gate));
     let cut = Arc::new(Notify::new());
     let driver = tokio::spawn(driver.run(calls, ender, Arc::clone(&cut)));
-    Ok(Remote { device: agreed.device, requests, end, cut, driver })
+    Ok(Remote { device: agreed.device, requests, end, cut, gate, driver })
 }
 
 /// The handshake; what is left in `input` belongs to the transmission phase.

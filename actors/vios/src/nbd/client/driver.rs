@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::{Call, LinkEnd, RequestError, Waiter};
+use super::{Call, Gate, LinkEnd, RequestError, Waiter};
 use crate::nbd::assembly::Assembly;
 use crate::nbd::handshake;
 use crate::nbd::intake::Intake;
@@ -25,6 +25,7 @@ pub(super) struct Driver<S> {
     intake: Intake,
     outgoing: Outgoing,
     requests_max: usize,
+    gate: Arc<Gate>,
     /// Nobody will ask for anything more.
     is_closing: bool,
     has_taken_leave: bool,
@@ -36,6 +37,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         agreed: handshake::Remote,
         first: BytesMut,
         requests_max: usize,
+        gate: Arc<Gate>,
     ) -> Self {
         Self {
             socket,
@@ -43,6 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             intake: Intake::new(first),
             outgoing: Outgoing::new(),
             requests_max,
+            gate,
             is_closing: false,
             has_taken_leave: false,
         }
@@ -137,6 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkEnd> {
         let mut has_moved = false;
         while !self.outgoing.is_empty() {
+            if self.gate.is_shut() {
+                return Err(LinkEnd::Expired);
+            }
             let mut slices = Outgoing::no_slices();
             let count = self.outgoing.slices(&mut slices);
             let (slices, _unused) = slices.split_at(count);

@@ -10,10 +10,11 @@ mod config;
 mod connect;
 mod driver;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::block::{Failure, Reply, Request};
 use crate::disk::{Device, DeviceError, Disk};
@@ -88,6 +89,9 @@ pub enum LinkEnd {
     /// The server's bytes were no replies.
     #[error("the server's reply: {0}")]
     Garbage(ReplyError),
+    /// The moment had come from which on nothing was to be sent.
+    #[error("nothing may be sent any more")]
+    Expired,
     /// The runtime that drove it is gone.
     #[error("the connection's task is gone")]
     Gone,
@@ -101,6 +105,7 @@ pub struct Remote {
     requests: mpsc::Sender<Call>,
     end: watch::Receiver<Option<LinkEnd>>,
     cut: Arc<Notify>,
+    gate: Arc<Gate>,
     driver: JoinHandle<()>,
 }
 
@@ -109,6 +114,17 @@ pub struct Remote {
 pub(super) struct Call {
     request: Request,
     waiter: Waiter,
+}
+
+/// Until when something may be given to the kernel.
+#[derive(Debug, Default)]
+struct Gate(Mutex<Option<Instant>>);
+
+impl Gate {
+    fn is_shut(&self) -> bool {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| until <= Instant::now())
+    }
 }
 
 type Waiter = oneshot::Sender<Result<Reply, RequestError>>;
@@ -141,6 +157,12 @@ impl Remote {
     pub async fn cut(&self) -> LinkEnd {
         self.cut.notify_one();
         self.ended().await
+    }
+
+    /// From `until` on nothing more is given to the kernel: whatever would be ends the connection
+    /// with [`LinkEnd::Expired`]. It holds also for a process that was stopped and runs again.
+    pub fn allow_until(&self, until: Instant) {
+        *self.gate.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
 
     /// Waits for what is under way, and takes leave of the server.

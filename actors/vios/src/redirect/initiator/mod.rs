@@ -162,6 +162,12 @@ impl Initiator {
         open.map(|session| session.alive_at.min(session.lease_until(&self.limits))).min()
     }
 
+    /// Whether a session is ending, and its end is still to be told.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.lus.values().any(|lu| matches!(lu.line, Line::Ending { .. }))
+    }
+
     fn word(&mut self, lu: LuId, word: Word) {
         self.effects.push_back(Effect::Word { lu, word });
     }

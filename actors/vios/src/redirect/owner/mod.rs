@@ -302,6 +302,12 @@ impl Owner {
         self.sent.len()
     }
 
+    /// Whether it waits until nothing of an earlier owner can land.
+    #[must_use]
+    pub fn is_clearing(&self) -> bool {
+        matches!(self.phase, Phase::Clearing { .. })
+    }
+
     /// Attempts of sessions that are over which may still land.
     #[must_use]
     pub fn unresolved(&self) -> usize {

@@ -21,6 +21,8 @@ pub const PHYP_NAME: &str = "phyp";
 pub const DISKS_MAX: usize = 512;
 /// How long a disk's owner is waited for.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// What is said of a disk that does not begin yet.
+const CLEARING: &str = "waits until nothing that an earlier owner left can land on the storage";
 /// Longest name of a socket, bytes.
 const FRONT_BYTES_MAX: usize = 256;
 
@@ -31,6 +33,8 @@ pub struct PhypDesk;
 impl Accepts<ListDisks> for PhypDesk {}
 
 impl Accepts<AttachDisk> for PhypDesk {}
+
+impl Accepts<ClearDisk> for PhypDesk {}
 
 /// Asks for the disks of a hypervisor.
 #[derive(Debug, Clone, Copy, RemoteMessage, Serialize, Deserialize)]
@@ -75,6 +79,8 @@ pub struct DiskState {
     pub longest_wait_us: u64,
     /// Requests that are not answered.
     pub requests: u64,
+    /// Writes that were left without an answer and may still land on a storage that cannot fence.
+    pub unresolved: u64,
 }
 
 /// The disks of a hypervisor, in order of their LUs.
@@ -123,6 +129,47 @@ impl Message for AttachDisk {
     type Result = Result<(), AttachRefused>;
 }
 
+/// Nothing that was left without an answer can land on a disk's storage any more: an operator says
+/// so, or what has fenced the storage. For a disk on a storage outside of the cluster whose
+/// requests have no known life.
+#[derive(Debug, Clone, Copy, RemoteMessage, Serialize, Deserialize)]
+#[remote(name = "phyp.ClearDisk")]
+pub struct ClearDisk {
+    /// Which LU.
+    pub lu: u64,
+}
+
+/// Why nothing was cleared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Wire, Serialize, Deserialize)]
+pub enum NotCleared {
+    /// The hypervisor carries no such disk, or its owner has not begun.
+    #[error("no such disk is open on this hypervisor")]
+    NotOpen,
+    /// Its owner gave no answer.
+    #[error("the disk's owner: {0}")]
+    Owner(String),
+}
+
+impl Message for ClearDisk {
+    type Result = Result<(), NotCleared>;
+}
+
+impl Handler<ClearDisk> for Phyp {
+    type Result = ResponseFuture<Result<(), NotCleared>>;
+
+    fn handle(&mut self, ClearDisk { lu }: ClearDisk, _ctx: &mut Self::Context) -> Self::Result {
+        let disk = match self.slots.get(&LuId(lu)).map(|slot| &slot.stage) {
+            Some(Stage::Open(disk)) => Some(Arc::clone(disk)),
+            Some(Stage::Attaching(_) | Stage::Over) | None => None,
+        };
+        Box::pin(async move {
+            let disk = disk.ok_or(NotCleared::NotOpen)?;
+            let cleared = disk.clear(LOOK_WITHIN).await;
+            cleared.map_err(|error| NotCleared::Owner(error.to_string()))
+        })
+    }
+}
+
 /// A disk that is to be carried.
 #[derive(Debug)]
 pub(super) struct Order {
@@ -163,7 +210,8 @@ impl Phyp {
         Self { slots: BTreeMap::new(), orders }
     }
 
-    fn attach(&mut self, lu: LuId, front: Front) -> Result<(), AttachRefused> {
+    fn attach(&mut self, config: DiskConfig) -> Result<(), AttachRefused> {
+        let (lu, front) = (config.lu, config.front.clone());
         let is_carried = |slot: &Slot| !matches!(slot.stage, Stage::Over);
         let is_new = match self.slots.get(&lu) {
             Some(slot) if is_carried(slot) => return Err(AttachRefused::Attached),
@@ -175,7 +223,7 @@ impl Phyp {
         }
         let room = self.orders.try_reserve().map_err(|_full| AttachRefused::Busy)?;
         let bound = front.bind().map_err(|error| AttachRefused::Listen(error.to_string()))?;
-        room.send(Order { config: DiskConfig { lu, front: front.clone() }, bound });
+        room.send(Order { config, bound });
         self.slots.insert(lu, Slot { front, stage: Stage::Attaching(None) });
         Ok(())
     }
@@ -194,7 +242,7 @@ impl Handler<Attach> for Phyp {
     type Result = Result<(), AttachRefused>;
 
     fn handle(&mut self, Attach(config): Attach, _ctx: &mut Self::Context) -> Self::Result {
-        self.attach(config.lu, config.front)
+        self.attach(config)
     }
 }
 
@@ -205,7 +253,7 @@ impl Handler<AttachDisk> for Phyp {
         let AttachDisk { lu, front } = asked;
         let parsed = front.parse().ok().filter(|_front| front.len() <= FRONT_BYTES_MAX);
         let front = parsed.ok_or_else(|| AttachRefused::Front(front.chars().take(64).collect()))?;
-        self.attach(LuId(lu), front)
+        self.attach(DiskConfig { lu: LuId(lu), front, outside: None })
     }
 }
 
@@ -242,6 +290,7 @@ fn state(lu: LuId, slot: &Slot) -> impl Future<Output = DiskState> + use<> {
         paths_lost: 0,
         longest_wait_us: 0,
         requests: 0,
+        unresolved: 0,
     };
     let mut open = None;
     match &slot.stage {
@@ -263,6 +312,8 @@ fn state(lu: LuId, slot: &Slot) -> impl Future<Output = DiskState> + use<> {
                 paths_lost: figures.paths_lost,
                 longest_wait_us: figures.longest_wait.as_micros().try_into().unwrap_or(u64::MAX),
                 requests: figures.requests as u64,
+                unresolved: figures.unresolved as u64,
+                error: figures.is_clearing.then(|| CLEARING.to_owned()),
                 ..state
             },
             Err(error) => DiskState { error: Some(error.to_string()), ..state },

@@ -19,13 +19,13 @@ use vioduct_runtime::{Access, LocalRef, Node};
 
 use self::desk::{Attach, Note, Order, Stage};
 pub use self::desk::{
-    AttachDisk, AttachRefused, DISKS_MAX, DiskPhase, DiskState, Disks, ListDisks, PHYP_NAME, Phyp,
-    PhypDesk,
+    AttachDisk, AttachRefused, ClearDisk, DISKS_MAX, DiskPhase, DiskState, Disks, ListDisks,
+    NotCleared, PHYP_NAME, Phyp, PhypDesk,
 };
 pub use self::front::{Front, FrontError};
 use super::layout::Layout;
 use super::{RoleError, name};
-use crate::lpar::{LparConfig, LparDisk};
+use crate::lpar::{LparConfig, LparDisk, OutsideLu};
 use crate::redirect::limits::OwnerLimits;
 use crate::redirect::name::LuId;
 
@@ -44,6 +44,8 @@ pub struct DiskConfig {
     pub lu: LuId,
     /// Where the client finds it.
     pub front: Front,
+    /// It lies on a storage outside of the cluster.
+    pub outside: Option<OutsideLu>,
 }
 
 /// What the hypervisor of a CEC carries.
@@ -89,7 +91,8 @@ impl PhypRole {
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let phyp = node.actor(move || Phyp::new(orders.clone())).named(name(PHYP_NAME));
         let phyp = phyp.accept::<ListDisks>(Access::nodes().or(Access::tools()));
-        let phyp = phyp.accept::<AttachDisk>(Access::tools()).start().await?;
+        let phyp = phyp.accept::<AttachDisk>(Access::tools());
+        let phyp = phyp.accept::<ClearDisk>(Access::tools()).start().await?;
         let phyp = phyp.now().ok_or(RoleError::Ended)?;
         let (stop, stopped) = watch::channel(false);
         let common = Common { node: node.clone(), cec, layout, limits, phyp: phyp.clone() };
@@ -157,11 +160,11 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 /// Carries one disk from its attachment to its end.
 async fn carry(common: Arc<Common>, order: Order, mut stop: watch::Receiver<bool>) {
-    let Order { config: DiskConfig { lu, front }, bound } = order;
+    let Order { config: DiskConfig { lu, front, outside }, bound } = order;
     let opened = tokio::select! {
         biased;
         _stop = stop.wait_for(|is_stopped| *is_stopped) => None,
-        disk = common.open(lu) => Some(Arc::new(disk)),
+        disk = common.open(lu, outside) => Some(Arc::new(disk)),
     };
     if let Some(disk) = opened {
         tracing::info!(lu = lu.0, %front, "disk attached");
@@ -183,9 +186,9 @@ impl Common {
     }
 
     /// Opens a disk, however often it takes.
-    async fn open(&self, lu: LuId) -> LparDisk {
+    async fn open(&self, lu: LuId, outside: Option<OutsideLu>) -> LparDisk {
         let entries = self.layout.entries(self.cec, lu.0);
-        let config = LparConfig { lu, entries, limits: self.limits.clone() };
+        let config = LparConfig { lu, entries, limits: self.limits.clone(), outside };
         let mut last = String::new();
         loop {
             match LparDisk::open(&self.node, config.clone(), OPEN_WITHIN).await {

@@ -1,0 +1,209 @@
+//! A client's hypervisor and two VIOSes in one process, with a TCP proxy in each way to a storage
+//! that is none of theirs.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use vioduct_certs::UnixTime;
+use vioduct_certs::credentials::Credentials;
+use vioduct_certs::dev::DevCa;
+use vioduct_certs::identity::{Role, Roles};
+use vioduct_runtime::Node;
+use vioduct_tests::fault::{TcpProxy, TcpProxyConfig};
+use vioduct_transport::TransportConfig;
+use vioduct_vios::disk::Disk;
+use vioduct_vios::dsa::limits::DsaLimits;
+use vioduct_vios::lpar::{Figures, LparConfig, LparDisk, OutsideLu};
+use vioduct_vios::nbd::client::Address;
+use vioduct_vios::nbd::server::{Config, Listener, OneExport, serve};
+use vioduct_vios::outside::{Export, OutsideConfig, Server};
+use vioduct_vios::redirect::limits::{InitiatorLimits, OwnerLimits, RelayLimits};
+use vioduct_vios::redirect::name::{LuId, ViosId};
+use vioduct_vios::roles::layout::{Layout, Place};
+use vioduct_vios::roles::vios::{ViosConfig, ViosRole};
+
+use super::double::Double;
+
+/// Longer than anything here takes.
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
+pub(crate) const SIZE: u64 = 1 << 20;
+pub(crate) const BLOCK: u32 = 4096;
+/// An even number: its client enters by the first VIOS.
+const LU: LuId = LuId(8);
+/// The VIOS by which the client enters, and the other one.
+pub(crate) const A: ViosId = ViosId(1);
+pub(crate) const B: ViosId = ViosId(2);
+
+fn any() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+fn layout() -> Layout {
+    let place = |(vios, node): (ViosId, &str)| Place { vios, node: node.parse().unwrap(), cec: 1 };
+    Layout::new([(A, "a"), (B, "b")].map(place).into()).unwrap()
+}
+
+async fn node(credentials: &Arc<Credentials>) -> Node {
+    Node::builder(Arc::clone(credentials)).workers(1).start().await.unwrap()
+}
+
+async fn link(one: &Node, other: &Node) {
+    one.connect(other.name().clone(), other.local_addr().unwrap()).await.unwrap();
+}
+
+pub(crate) struct Vios {
+    node: Node,
+    role: ViosRole,
+    /// Its way to the storage.
+    pub(crate) gateway: TcpProxy,
+}
+
+impl Vios {
+    async fn start(credentials: &Arc<Credentials>, storage: SocketAddr) -> Self {
+        let node = node(credentials).await;
+        let gateway = TcpProxy::start(TcpProxyConfig { listen: any(), target: storage }).unwrap();
+        let export = Export { name: "double".to_owned(), is_sole: false };
+        let outside = OutsideConfig {
+            name: "gateway".to_owned(),
+            server: Server(Address::Tcp(gateway.addr())),
+            exports: BTreeMap::from([(LU, export)]),
+            limits: InitiatorLimits::default(),
+        };
+        let layout = layout();
+        let config = ViosConfig {
+            own: layout.on(node.name()).unwrap().clone(),
+            layout,
+            adapters: Vec::new(),
+            outside: Some(outside),
+            limits: RelayLimits { hysteresis: Duration::from_millis(100), ..Default::default() },
+            dsa: DsaLimits { steady_for: Duration::from_millis(500), ..Default::default() },
+            fabric: TransportConfig::default(),
+        };
+        let role = ViosRole::start(&node, config).await.unwrap();
+        Self { node, role, gateway }
+    }
+
+    async fn stop(self) {
+        self.role.close().await;
+        self.node.shutdown(BOUND).await;
+    }
+}
+
+pub(crate) struct Site {
+    dir: TempDir,
+    request_life: Option<Duration>,
+    pub(crate) storage: Arc<Double>,
+    server: JoinHandle<()>,
+    pub(crate) a: Vios,
+    b: Vios,
+    phyp: Node,
+    disk: Option<Arc<LparDisk>>,
+}
+
+impl Site {
+    /// Served, with the client's own VIOS as the exit.
+    pub(crate) async fn start(request_life: Option<Duration>) -> Self {
+        let storage = Arc::new(Double::new());
+        let listener = TcpListener::bind(any()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let export = OneExport::new("double", Arc::clone(&storage));
+        let server = tokio::spawn(async move {
+            let never = std::future::pending();
+            serve(Listener::Tcp(listener), export, Config::default(), never).await.unwrap();
+        });
+        let mut ca = DevCa::new("unfenced", UnixTime::now()).unwrap();
+        let mut issue =
+            |name: &str, role| Arc::new(ca.node(name, Roles::from_iter([role])).unwrap());
+        let a = Vios::start(&issue("a", Role::Vios), addr).await;
+        let b = Vios::start(&issue("b", Role::Vios), addr).await;
+        link(&a.node, &b.node).await;
+        let phyp = node(&issue("phyp", Role::Phyp)).await;
+        for node in [&a.node, &b.node] {
+            link(&phyp, node).await;
+        }
+        let dir = TempDir::new().unwrap();
+        let disk = Some(Arc::new(open(&phyp, &dir, request_life).await));
+        let site = Self { dir, request_life, storage, server, a, b, phyp, disk };
+        site.until(async |site| site.figures().await.exit == Some(A)).await;
+        site
+    }
+
+    pub(crate) async fn figures(&self) -> Figures {
+        self.disk().figures(BOUND).await.unwrap()
+    }
+
+    /// Writes the last block until that is so.
+    pub(crate) async fn until(&self, is_so: impl AsyncFn(&Self) -> bool) {
+        let reached = async {
+            while !is_so(self).await {
+                self.write(SIZE / u64::from(BLOCK) - 1, 1).await;
+            }
+        };
+        timeout(BOUND, reached).await.expect("it comes to that");
+    }
+
+    pub(crate) async fn write(&self, block: u64, value: u8) {
+        write_to(self.disk(), block, value).await;
+    }
+
+    pub(crate) async fn read(&self, block: u64) -> u8 {
+        let read = self.disk().read(block * u64::from(BLOCK), BLOCK);
+        let data = timeout(BOUND, read).await.expect("an answer").unwrap();
+        assert!(data.iter().all(|byte| *byte == data[0]), "a torn block");
+        data[0]
+    }
+
+    pub(crate) async fn flush(&self) {
+        timeout(BOUND, self.disk().flush()).await.expect("an answer").unwrap();
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<LparDisk> {
+        self.disk.as_ref().unwrap()
+    }
+
+    /// Without a word to anybody.
+    pub(crate) fn kill_owner(&mut self) {
+        self.disk = None;
+    }
+
+    pub(crate) async fn close_owner(&mut self) {
+        self.disk.take().unwrap().close(BOUND).await;
+    }
+
+    pub(crate) async fn open_again(&mut self) {
+        self.disk = Some(Arc::new(open(&self.phyp, &self.dir, self.request_life).await));
+    }
+
+    pub(crate) async fn stop(self) {
+        self.disk().close(BOUND).await;
+        self.phyp.shutdown(BOUND).await;
+        self.a.stop().await;
+        self.b.stop().await;
+        self.server.abort();
+    }
+}
+
+/// One block of bytes that are alike.
+pub(crate) async fn write_to(disk: &LparDisk, block: u64, value: u8) {
+    let data = Bytes::from(vec![value; BLOCK as usize]);
+    let write = disk.write(block * u64::from(BLOCK), data);
+    timeout(BOUND, write).await.expect("an answer").unwrap();
+}
+
+async fn open(phyp: &Node, dir: &TempDir, request_life: Option<Duration>) -> LparDisk {
+    let outside = OutsideLu { records: dir.path().to_owned(), request_life };
+    let config = LparConfig {
+        lu: LU,
+        entries: layout().entries(1, LU.0),
+        limits: OwnerLimits::default(),
+        outside: Some(outside),
+    };
+    LparDisk::open(phyp, config, BOUND).await.unwrap()
+}
