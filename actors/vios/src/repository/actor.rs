@@ -1,7 +1,6 @@
 //! The actor that serves a volume over the fabric: the hands of [`Store`].
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -13,13 +12,13 @@ use tokio::task::spawn_blocking;
 use vioduct_certs::identity::NodeName;
 use vioduct_transport::Link;
 
+use super::backing::{Backing, FileBacking};
 use super::volume::{Opened, Volume, VolumeError};
 use crate::block::{Failure, Reply, Request};
 use crate::carry::{Beat, CarriedCall, CarriedWord, Echo};
 use crate::clock::Clock;
-use crate::disk::Disk;
 use crate::fabric::{FromFabric, News, OfConn, send_pulse};
-use crate::file::{Config, FileDisk, OpenError};
+use crate::file::OpenError;
 use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, StoreLimits};
 use crate::redirect::name::{ConnId, LuId, ViosId};
@@ -45,20 +44,12 @@ pub enum RepositoryError {
     },
 }
 
-/// The bytes of one LU.
-#[derive(Debug)]
-struct Data {
-    disk: Arc<FileDisk>,
-    /// Syncs, on a descriptor of its own: no other use of the file takes an error away.
-    sync: Arc<File>,
-}
-
 /// An actor that serves one volume. Made once: what follows a failure is a new start of its node.
 #[derive(Debug)]
-pub struct Repository {
+pub struct Repository<D = FileBacking> {
     store: Store,
     volume: Arc<Volume>,
-    data: BTreeMap<LuId, Data>,
+    data: BTreeMap<LuId, Arc<D>>,
     exits: BTreeMap<NodeName, ViosId>,
     ways: BTreeMap<ConnId, Way<CarriedWord>>,
     /// Connections that nothing more can be sent by.
@@ -99,7 +90,7 @@ impl Device {
 }
 
 impl Repository {
-    /// Serves a volume to these VIOSes. Blocks for as long as the disk takes to open its files.
+    /// Serves a volume's files to these VIOSes. Blocks for as long as the disk takes to open them.
     ///
     /// # Errors
     /// [`RepositoryError`]; nothing is served.
@@ -108,11 +99,28 @@ impl Repository {
         limits: StoreLimits,
         exits: BTreeMap<NodeName, ViosId>,
     ) -> Result<Self, RepositoryError> {
+        Self::with(opened, limits, exits, FileBacking::open)
+    }
+}
+
+impl<D: Backing> Repository<D> {
+    /// Serves a volume's LUs to these VIOSes; `open` gives the bytes of each.
+    ///
+    /// # Errors
+    /// [`RepositoryError`]; nothing is served.
+    pub fn with(
+        opened: Opened,
+        limits: StoreLimits,
+        exits: BTreeMap<NodeName, ViosId>,
+        open: impl Fn(&Volume, LuId) -> Result<D, OpenError>,
+    ) -> Result<Self, RepositoryError> {
         let Opened { volume, start, records } = opened;
         let mut data = BTreeMap::new();
         for (lu, record) in records.iter().filter(|(_lu, record)| !record.is_deleted) {
             debug_assert!(record.size > 0);
-            data.insert(*lu, open_data(&volume, *lu)?);
+            let bytes = open(&volume, *lu);
+            let bytes = bytes.map_err(|source| RepositoryError::Lu { lu: *lu, source })?;
+            data.insert(*lu, Arc::new(bytes));
         }
         Ok(Self {
             store: Store::new(limits, start, records)?,
@@ -188,7 +196,7 @@ impl Repository {
     }
 
     fn perform(&mut self, op: OpId, lu: LuId, request: Request, ctx: &mut Context<Self>) {
-        let disk = self.data.get(&lu).map(|data| Arc::clone(&data.disk));
+        let disk = self.data.get(&lu).map(Arc::clone);
         self.then(ctx, async move {
             let outcome = match disk {
                 Some(disk) => disk.execute(request).await,
@@ -199,8 +207,8 @@ impl Repository {
     }
 
     fn flush(&mut self, op: OpId, ctx: &mut Context<Self>) {
-        let files: Vec<_> = self.data.values().map(|data| Arc::clone(&data.sync)).collect();
-        let synced = blocking(move || files.iter().try_for_each(|file| file.sync_data()));
+        let all: Vec<_> = self.data.values().map(Arc::clone).collect();
+        let synced = blocking(move || all.iter().try_for_each(|bytes| bytes.sync()));
         self.then(ctx, async move {
             let outcome = synced.await.map(|()| Reply::Done).map_err(|error| {
                 tracing::error!(%error, "an fsync failed");
@@ -244,7 +252,7 @@ impl Repository {
     }
 }
 
-impl Actor for Repository {
+impl<D: Backing> Actor for Repository<D> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -252,19 +260,19 @@ impl Actor for Repository {
     }
 }
 
-impl Handler<FromFabric<CarriedCall>> for Repository {
+impl<D: Backing> Handler<FromFabric<CarriedCall>> for Repository<D> {
     type Result = ();
 
     fn handle(&mut self, from: FromFabric<CarriedCall>, ctx: &mut Self::Context) {
         let FromFabric { conn, link, came } = from;
-        self.ways.entry(conn).or_insert_with(|| way_back(conn, link.clone()));
+        self.ways.entry(conn).or_insert_with(|| way_back::<D>(conn, link.clone()));
         if let Some(input) = self.came(conn, link.peer(), came) {
             Self::handle(self, input, ctx);
         }
     }
 }
 
-impl Handler<OfConn<Beat>> for Repository {
+impl<D: Backing> Handler<OfConn<Beat>> for Repository<D> {
     type Result = ();
 
     fn handle(&mut self, OfConn { conn, link, news }: OfConn<Beat>, ctx: &mut Self::Context) {
@@ -288,8 +296,8 @@ impl Handler<OfConn<Beat>> for Repository {
 }
 
 /// The way of a connection's words.
-fn way_back(conn: ConnId, link: Link) -> Way<CarriedWord> {
-    let me = vioduct_runtime::myself::<Repository>();
+fn way_back<D: Backing>(conn: ConnId, link: Link) -> Way<CarriedWord> {
+    let me = vioduct_runtime::myself::<Repository<D>>();
     let lost = link.clone();
     Way::over(link, move || {
         let gone = OfConn::<Beat> { conn, link: lost, news: News::Down };
@@ -298,14 +306,6 @@ fn way_back(conn: ConnId, link: Link) -> Way<CarriedWord> {
             me.try_tell(gone).ok();
         }
     })
-}
-
-fn open_data(volume: &Volume, lu: LuId) -> Result<Data, RepositoryError> {
-    let path = volume.data(lu);
-    let wrong = |source| RepositoryError::Lu { lu, source };
-    let disk = FileDisk::open(&path, Config::default()).map_err(wrong)?;
-    let sync = File::open(&path).map_err(|error| wrong(error.into()))?;
-    Ok(Data { disk: Arc::new(disk), sync: Arc::new(sync) })
 }
 
 async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> io::Result<T>

@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use super::actor::Repository;
+use super::backing::Backing;
 use crate::redirect::name::LuId;
 
 /// The name of a repository among the actors of the cluster.
@@ -55,7 +56,7 @@ impl Message for NextOwner {
     type Result = Result<Granted, NotGranted>;
 }
 
-impl Handler<NextOwner> for Repository {
+impl<D: Backing> Handler<NextOwner> for Repository<D> {
     type Result = ResponseFuture<Result<Granted, NotGranted>>;
 
     fn handle(&mut self, NextOwner { lu }: NextOwner, _ctx: &mut Self::Context) -> Self::Result {
@@ -117,7 +118,7 @@ impl Message for ListLus {
     type Result = Lus;
 }
 
-impl Handler<ListLus> for Repository {
+impl<D: Backing> Handler<ListLus> for Repository<D> {
     type Result = Lus;
 
     fn handle(&mut self, ListLus: ListLus, _ctx: &mut Self::Context) -> Lus {

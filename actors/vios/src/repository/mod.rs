@@ -1,10 +1,11 @@
 //! The storage repository: logical units on a local disk, reached by VIOSes over the fabric.
 //!
-//! [`volume`] is what is on the disk, [`actor`] serves it. The sessions on it are the machine's,
+//! [`volume`] is what is on the disk, [`backing`] an LU's bytes, [`actor`] serves them. The sessions on it are the machine's,
 //! [`Store`](crate::redirect::store::Store). [`desk`] is what the repository tells and grants to
 //! those who are no VIOS.
 
 pub mod actor;
+pub mod backing;
 pub mod desk;
 pub(crate) mod sealed;
 pub mod volume;

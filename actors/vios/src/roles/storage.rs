@@ -12,10 +12,12 @@ use vioduct_transport::{Endpoint, TransportConfig};
 use super::{RoleError, fabric, name};
 use crate::carry::CarriedCall;
 use crate::fabric::FabricEnd;
+use crate::file::OpenError;
 use crate::redirect::Epoch;
 use crate::redirect::limits::{StoreLimits, within};
 use crate::redirect::name::{LuId, ViosId};
 use crate::repository::actor::Repository;
+use crate::repository::backing::{Backing, FileBacking};
 use crate::repository::desk::{ListLus, NextOwner, REPOSITORY_NAME};
 use crate::repository::volume::{Opened, Volume, VolumeError};
 
@@ -49,11 +51,23 @@ impl StorageRole {
     /// # Errors
     /// [`RoleError`]; also when an LU has another size than it has to have.
     pub async fn start(node: &Node, config: StorageConfig) -> Result<Self, RoleError> {
+        Self::start_with(node, config, FileBacking::open).await
+    }
+
+    /// The same, and `open` gives the bytes of each LU.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with<D: Backing>(
+        node: &Node,
+        config: StorageConfig,
+        open_lu: impl Fn(&Volume, LuId) -> Result<D, OpenError> + Send + 'static,
+    ) -> Result<Self, RoleError> {
         let StorageConfig { dir, ports, lus, vioses, limits, fabric: links } = config;
         within("ports", ports.len() as u128, 1, 256)?;
         let opened = spawn_blocking(move || open(&dir, &lus)).await??;
         let mut repository =
-            Some(spawn_blocking(move || Repository::new(opened, limits, vioses)).await??);
+            Some(spawn_blocking(move || Repository::with(opened, limits, vioses, open_lu)).await??);
         let actor = node.actor(move || repository.take().expect("it is made once"));
         let actor = actor.restart(RestartPolicy::never()).named(name(REPOSITORY_NAME));
         let actor = actor.accept::<NextOwner>(Access::roles([Role::Phyp]));

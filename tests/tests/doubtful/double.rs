@@ -1,5 +1,6 @@
 //! A storage of which one write can be held back, and whose cache can be lost.
 
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,8 +10,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use vioduct_vios::block::{Extent, Failure, Reply, Request};
 use vioduct_vios::disk::{Abilities, Device, Disk};
+use vioduct_vios::repository::backing::Backing;
 
-use super::site::{BLOCK, BOUND, SIZE};
+use super::client::{BLOCK, BOUND, SIZE};
 
 struct Image {
     cache: Vec<u8>,
@@ -70,6 +72,11 @@ impl Double {
         lock(&self.image).durable[usize::try_from(block * u64::from(BLOCK)).unwrap()]
     }
 
+    fn make_durable(&self) {
+        let mut image = lock(&self.image);
+        image.durable = image.cache.clone();
+    }
+
     async fn hold(&self, time: Duration, request: Request) -> Result<Reply, Failure> {
         let (image, held) = (Arc::clone(&self.image), Arc::clone(&self.held));
         let (done, is_done) = oneshot::channel();
@@ -126,5 +133,27 @@ impl Disk for Double {
             Some(time) => self.hold(time, request).await,
             None => perform(&mut lock(&self.image), &request),
         }
+    }
+}
+
+/// The same storage as the bytes of an LU.
+pub(crate) struct Behind(pub(crate) Arc<Double>);
+
+impl Disk for Behind {
+    type Error = Failure;
+
+    fn device(&self) -> Device {
+        self.0.device()
+    }
+
+    async fn execute(&self, request: Request) -> Result<Reply, Failure> {
+        self.0.execute(request).await
+    }
+}
+
+impl Backing for Behind {
+    fn sync(&self) -> io::Result<()> {
+        self.0.make_durable();
+        Ok(())
     }
 }

@@ -6,11 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 use vioduct_certs::UnixTime;
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::dev::DevCa;
@@ -18,45 +16,17 @@ use vioduct_certs::identity::{Role, Roles};
 use vioduct_runtime::Node;
 use vioduct_tests::fault::{TcpProxy, TcpProxyConfig};
 use vioduct_transport::TransportConfig;
-use vioduct_vios::disk::Disk;
 use vioduct_vios::dsa::limits::DsaLimits;
-use vioduct_vios::lpar::{Figures, LparConfig, LparDisk, OutsideLu};
+use vioduct_vios::lpar::{LparConfig, LparDisk, OutsideLu};
 use vioduct_vios::nbd::client::Address;
 use vioduct_vios::nbd::server::{Config, Listener, OneExport, serve};
 use vioduct_vios::outside::{Export, OutsideConfig, Server};
 use vioduct_vios::redirect::limits::{InitiatorLimits, OwnerLimits, RelayLimits};
-use vioduct_vios::redirect::name::{LuId, ViosId};
-use vioduct_vios::roles::layout::{Layout, Place};
 use vioduct_vios::roles::vios::{ViosConfig, ViosRole};
 
+use super::client::{BOUND, until};
+use super::common::{A, LU, any, layout, link, node};
 use super::double::Double;
-
-/// Longer than anything here takes.
-pub(crate) const BOUND: Duration = Duration::from_secs(30);
-pub(crate) const SIZE: u64 = 1 << 20;
-pub(crate) const BLOCK: u32 = 4096;
-/// An even number: its client enters by the first VIOS.
-const LU: LuId = LuId(8);
-/// The VIOS by which the client enters, and the other one.
-pub(crate) const A: ViosId = ViosId(1);
-pub(crate) const B: ViosId = ViosId(2);
-
-fn any() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
-
-fn layout() -> Layout {
-    let place = |(vios, node): (ViosId, &str)| Place { vios, node: node.parse().unwrap(), cec: 1 };
-    Layout::new([(A, "a"), (B, "b")].map(place).into()).unwrap()
-}
-
-async fn node(credentials: &Arc<Credentials>) -> Node {
-    Node::builder(Arc::clone(credentials)).workers(1).start().await.unwrap()
-}
-
-async fn link(one: &Node, other: &Node) {
-    one.connect(other.name().clone(), other.local_addr().unwrap()).await.unwrap();
-}
 
 pub(crate) struct Vios {
     node: Node,
@@ -118,7 +88,7 @@ impl Site {
             let never = std::future::pending();
             serve(Listener::Tcp(listener), export, Config::default(), never).await.unwrap();
         });
-        let mut ca = DevCa::new("unfenced", UnixTime::now()).unwrap();
+        let mut ca = DevCa::new("outside", UnixTime::now()).unwrap();
         let mut issue =
             |name: &str, role| Arc::new(ca.node(name, Roles::from_iter([role])).unwrap());
         let a = Vios::start(&issue("a", Role::Vios), addr).await;
@@ -129,39 +99,10 @@ impl Site {
             link(&phyp, node).await;
         }
         let dir = TempDir::new().unwrap();
-        let disk = Some(Arc::new(open(&phyp, &dir, request_life).await));
-        let site = Self { dir, request_life, storage, server, a, b, phyp, disk };
-        site.until(async |site| site.figures().await.exit == Some(A)).await;
-        site
-    }
-
-    pub(crate) async fn figures(&self) -> Figures {
-        self.disk().figures(BOUND).await.unwrap()
-    }
-
-    /// Writes the last block until that is so.
-    pub(crate) async fn until(&self, is_so: impl AsyncFn(&Self) -> bool) {
-        let reached = async {
-            while !is_so(self).await {
-                self.write(SIZE / u64::from(BLOCK) - 1, 1).await;
-            }
-        };
-        timeout(BOUND, reached).await.expect("it comes to that");
-    }
-
-    pub(crate) async fn write(&self, block: u64, value: u8) {
-        write_to(self.disk(), block, value).await;
-    }
-
-    pub(crate) async fn read(&self, block: u64) -> u8 {
-        let read = self.disk().read(block * u64::from(BLOCK), BLOCK);
-        let data = timeout(BOUND, read).await.expect("an answer").unwrap();
-        assert!(data.iter().all(|byte| *byte == data[0]), "a torn block");
-        data[0]
-    }
-
-    pub(crate) async fn flush(&self) {
-        timeout(BOUND, self.disk().flush()).await.expect("an answer").unwrap();
+        let disk = open(&phyp, &dir, request_life).await;
+        until(&disk, |figures| figures.exit == Some(A)).await;
+        let disk = Some(Arc::new(disk));
+        Self { dir, request_life, storage, server, a, b, phyp, disk }
     }
 
     pub(crate) fn disk(&self) -> &Arc<LparDisk> {
@@ -188,13 +129,6 @@ impl Site {
         self.b.stop().await;
         self.server.abort();
     }
-}
-
-/// One block of bytes that are alike.
-pub(crate) async fn write_to(disk: &LparDisk, block: u64, value: u8) {
-    let data = Bytes::from(vec![value; BLOCK as usize]);
-    let write = disk.write(block * u64::from(BLOCK), data);
-    timeout(BOUND, write).await.expect("an answer").unwrap();
 }
 
 async fn open(phyp: &Node, dir: &TempDir, request_life: Option<Duration>) -> LparDisk {
