@@ -180,6 +180,27 @@ struct RawNode {
     workers: Option<usize>,
 }
 
+impl RawNode {
+    fn advertised(&self) -> Result<Option<NodeAddr>, WrongSetting> {
+        let wrong = |value: String, bound: &str| WrongSetting {
+            key: "node.advertise".to_owned(),
+            value,
+            bound: bound.to_owned(),
+        };
+        match &self.advertise {
+            Some(addr) => {
+                let addr = addr.parse().map_err(|_wrong| wrong(format!("{addr:?}"), ADDR_BOUND))?;
+                Ok(Some(addr))
+            }
+            None if self.listen.ip().is_unspecified() => {
+                let bound = "host:port, since node.listen is no address that others can dial";
+                Err(wrong("missing".to_owned(), bound))
+            }
+            None => Ok(None),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPeer {
@@ -231,29 +252,19 @@ impl NodeConfig {
             renewal,
             transport,
         } = raw;
+        let setting = |wrong: WrongSetting| value(&wrong.key, wrong.value, &wrong.bound);
         let home = path.parent().unwrap_or(Path::new(""));
         if node.listen.port() == 0 {
             let bound = "an address with a port from 1 to 65535";
             return Err(value("node.listen", node.listen.to_string(), bound));
         }
-        let advertise = match &node.advertise {
-            Some(addr) => Some(
-                addr.parse()
-                    .map_err(|_wrong| value("node.advertise", format!("{addr:?}"), ADDR_BOUND))?,
-            ),
-            None if node.listen.ip().is_unspecified() => {
-                let bound = "host:port, since node.listen is no address that others can dial";
-                return Err(value("node.advertise", "missing".to_owned(), bound));
-            }
-            None => None,
-        };
+        let advertise = node.advertised().map_err(setting)?;
         if let Some(count) = node.workers
             && !(1..=WORKERS_MAX).contains(&count)
         {
             let bound = format!("1 to {WORKERS_MAX}");
             return Err(value("node.workers", count.to_string(), &bound));
         }
-        let setting = |wrong: WrongSetting| value(&wrong.key, wrong.value, &wrong.bound);
         let renewal = renewal.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
         let transport = transport.checked().map_err(setting)?;
         let disks = RawDisks { vios, adapter, outside, dsa, storage, phyp };

@@ -9,9 +9,9 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
-mod common;
-#[cfg(test)]
 mod double;
+#[cfg(test)]
+mod nodes;
 #[cfg(test)]
 mod outside;
 #[cfg(test)]
@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{BOUND, figures, flush, read, until, write};
-use common::{A, B};
 use double::Double;
+use nodes::{A, B};
 use repository::Fence;
 use tokio::time::Instant;
 use vioduct_vios::lpar::LparDisk;

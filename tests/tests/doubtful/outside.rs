@@ -25,8 +25,8 @@ use vioduct_vios::redirect::limits::{InitiatorLimits, OwnerLimits, RelayLimits};
 use vioduct_vios::roles::vios::{ViosConfig, ViosRole};
 
 use super::client::{BOUND, until};
-use super::common::{A, LU, any, layout, link, node};
 use super::double::Double;
+use super::nodes::{A, LU, any, layout, link, node};
 
 pub(crate) struct Vios {
     node: Node,

@@ -22,8 +22,8 @@ use vioduct_vios::roles::storage::{StorageConfig, StorageRole};
 use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig, ViosRole};
 
 use super::client::{BOUND, SIZE, until};
-use super::common::{A, LU, any, layout, link, node};
 use super::double::{Behind, Double};
+use super::nodes::{A, LU, any, layout, link, node};
 
 fn fabric_config() -> TransportConfig {
     TransportConfig { backoff_max: Duration::from_millis(200), ..TransportConfig::default() }

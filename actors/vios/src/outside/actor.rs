@@ -255,8 +255,8 @@ impl Outside {
         let way = Way::<CarriedCall>::start(
             || (),
             move |_lu, carried| {
-                let outside = outside.clone();
-                async move { outside.tell(ToOutside { path, carried }).await.map_err(|_ended| Broken) }
+                let (outside, call) = (outside.clone(), ToOutside { path, carried });
+                async move { outside.tell(call).await.map_err(|_ended| Broken) }
             },
         );
         self.held.push_back(Saying::Up(AdapterUp { adapter: ADAPTER, conn: path, way }));

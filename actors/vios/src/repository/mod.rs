@@ -1,8 +1,8 @@
 //! The storage repository: logical units on a local disk, reached by VIOSes over the fabric.
 //!
-//! [`volume`] is what is on the disk, [`backing`] an LU's bytes, [`actor`] serves them. The sessions on it are the machine's,
-//! [`Store`](crate::redirect::store::Store). [`desk`] is what the repository tells and grants to
-//! those who are no VIOS.
+//! [`volume`] is what is on the disk, [`backing`] an LU's bytes, [`actor`] serves them. The
+//! sessions on it are the machine's, [`Store`](crate::redirect::store::Store). [`desk`] is what the
+//! repository tells and grants to those who are no VIOS.
 
 pub mod actor;
 pub mod backing;

@@ -1,6 +1,6 @@
 //! Rule 12 with the exits' side: an owner and two exits, the real machines, before a storage that
-//! carries out whatever reaches it. Links fall silent, exits stop, are killed, are run late, and the
-//! storage loses its cache.
+//! carries out whatever reaches it. Links fall silent, exits stop, are killed, are run late, and
+//! the storage loses its cache.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
