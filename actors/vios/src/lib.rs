@@ -1,7 +1,7 @@
 //! The virtual I/O server: a client's disk that survives the loss of its storage path.
 //!
-//! Its actors: the owner of a client's disk ([`lpar`]), a VIOS ([`cke`]), which watches its ways to
-//! the storage ([`dsa`]), and the storage ([`repository`]). They are the hands of the redirect
+//! Its actors: the owner of a client's disk ([`lpar`]), a VIOS ([`vsa`], [`cke`]), which watches its
+//! ways to the storage ([`dsa`]), and the storage ([`repository`], [`outside`]). They are the hands of the redirect
 //! protocol's machines ([`redirect`]), whose messages travel as [`carry`] says, to the storage by
 //! the [`fabric`].
 //!
@@ -25,4 +25,5 @@ pub mod redirect;
 pub mod repository;
 pub mod roles;
 mod seek;
+pub mod vsa;
 mod way;

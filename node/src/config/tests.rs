@@ -218,8 +218,27 @@ fn a_storage_has_a_port_for_each_fabric_that_leads_to_it() {
     assert_eq!(storage.ports, ["127.0.0.1:7500".parse().unwrap()]);
 }
 
+const OUTSIDE: &str = "[outside]\nserver = \"tcp:10.0.0.9:10809\"\n[[outside.export]]\nlu = 7\n";
+const ADAPTER: &str = "[[adapter]]\nstorage = \"n2\"\naddr = \"127.0.0.2:7500\"\n";
+
+#[test]
+fn a_vios_leads_to_a_storage_outside_of_the_cluster_in_place_of_its_adapters() {
+    let outside = parse_disks(ADAPTER, OUTSIDE).unwrap().vios.unwrap().outside.unwrap();
+    assert_eq!(outside.server.to_string(), "tcp:10.0.0.9:10809");
+    assert_eq!(outside.exports.len(), 1);
+    let disk = "lu = 8\noutside = true\nrequest_life_ms = 30000\n";
+    let phyp = parse_disks("lu = 8\n", disk).unwrap().phyp.unwrap();
+    let outside = phyp.disks[1].outside.as_ref().unwrap();
+    assert_eq!(outside.request_life, Some(Duration::from_secs(30)));
+    assert_eq!(outside.records, Path::new("/etc/vioduct/owners"));
+    assert!(phyp.disks[0].outside.is_none());
+}
+
 #[test]
 fn what_is_wrong_with_a_table_of_disks_is_named() {
+    let both = format!("{ADAPTER}{OUTSIDE}");
+    let elsewhere = OUTSIDE.replace("tcp:10.0.0.9:10809", "10.0.0.9");
+    let bare = OUTSIDE.replace("[[outside.export]]\nlu = 7\n", "");
     let cases = [
         ("size = 4096", "size = \"10 gigs\"", "storage.lu.size of LU 8 is \"10 gigs\""),
         ("size = 4096", "size = \"99999999999TiB\"", "storage.lu.size of LU 8"),
@@ -247,6 +266,10 @@ fn what_is_wrong_with_a_table_of_disks_is_named() {
             "adapter.addr is 127.0.0.2:7500",
         ),
         ("\"127.0.0.1:7500\"", "[]", "storage.listen is 0 addresses"),
+        (ADAPTER, &both, "the number of adapters is 1; it must be at least 1, or an [outside]"),
+        (ADAPTER, &elsewhere, "outside.server is \"10.0.0.9\"; it must be unix:/PATH or tcp:"),
+        (ADAPTER, &bare, "the number of outside.export is 0"),
+        ("lu = 8\n", "lu = 8\nrequest_life_ms = 5\n", "phyp.disk.request_life_ms is 5; it must be"),
         ("volume = ", "volumes = ", "did you mean `volume`?"),
     ];
     for (from, to, expected) in cases {

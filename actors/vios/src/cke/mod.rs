@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, LocalRef, RemoteMessage};
 
+pub(crate) use self::redirect::VsaUp;
 pub(crate) use self::redirect::{AdapterDown, AdapterUp, PathReport, Survey, Surveyed};
-pub use self::redirect::{PeerSeen, Redirect, VIOS_NAME, Vios};
+pub use self::redirect::{PeerSeen, REDIRECT_NAME, Redirect};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::redirect::name::ViosId;
 use crate::redirect::relay::{PathState, PeerPath};

@@ -4,34 +4,25 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse};
-use vioduct_certs::identity::NodeName;
-use vioduct_runtime::{Accepts, ActorId, ActorRef, Terminated};
+use vioduct_runtime::{ActorRef, Terminated};
 
 use super::peers::Peers;
 use super::{FromPeer, PathNews, Peer, Said};
-use crate::carry::{CarriedCall, CarriedWord, Checksum, WordTaker};
+use crate::carry::{CarriedCall, CarriedWord, Checksum};
 use crate::clock::Clock;
 use crate::fabric::FromFabric;
 use crate::outside::FromOutside;
 use crate::redirect::limits::{LimitError, RelayLimits};
-use crate::redirect::name::{AdapterId, ConnId, LinkId, LuId, ViosId};
+use crate::redirect::name::{AdapterId, ConnId, LuId, ViosId};
 use crate::redirect::relay::{Effect, Input, PathState, PeerPath, Port, Relay};
+use crate::vsa::{FromVsa, Ordered, ToOwner};
 use crate::way::Way;
 
-/// The name under which the owners of a VIOS's clients find it on its node.
-pub const VIOS_NAME: &str = "vios";
+/// The name of a VIOS's redirect actor among the actors of its node.
+pub const REDIRECT_NAME: &str = "vios.redirect";
 
 /// How often other VIOSes are told how this one reaches the storage.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
-
-/// LUs whose owners are known at once, over all nodes. Sessions of one more are not opened.
-const LUS_MAX: usize = 65_536;
-
-/// What a VIOS takes of the owners that use it.
-#[derive(Debug)]
-pub struct Vios;
-
-impl Accepts<CarriedCall> for Vios {}
 
 /// The CKE of another VIOS was found.
 #[derive(Debug, Message)]
@@ -41,6 +32,14 @@ pub struct PeerSeen {
     pub vios: ViosId,
     /// Its CKE.
     pub cke: ActorRef<Peer>,
+}
+
+/// The VIOS's VSA is there.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct VsaUp {
+    /// How words are sent to owners.
+    pub(crate) words: Way<ToOwner>,
 }
 
 /// A physical adapter has a connection to the storage.
@@ -81,13 +80,6 @@ pub(crate) struct Surveyed {
     pub(crate) others: Vec<(ViosId, PeerPath)>,
 }
 
-/// An owner that has opened a session here.
-#[derive(Debug)]
-struct OwnerSeen {
-    link: LinkId,
-    way: Way<CarriedWord>,
-}
-
 /// A VIOS's redirect actor.
 ///
 /// It is made once, and not started again after a failure: its end of the fabric hands over to one
@@ -96,10 +88,8 @@ struct OwnerSeen {
 pub struct Redirect {
     relay: Relay,
     cec: u32,
-    owners: BTreeMap<ActorId, OwnerSeen>,
-    /// Which owner an LU has on a node.
-    by_lu: BTreeMap<(LuId, NodeName), ActorId>,
-    last_link: u64,
+    /// Where words for owners go, once the VSA is there.
+    vsa: Option<Way<ToOwner>>,
     peers: Peers,
     storage: BTreeMap<ConnId, Way<CarriedCall>>,
     own: BTreeMap<AdapterId, PathReport>,
@@ -116,9 +106,7 @@ impl Redirect {
         Ok(Self {
             relay: Relay::new(limits, own)?,
             cec,
-            owners: BTreeMap::new(),
-            by_lu: BTreeMap::new(),
-            last_link: 0,
+            vsa: None,
             peers: Peers::default(),
             storage: BTreeMap::new(),
             own: BTreeMap::new(),
@@ -185,9 +173,8 @@ impl Redirect {
     fn send_word(&self, to: Port, lu: LuId, carried: CarriedWord) -> bool {
         match to {
             Port::Owner(link) => {
-                let mut owners = self.owners.values();
-                let owner = owners.find(|owner| owner.link == link);
-                owner.is_some_and(|owner| owner.way.send(lu, carried).is_ok())
+                let word = ToOwner { link, word: carried };
+                self.vsa.as_ref().is_some_and(|vsa| vsa.send(lu, word).is_ok())
             }
             Port::Peer(vios) => self.peers.send_word(vios, lu, carried),
             Port::Storage(_) => false,
@@ -198,47 +185,9 @@ impl Redirect {
         match port {
             Port::Storage(conn) => drop(self.storage.remove(&conn)),
             Port::Peer(vios) => self.peers.lose(vios),
-            Port::Owner(link) => {
-                self.owners.retain(|_id, owner| owner.link != link);
-                let owners = &self.owners;
-                self.by_lu.retain(|_lu, owner| owners.contains_key(owner));
-            }
+            // The VSA forgets it.
+            Port::Owner(_) => {}
         }
-    }
-
-    /// The owner that calls, if it is known.
-    fn owner(&mut self, carried: &CarriedCall, node: NodeName) -> Option<Port> {
-        let lu = carried.lu();
-        if let Some(back) = carried.back() {
-            let id = back.id().clone();
-            if id.node != node {
-                tracing::warn!(peer = %node, "an owner speaks for an actor of another node");
-                return None;
-            }
-            let key = (lu, node);
-            if self.by_lu.len() >= LUS_MAX && !self.by_lu.contains_key(&key) {
-                tracing::warn!(peer = %id.node, lu = lu.0, "too many LUs: one is not served");
-                return None;
-            }
-            self.see_owner(&id, back);
-            self.by_lu.insert(key, id.clone());
-            return self.owners.get(&id).map(|owner| Port::Owner(owner.link));
-        }
-        let id = self.by_lu.get(&(lu, node))?;
-        self.owners.get(id).map(|owner| Port::Owner(owner.link))
-    }
-
-    fn see_owner(&mut self, id: &ActorId, back: &ActorRef<WordTaker>) {
-        if self.owners.contains_key(id) {
-            return;
-        }
-        self.last_link += 1;
-        let link = LinkId(self.last_link);
-        if let Some(me) = vioduct_runtime::myself::<Self>() {
-            me.watch(back);
-        }
-        let way = Way::to(back.clone(), lost(Port::Owner(link)));
-        self.owners.insert(id.clone(), OwnerSeen { link, way });
     }
 
     fn publish(&mut self) {
@@ -304,16 +253,26 @@ impl Handler<Lost> for Redirect {
     }
 }
 
-/// From an owner.
-impl Handler<CarriedCall> for Redirect {
+impl Handler<VsaUp> for Redirect {
     type Result = ();
 
-    fn handle(&mut self, carried: CarriedCall, ctx: &mut Self::Context) {
-        let caller = vioduct_runtime::caller().map(|identity| identity.name);
-        // No caller is this node: only the first call of an owner says more than that.
-        let here = || vioduct_runtime::myself::<Self>().map(|me| me.id().node.clone());
-        let Some(node) = caller.or_else(here) else { return };
-        let Some(from) = self.owner(&carried, node) else { return };
+    fn handle(&mut self, VsaUp { words }: VsaUp, _ctx: &mut Self::Context) {
+        self.vsa = Some(words);
+    }
+}
+
+/// From an owner.
+impl Handler<FromVsa> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, FromVsa { link, what }: FromVsa, ctx: &mut Self::Context) {
+        let from = Port::Owner(link);
+        let carried = match what {
+            Ordered::Call(carried) => carried,
+            Ordered::Lost => {
+                return Self::handle(self, Input::PortLost { port: from }, None, ctx);
+            }
+        };
         let (lu, checksum) = (carried.lu(), carried.checksum());
         match carried.open() {
             Ok(call) => Self::handle(self, Input::Called { from, lu, call }, Some(checksum), ctx),
@@ -360,9 +319,7 @@ impl Handler<Terminated> for Redirect {
     type Result = ();
 
     fn handle(&mut self, Terminated { actor, .. }: Terminated, ctx: &mut Self::Context) {
-        let owner = self.owners.get(&actor).map(|owner| Port::Owner(owner.link));
-        let peer = self.peers.end(&actor).map(Port::Peer);
-        if let Some(port) = owner.or(peer) {
+        if let Some(port) = self.peers.end(&actor).map(Port::Peer) {
             self.forget(port);
             Self::handle(self, Input::PortLost { port }, None, ctx);
         }

@@ -8,9 +8,9 @@ use vioduct_runtime::{ActorId, ActorRef, LocalRef};
 
 use super::actor::ClientLpar;
 use crate::carry::{CarriedCall, WordTaker};
-use crate::cke::Vios;
 use crate::redirect::message::Call;
 use crate::redirect::name::{LuId, ViosId};
+use crate::vsa::Adapter;
 use crate::way::Way;
 
 /// A VIOS that the client's requests may enter by.
@@ -28,8 +28,8 @@ pub struct Entry {
 pub struct EntryFound {
     /// Which VIOS.
     pub vios: ViosId,
-    /// It.
-    pub actor: ActorRef<Vios>,
+    /// Its VSA.
+    pub actor: ActorRef<Adapter>,
 }
 
 /// Nothing more can be sent by this way.
@@ -42,7 +42,7 @@ pub(super) struct Lost {
 
 #[derive(Debug)]
 struct Seen {
-    actor: ActorRef<Vios>,
+    actor: ActorRef<Adapter>,
     /// Made with the next open when the one before was lost. Numbered.
     way: Option<(u64, Way<CarriedCall>)>,
 }
@@ -111,7 +111,12 @@ impl Entries {
     }
 }
 
-fn way(me: &LocalRef<ClientLpar>, vios: ViosId, way: u64, to: &ActorRef<Vios>) -> Way<CarriedCall> {
+fn way(
+    me: &LocalRef<ClientLpar>,
+    vios: ViosId,
+    way: u64,
+    to: &ActorRef<Adapter>,
+) -> Way<CarriedCall> {
     let me = me.clone();
     Way::to(to.clone(), move || {
         // Without room for it, the next message finds out.

@@ -15,15 +15,14 @@ use super::disk::{LparDisk, client_device};
 use super::entries::{Entry, EntryFound};
 use super::record::{OwnerRecord, RecordError, Taken};
 use crate::carry::CarriedWord;
-use crate::cke::{VIOS_NAME, Vios};
 use crate::disk::Device;
-use crate::outside::{NotKnown, find_model};
 use crate::redirect::hold::Fence;
 use crate::redirect::limits::{LEASE_TOLD, LimitError, OwnerLimits};
 use crate::redirect::name::{Holder, LuId, OwnerId};
 use crate::redirect::owner::Attachment;
 use crate::repository::desk::{Desk, Granted, NextOwner, NotGranted, REPOSITORY_NAME};
 use crate::seek::{Seeker, Task};
+use crate::vsa::{Adapter, NotKnown, VSA_NAME, find_model};
 
 /// What a client's disk is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,8 +138,8 @@ async fn ask_repository(node: &Node, lu: LuId, within: Duration) -> Result<Grant
 
 /// Tells the owner of the VIOSes that it enters by, for as long as both are there.
 async fn find_entries(node: Node, owner: LocalRef<ClientLpar>, entries: Vec<Entry>) {
-    let name = ActorName::new(VIOS_NAME).expect("a constant that is a name");
-    let mut vioses = Seeker::<Vios>::new(node, name);
+    let name = ActorName::new(VSA_NAME).expect("a constant that is a name");
+    let mut vioses = Seeker::<Adapter>::new(node, name);
     while let Some(actor) = vioses.next().await {
         let Some(entry) = entries.iter().find(|entry| entry.node == actor.id().node) else {
             continue;

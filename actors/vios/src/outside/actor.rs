@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, SpawnHandle,
+};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use vioduct_runtime::LocalRef;
@@ -16,7 +18,7 @@ use crate::block::Request;
 use crate::carry::{CarriedCall, CarriedWord, Echo};
 use crate::cke::{AdapterDown, AdapterUp, PathReport, Redirect};
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{Device, Disk};
 use crate::dsa::{AdapterNews, Dsa, FromAdapter, Line as PathLine};
 use crate::nbd::client::{Config, ConnectError, Remote, RequestError};
 use crate::redirect::initiator::{Effect, Fate, Initiator, InitiatorEvent, Input};
@@ -67,6 +69,13 @@ enum Saying {
     Down(AdapterDown),
     Report(PathReport),
     News(FromAdapter),
+}
+
+/// Asks what an LU is, of the storage itself; `None` without an export for it.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Option<Device>, String>")]
+pub(crate) struct Describe {
+    pub(crate) lu: LuId,
 }
 
 /// What the probe has found.
@@ -147,7 +156,7 @@ impl Outside {
     }
 
     /// A connection to an LU's export, if it has one.
-    pub(super) fn connect(
+    fn connect(
         &self,
         lu: LuId,
     ) -> Option<impl Future<Output = Result<Remote, ConnectError>> + use<>> {
@@ -247,13 +256,19 @@ impl Outside {
         }
     }
 
+    #[expect(clippy::result_large_err, reason = "a call that finds no room comes back")]
     fn up(&mut self, me: LocalRef<Self>) {
         self.last_path += 1;
         let path = ConnId(self.last_path);
         self.path = Some(path);
-        let outside = me.clone();
+        let (at_once, outside) = (me.clone(), me.clone());
+        let now = move |_lu, carried| {
+            let told = at_once.try_tell(ToOutside { path, carried });
+            told.map_err(|full| full.message.carried)
+        };
         let way = Way::<CarriedCall>::start(
             || (),
+            now,
             move |_lu, carried| {
                 let (outside, call) = (outside.clone(), ToOutside { path, carried });
                 async move { outside.tell(call).await.map_err(|_ended| Broken) }
@@ -367,6 +382,19 @@ impl Handler<OutsideBeat> for Outside {
         if let Some(beats) = &self.beats {
             beats.try_send(no).ok();
         }
+    }
+}
+
+impl Handler<Describe> for Outside {
+    type Result = ResponseFuture<Result<Option<Device>, String>>;
+
+    fn handle(&mut self, Describe { lu }: Describe, _ctx: &mut Self::Context) -> Self::Result {
+        let connecting = self.connect(lu);
+        Box::pin(async move {
+            let Some(connecting) = connecting else { return Ok(None) };
+            let connected = connecting.await.map_err(|error| error.to_string())?;
+            Ok(Some(connected.device()))
+        })
     }
 }
 

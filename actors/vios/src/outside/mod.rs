@@ -12,7 +12,6 @@
 //! newer ones is the owner's hold and the exits' lease: redirect protocol, rule 12.
 
 mod actor;
-mod inquiry;
 mod probe;
 
 use std::collections::BTreeMap;
@@ -22,18 +21,19 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use actix::Message;
-use vioduct_certs::identity::Role;
-use vioduct_runtime::{Access, ActorName, LocalRef, Node, RestartPolicy};
+use vioduct_runtime::{ActorName, LocalRef, Node, RestartPolicy, StartError};
 
+pub(crate) use self::actor::Describe;
 pub use self::actor::Outside;
-pub(crate) use self::inquiry::find_model;
-pub use self::inquiry::{Inquire, Model, NotKnown, OUTSIDE_NAME, OutsideDesk};
 use crate::carry::CarriedWord;
 use crate::cke::Redirect;
 use crate::dsa::{Dsa, DsaError};
 use crate::nbd::client::Address;
 use crate::redirect::limits::InitiatorLimits;
 use crate::redirect::name::{ConnId, LuId};
+
+/// The name of the adapter that leads to an outside storage among the actors of its node.
+pub const OUTSIDE_NAME: &str = "vios.outside";
 
 /// An outside storage, as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,13 +111,12 @@ pub async fn start(
     redirect: &LocalRef<Redirect>,
     dsa: &LocalRef<Dsa>,
     config: OutsideConfig,
-) -> Result<(), DsaError> {
+) -> Result<LocalRef<Outside>, DsaError> {
     let mut outside = Some(Outside::new(config, redirect.clone(), dsa.clone(), rand::random())?);
     let actor = node.actor(move || outside.take().expect("it is made once")).beside(redirect);
     let name = ActorName::new(OUTSIDE_NAME).expect("a constant that is a name");
     let actor = actor.restart(RestartPolicy::never()).named(name);
-    actor.accept::<Inquire>(Access::roles([Role::Phyp])).start().await?;
-    Ok(())
+    Ok(actor.start().await?.now().ok_or(StartError::Closing)?)
 }
 
 #[cfg(test)]

@@ -10,12 +10,13 @@ use vioduct_transport::{Endpoint, TransportConfig};
 use super::layout::{Layout, Place};
 use super::{RoleError, fabric, name};
 use crate::carry::{CarriedCall, CarriedWord};
-use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerSeen, Redirect, VIOS_NAME};
+use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerSeen, REDIRECT_NAME, Redirect};
 use crate::dsa::limits::DsaLimits;
 use crate::dsa::{self, Adapter};
 use crate::outside::{self, OutsideConfig};
 use crate::redirect::limits::RelayLimits;
 use crate::seek::{Seeker, Task};
+use crate::vsa::{Inquire, VSA_NAME, Vsa};
 
 /// A physical adapter: one way to the storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +76,7 @@ impl ViosRole {
         }
         let mut redirect = Some(Redirect::new(limits, own.vios, own.cec)?);
         let redirect = node.actor(move || redirect.take().expect("it is made once"));
-        let redirect = redirect.restart(RestartPolicy::never()).named(name(VIOS_NAME));
-        let redirect = redirect.accept::<CarriedCall>(Access::roles([Role::Phyp]));
+        let redirect = redirect.restart(RestartPolicy::never()).named(name(REDIRECT_NAME));
         let redirect = redirect.start().await?.now().ok_or(RoleError::Ended)?;
 
         let (front, numbers) = (redirect.clone(), layout.numbers());
@@ -96,9 +96,10 @@ impl ViosRole {
         });
         let watched: Vec<_> = adapters.iter().map(adapter).chain(beyond).collect();
         let dsa = dsa::start(node, &redirect, dsa, &watched).await?;
-        if let Some(outside) = outside {
-            outside::start(node, &redirect, &dsa, outside).await?;
-        }
+        let outside = match outside {
+            Some(outside) => Some(outside::start(node, &redirect, &dsa, outside).await?),
+            None => None,
+        };
         let watched = watched.get(..adapters.len()).unwrap_or_default();
         let ends = dsa::start_adapters(node, &redirect, &dsa, watched).await?;
         let mut fabrics = Vec::with_capacity(adapters.len());
@@ -107,6 +108,12 @@ impl ViosRole {
             fabric.connect(storage, addr).await?;
             fabrics.push(fabric);
         }
+        let clients = || Access::roles([Role::Phyp]);
+        let front = redirect.clone();
+        let vsa = node.actor(move || Vsa::new(front.clone(), outside.clone())).beside(&redirect);
+        let vsa = vsa.restart(RestartPolicy::never()).named(name(VSA_NAME));
+        let vsa = vsa.accept::<CarriedCall>(clients()).accept::<Inquire>(clients());
+        vsa.start().await?;
         let search = find_fellows(node.clone(), redirect.clone(), own, layout);
         Ok(Self { redirect, fabrics, _search: Task::spawn(search) })
     }

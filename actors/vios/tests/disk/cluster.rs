@@ -13,7 +13,6 @@ use vioduct_certs::dev::DevCa;
 use vioduct_certs::identity::{Role, Roles};
 use vioduct_runtime::{ActorName, ActorRef, Node};
 use vioduct_transport::TransportConfig;
-use vioduct_vios::cke::{VIOS_NAME, Vios};
 use vioduct_vios::dsa::limits::DsaLimits;
 use vioduct_vios::lpar::{Figures, LparConfig, LparDisk};
 use vioduct_vios::redirect::limits::{OwnerLimits, RelayLimits, StoreLimits};
@@ -21,6 +20,7 @@ use vioduct_vios::redirect::name::{LuId, ViosId};
 use vioduct_vios::roles::layout::{Layout, Place};
 use vioduct_vios::roles::storage::{StorageConfig, StorageRole};
 use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig, ViosRole};
+use vioduct_vios::vsa::{Adapter, VSA_NAME};
 
 pub(crate) const SIZE: u64 = 8 << 20;
 /// Even numbers: their clients enter by the first VIOS.
@@ -192,9 +192,9 @@ impl Cluster {
     }
 
     /// The client's node, and its way to a VIOS.
-    pub(crate) async fn by_hand(&self, vios: usize) -> (&Node, ActorRef<Vios>) {
+    pub(crate) async fn by_hand(&self, vios: usize) -> (&Node, ActorRef<Adapter>) {
         let name = self.vioses[vios].as_ref().unwrap().node.name();
-        let vios = self.phyp.lookup(name, &ActorName::new(VIOS_NAME).unwrap()).await.unwrap();
+        let vios = self.phyp.lookup(name, &ActorName::new(VSA_NAME).unwrap()).await.unwrap();
         (&self.phyp, vios)
     }
 

@@ -5,24 +5,19 @@ use std::time::Duration;
 use actix::{Handler, Message, ResponseFuture};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
-use vioduct_runtime::{Accepts, ActorName, Node, RemoteMessage, Wire};
+use vioduct_runtime::{ActorName, Node, RemoteMessage, Wire};
 
-use super::Outside;
+use super::{Adapter, VSA_NAME, Vsa};
 use crate::disk::{Abilities, Device};
 use crate::lpar::Entry;
+use crate::outside::Describe;
 use crate::redirect::name::LuId;
 use crate::seek::Seeker;
 
-/// The name of the adapter that leads to an outside storage among the actors of its node.
-pub const OUTSIDE_NAME: &str = "vios.outside";
+/// Longer than it may take to connect.
+const DESCRIBE_WITHIN: Duration = Duration::from_secs(5);
 
-/// What the adapter takes from others.
-#[derive(Debug)]
-pub struct OutsideDesk;
-
-impl Accepts<Inquire> for OutsideDesk {}
-
-/// Asks what a disk is: its VIOS connects to the storage for that.
+/// Asks what a disk on an outside storage is: its VIOS connects to that.
 #[derive(Debug, Clone, Copy, RemoteMessage, Serialize, Deserialize)]
 #[remote(name = "vios.Inquire")]
 pub struct Inquire {
@@ -68,7 +63,7 @@ impl Message for Inquire {
 }
 
 impl Model {
-    pub(super) fn of(device: &Device) -> Self {
+    fn of(device: &Device) -> Self {
         let Device { size, block_min, block_preferred, abilities, .. } = *device;
         Self {
             size,
@@ -98,17 +93,16 @@ impl Model {
     }
 }
 
-impl Handler<Inquire> for Outside {
+impl Handler<Inquire> for Vsa {
     type Result = ResponseFuture<Result<Model, NotKnown>>;
 
     fn handle(&mut self, Inquire { lu }: Inquire, _ctx: &mut Self::Context) -> Self::Result {
-        let connecting = self.connect(LuId(lu));
+        let outside = self.outside().cloned();
         Box::pin(async move {
-            let connecting = connecting.ok_or(NotKnown::NoExport)?;
-            match connecting.await {
-                Ok(remote) => Ok(Model::of(&crate::disk::Disk::device(&remote))),
-                Err(error) => Err(NotKnown::Server(error.to_string())),
-            }
+            let outside = outside.ok_or(NotKnown::NoExport)?;
+            let device = outside.ask(Describe { lu: LuId(lu) }, DESCRIBE_WITHIN).await;
+            let device = device.map_err(|error| NotKnown::Server(error.to_string()))?;
+            Ok(Model::of(&device.map_err(NotKnown::Server)?.ok_or(NotKnown::NoExport)?))
         })
     }
 }
@@ -124,8 +118,8 @@ pub(crate) async fn find_model(
     within: Duration,
 ) -> Result<Model, Option<NotKnown>> {
     let deadline = Instant::now() + within;
-    let name = ActorName::new(OUTSIDE_NAME).expect("a constant that is a name");
-    let mut all = Seeker::<OutsideDesk>::new(node.clone(), name);
+    let name = ActorName::new(VSA_NAME).expect("a constant that is a name");
+    let mut all = Seeker::<Adapter>::new(node.clone(), name);
     let mut last = None;
     while let Ok(Some(vios)) = timeout_at(deadline, all.next()).await {
         if !entries.iter().any(|entry| entry.node == vios.id().node) {
