@@ -1,9 +1,9 @@
 //! The virtual I/O server: a client's disk that survives the loss of its storage path.
 //!
-//! Its actors: the owner of a client's disk ([`lpar`]), a VIOS ([`vsa`], [`cke`]), which watches its
-//! ways to the storage ([`dsa`]), and the storage ([`repository`], [`outside`]). They are the hands of the redirect
-//! protocol's machines ([`redirect`]), whose messages travel as [`carry`] says, to the storage by
-//! the [`fabric`].
+//! Its actors: the owner of a client's disk ([`lpar`]), a VIOS ([`vsa`], [`cke`]), which watches
+//! its ways to the storage ([`dsa`]), and the storage ([`repository`], [`outside`]). They are the
+//! hands of the redirect protocol's machines ([`redirect`]), whose messages travel as [`carry`]
+//! says, to a repository by the [`fabric`].
 //!
 //! A node of a cluster starts them by its [`roles`].
 //!
