@@ -210,6 +210,7 @@ fn schedule(args: &MsgArgs, clock: &Clock) -> Schedule {
         warmup_ns: start_ns..measured_ns,
         measured_ns: measured_ns..end_ns,
         late_after_ns: nanoseconds(args.late_after),
+        lag_ns: 0,
     }
 }
 
@@ -223,8 +224,9 @@ fn spawn(
     let mut drivers = JoinSet::new();
     let rooms = shares(OUTSTANDING_MAX, senders.len())?;
     let values = shares(mode.value(), senders.len())?;
-    for ((sender, value), room) in senders.iter().zip(values).zip(rooms) {
-        let (schedule, halt, runtime) = (schedule.clone(), halt.clone(), Handle::current());
+    for (((index, sender), value), room) in senders.iter().enumerate().zip(values).zip(rooms) {
+        let schedule = schedule.of_sender(index, mode.value());
+        let (halt, runtime) = (halt.clone(), Handle::current());
         match (sender, mode) {
             (Sender::Ask(asks), Mode::Open { .. }) => {
                 let rate = NonZeroU64::new(value.into()).context("a node without a rate")?;

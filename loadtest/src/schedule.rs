@@ -16,6 +16,7 @@ use crate::clock::Clock;
 
 /// Longest that a pacing thread waits without looking whether it shall stop.
 const LOOK_MAX: Duration = Duration::from_millis(50);
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// When a request was planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +34,19 @@ pub(crate) struct Schedule {
     pub(crate) measured_ns: Range<u64>,
     /// Open loop: what leaves this much later than planned is late.
     pub(crate) late_after_ns: u64,
+    /// Open loop: how long after the start of a phase its first moment is.
+    pub(crate) lag_ns: u64,
 }
 
 impl Schedule {
+    /// The same for the sender of this index, one of several that have equal shares of a rate: its
+    /// moments lie between those of the others.
+    pub(crate) fn of_sender(&self, index: usize, rate_per_s: u32) -> Self {
+        let index = u64::try_from(index).unwrap_or(u64::MAX);
+        let lag_ns = index.saturating_mul(NS_PER_S).checked_div(rate_per_s.into()).unwrap_or(0);
+        Self { lag_ns, ..self.clone() }
+    }
+
     /// Both phases, in their order.
     pub(crate) fn phases(&self) -> [(Phase, Range<u64>); 2] {
         [(Phase::WarmUp, self.warmup_ns.clone()), (Phase::Measured, self.measured_ns.clone())]
@@ -153,7 +164,8 @@ pub(crate) fn pace<T>(
 ) -> Kept {
     let mut kept = Kept::default();
     for (phase, window_ns) in schedule.phases() {
-        let mut pacer = Pacer::new(window_ns.start, rate_per_s, schedule.late_after_ns);
+        let start_ns = window_ns.start.saturating_add(schedule.lag_ns);
+        let mut pacer = Pacer::new(start_ns, rate_per_s, schedule.late_after_ns);
         // What is planned before the end may leave a little after it.
         let last_ns = window_ns.end.saturating_add(schedule.late_after_ns);
         while pacer.planned_ns() < window_ns.end && wait_until(pacer.planned_ns(), halt, clock) {
@@ -198,6 +210,19 @@ fn wait_until(at_ns: u64, halt: &Halt, clock: &Clock) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn senders_that_share_a_rate_take_turns() {
+        let all = super::Schedule {
+            warmup_ns: 0..0,
+            measured_ns: 0..1_000_000_000,
+            late_after_ns: 0,
+            lag_ns: 0,
+        };
+        let lags = [0, 1, 4].map(|index| all.of_sender(index, 1000).lag_ns);
+        assert_eq!(lags, [0, 1_000_000, 4_000_000]);
+        assert_eq!(all.of_sender(3, 0).lag_ns, 0, "a closed loop has no moments");
+    }
+
     #[test]
     fn shares_add_up_and_differ_by_one_at_most() {
         assert_eq!(super::shares(10, 3).unwrap(), [4, 3, 3]);

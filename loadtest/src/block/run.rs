@@ -99,6 +99,7 @@ fn schedule(args: &BlockArgs, clock: &Clock) -> Schedule {
         warmup_ns: start_ns..measured_ns,
         measured_ns: measured_ns..end_ns,
         late_after_ns: nanoseconds(args.late_after),
+        lag_ns: 0,
     }
 }
 
@@ -137,8 +138,10 @@ fn spawn(
     halt: &Halt,
 ) -> Result<JoinSet<Kept>> {
     let mut drivers = JoinSet::new();
-    let rates = shares(args.rate.unwrap_or(0), clients.len())?;
-    for (client, rate) in clients.iter().zip(rates) {
+    let total = args.rate.unwrap_or(0);
+    let rates = shares(total, clients.len())?;
+    for ((index, client), rate) in clients.iter().enumerate().zip(rates) {
+        let schedule = schedule.of_sender(index, total);
         let Some(rate) = NonZeroU64::new(rate.into()) else {
             for _one in 0..args.depth {
                 let load = Rc::clone(client).closed(schedule.clone(), halt.clone());
@@ -156,7 +159,7 @@ fn spawn(
             Kept::default()
         });
         let pacer = Pacing { rate, depth: args.depth, clock: client.clock.clone(), due };
-        let (schedule, halt, runtime) = (schedule.clone(), halt.clone(), Handle::current());
+        let (halt, runtime) = (halt.clone(), Handle::current());
         drivers.spawn_blocking(move || pacer.run(&schedule, &halt, &runtime));
     }
     Ok(drivers)
