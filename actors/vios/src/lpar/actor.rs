@@ -155,8 +155,7 @@ impl ClientLpar {
     fn go_on(&mut self, now: Moment, ctx: &mut Context<Self>) {
         self.carry_out(now);
         while let Some(entry) = self.lost.pop() {
-            self.owner.handle(now, Input::EntryLost { entry });
-            self.carry_out(now);
+            self.lose(now, entry);
         }
         if self.owner.end().is_some() {
             // Whoever waits hears of it when this is dropped.
@@ -168,6 +167,16 @@ impl ClientLpar {
             act.clock.rung();
             act.handle(Input::TimePassed, ctx);
         });
+    }
+
+    /// A way to an entry is lost; its VIOS may be there all the same.
+    fn lose(&mut self, now: Moment, entry: ViosId) {
+        self.owner.handle(now, Input::EntryLost { entry });
+        self.carry_out(now);
+        if self.entries.is_there(entry) {
+            self.owner.handle(now, Input::EntryFound { entry });
+            self.carry_out(now);
+        }
     }
 
     /// When the first of those that wait for room has waited for too long.
@@ -272,9 +281,10 @@ impl Handler<EntryFound> for ClientLpar {
         if let Some(me) = vioduct_runtime::myself::<Self>() {
             me.watch(&found.actor);
         }
-        let is_first = self.entries.is_first(found.vios);
+        let entry = found.vios;
         self.entries.found(found);
-        if is_first {
+        Self::handle(self, Input::EntryFound { entry }, ctx);
+        if self.entries.is_first(entry) {
             self.start(ctx);
         }
     }
@@ -285,7 +295,8 @@ impl Handler<Lost> for ClientLpar {
 
     fn handle(&mut self, lost: Lost, ctx: &mut Self::Context) {
         if self.entries.lose(&lost) {
-            Self::handle(self, Input::EntryLost { entry: lost.vios }, ctx);
+            self.lost.push(lost.vios);
+            self.go_on(self.clock.now(), ctx);
         }
     }
 }

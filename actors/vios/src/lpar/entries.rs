@@ -20,6 +20,8 @@ pub struct Entry {
     pub vios: ViosId,
     /// The node that it runs on.
     pub node: NodeName,
+    /// It is in the client's own CEC. Such entries come before the others.
+    pub is_near: bool,
 }
 
 /// The VIOS of an entry was found.
@@ -65,13 +67,21 @@ impl Entries {
         self.list.iter().find(|entry| entry.node == *node).map(|entry| entry.vios)
     }
 
+    /// Whether its VIOS is there, as far as is known.
+    pub(super) fn is_there(&self, vios: ViosId) -> bool {
+        self.seen.contains_key(&vios)
+    }
+
     /// Whether it is the preferred one.
     pub(super) fn is_first(&self, vios: ViosId) -> bool {
         self.list.first().is_some_and(|first| first.vios == vios)
     }
 
     pub(super) fn found(&mut self, EntryFound { vios, actor }: EntryFound) {
-        self.seen.insert(vios, Seen { actor, way: None });
+        let is_known = self.seen.get(&vios).is_some_and(|seen| seen.actor.id() == actor.id());
+        if !is_known {
+            self.seen.insert(vios, Seen { actor, way: None });
+        }
     }
 
     /// Gives a call to an entry. False if that cannot be done: then nothing of a session by it can,

@@ -171,6 +171,7 @@ impl LparDisk {
             owner,
             holder: Holder(rand::random()),
             entries: entries.iter().map(|entry| entry.vios).collect(),
+            near: entries.iter().take_while(|entry| entry.is_near).count(),
             is_client_new: false,
             fence,
         };

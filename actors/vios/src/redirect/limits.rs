@@ -71,6 +71,13 @@ pub struct OwnerLimits {
     pub little_dirty_bytes: u64,
     /// How often it flushes for that at most, 0..=255. Default 4.
     pub move_flushes_max: u8,
+    /// A VIOS of the own CEC must be there for so long before the owner moves back to it from one
+    /// of another CEC, 0..=`home_after_max`. Default 5 s. Twice as long each time that it did not
+    /// last.
+    pub home_after: Duration,
+    /// The longest that this grows to, and for how long it must last to count, `home_after`..=1 h.
+    /// Default 5 min.
+    pub home_after_max: Duration,
     /// Every write goes out as FUA, and no write is kept for a replay.
     pub is_write_through: bool,
     /// Attempts that may still land on a storage that cannot fence, `under_way_max`..=1 048 576.
@@ -93,6 +100,8 @@ impl Default for OwnerLimits {
             hold_max: Duration::from_secs(60),
             little_dirty_bytes: 1 << 20,
             move_flushes_max: 4,
+            home_after: Duration::from_secs(5),
+            home_after_max: Duration::from_secs(300),
             is_write_through: false,
             unresolved_max: 4096,
         }
@@ -116,6 +125,8 @@ impl OwnerLimits {
         lasts("open_max", self.open_max, MILLISECOND, HOUR)?;
         lasts("backoff_min", self.backoff_min, Duration::ZERO, HOUR)?;
         lasts("backoff_max", self.backoff_max, self.backoff_min, HOUR)?;
+        lasts("home_after", self.home_after, Duration::ZERO, HOUR)?;
+        lasts("home_after_max", self.home_after_max, self.home_after, HOUR)?;
         lasts("hold_max", self.hold_max, Duration::ZERO, 1000 * HOUR)
     }
 }

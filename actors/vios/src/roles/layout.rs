@@ -80,7 +80,10 @@ impl Layout {
     /// the LUs are spread over them, then the others.
     #[must_use]
     pub fn entries(&self, cec: u32, lu: u64) -> Vec<Entry> {
-        let entry = |place: &Place| Entry { vios: place.vios, node: place.node.clone() };
+        let entry = |place: &Place| {
+            let is_near = place.cec == cec;
+            Entry { vios: place.vios, node: place.node.clone(), is_near }
+        };
         let (mut own, mut others): (Vec<_>, Vec<_>) =
             self.places.iter().partition(|place| place.cec == cec);
         for places in [&mut own, &mut others] {
@@ -105,6 +108,8 @@ mod tests {
         let order = |lu| layout.entries(1, lu).iter().map(|entry| entry.vios.0).collect::<Vec<_>>();
         assert_eq!(order(0), [1, 2, 3, 4]);
         assert_eq!(order(7), [2, 1, 4, 3]);
+        let near = layout.entries(1, 7).iter().map(|entry| entry.is_near).collect::<Vec<_>>();
+        assert_eq!(near, [true, true, false, false]);
     }
 
     #[test]

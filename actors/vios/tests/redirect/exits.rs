@@ -138,7 +138,8 @@ impl World {
         };
         let entries = vec![ViosId(0), ViosId(1)];
         let (owner, holder, is_client_new) = (OwnerId(1), Holder(1), false);
-        let attachment = Attachment { lu: LU, owner, holder, entries, is_client_new, fence };
+        let near = entries.len();
+        let attachment = Attachment { lu: LU, owner, holder, entries, near, is_client_new, fence };
         let identity = Identity { volume: 1, boot: 1, losses: 0 };
         let mut world = Self {
             plant,

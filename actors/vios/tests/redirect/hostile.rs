@@ -121,7 +121,10 @@ fn owner_input() -> impl Strategy<Value = owner::Input> {
         2 => (entry(), word()).prop_map(|(entry, word)| owner::Input::Heard { entry, word }),
         1 => entry().prop_map(|entry| owner::Input::EntryLost { entry }),
         1 => entry().prop_map(|entry| owner::Input::Spoilt { entry }),
-        1 => vec(entry(), 0..3).prop_map(|entries| owner::Input::EntriesChanged { entries }),
+        1 => entry().prop_map(|entry| owner::Input::EntryFound { entry }),
+        1 => (vec(entry(), 0..3), 0..3_usize).prop_map(|(entries, near)| {
+            owner::Input::EntriesChanged { entries, near }
+        }),
         1 => (0..2_u64).prop_map(|client| owner::Input::ClientLeft { client: ClientId(client) }),
         4 => Just(owner::Input::TimePassed),
     ]
@@ -201,6 +204,7 @@ proptest! {
             owner: OwnerId(1),
             holder: Holder(1),
             entries: vec![ViosId(0), ViosId(1)],
+            near: 1,
             is_client_new: false,
             fence: Fence::Epochs,
         };

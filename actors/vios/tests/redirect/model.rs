@@ -1,5 +1,7 @@
 //! The machines under the model checker `stateright`: every order of events, up to small bounds.
 
+use std::time::Duration;
+
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use vioduct_vios::block::Request;
 
@@ -152,6 +154,19 @@ fn a_vios_has_two_adapters_and_loses_one_fabric_after_the_other() {
 }
 
 #[test]
+fn an_owner_loses_the_vios_of_its_cec_and_goes_home_again() {
+    let mut plan = narrow(vec![write(0), write(0)]);
+    plan.vioses = 2;
+    plan.near = 1;
+    plan.seq_max = 4;
+    plan.owner.home_after = Duration::ZERO;
+    plan.owner.under_way_max = 1;
+    plan.budget = Budget { relay_kills: 1, ticks: 1, ..plan.budget };
+    let more = Budget { relay_kills: 2, ticks: 2, cuts: 1, ..plan.budget };
+    check(plan, more);
+}
+
+#[test]
 fn an_fsync_fails_and_the_storage_and_the_owner_die() {
     let mut plan = narrow(vec![write(0), Request::Flush, Request::Flush]);
     plan.owner.requests_max = 1;
@@ -165,7 +180,7 @@ fn an_fsync_fails_and_the_storage_and_the_owner_die() {
 #[test]
 fn a_write_is_answered_with_an_error_and_the_power_fails() {
     let mut plan = narrow(vec![write(0), write(0), read(0, 1)]);
-    plan.owner.hold_max = std::time::Duration::ZERO;
+    plan.owner.hold_max = Duration::ZERO;
     plan.budget = Budget { cuts: 1, power_cuts: 1, ticks: 2, ..plan.budget };
     plan.owner.under_way_max = 1;
     let more = Budget { power_cuts: 2, ..plan.budget };
@@ -239,7 +254,7 @@ fn the_model_finds_a_sync_that_is_not_noted() {
 #[test]
 fn the_model_finds_a_held_write_that_an_eio_releases() {
     let mut plan = narrow(vec![write(0), write(0), read(0, 1)]);
-    plan.owner.hold_max = std::time::Duration::ZERO;
+    plan.owner.hold_max = Duration::ZERO;
     plan.owner.under_way_max = 1;
     plan.budget = Budget { cuts: 1, power_cuts: 1, ticks: 2, ..plan.budget };
     let (broken, _) = explore(Plan { plant: Plant::HeldReleased, ..plan }, None);

@@ -83,6 +83,8 @@ pub(crate) struct Plan {
     /// Bytes of the disk.
     pub(crate) cells: usize,
     pub(crate) vioses: u32,
+    /// How many of them are in the clients' CEC.
+    pub(crate) near: usize,
     /// Physical adapters of each VIOS.
     pub(crate) adapters: u8,
     pub(crate) owner: OwnerLimits,
@@ -117,6 +119,8 @@ impl Plan {
             hold_max: NEVER / 4,
             little_dirty_bytes: 0,
             move_flushes_max: 1,
+            home_after: MS,
+            home_after_max: 4 * MS,
             is_write_through: false,
             unresolved_max: 64,
         };
@@ -132,6 +136,7 @@ impl Plan {
         Self {
             cells: 2,
             vioses: 2,
+            near: 2,
             adapters: 1,
             owner,
             store,

@@ -8,7 +8,7 @@ use vioduct_vios::redirect::name::{AdapterId, ClientId, Holder, OwnerId, ViosId}
 use vioduct_vios::redirect::owner::{self, End, OwnerEvent};
 use vioduct_vios::redirect::{Epoch, store};
 
-use super::plan::{Budget, Plan, read, write};
+use super::plan::{Budget, MS, Plan, read, write};
 use super::world::{LU, Step, Wire, World};
 
 /// The first of each VIOS.
@@ -26,9 +26,16 @@ impl Stage {
     }
 
     fn with_adapters(vioses: u32, adapters: u8) -> Self {
+        Self::with(|plan| {
+            plan.vioses = vioses;
+            plan.near = vioses as usize;
+            plan.adapters = adapters;
+        })
+    }
+
+    fn with(change: impl FnOnce(&mut Plan)) -> Self {
         let mut plan = Plan::small(Vec::new());
-        plan.vioses = vioses;
-        plan.adapters = adapters;
+        change(&mut plan);
         plan.cells = 4;
         plan.owner.requests_max = 16;
         plan.seq_max = u64::MAX;
@@ -511,6 +518,29 @@ fn fail_back_the_session_returns_to_the_own_fabric_once_it_is_proven() {
     assert_eq!(stage.owner(0).exit(), Some(ViosId(0)));
     assert_eq!(stage.shown().1, [1, 0, 0, 0], "it was flushed before it moved");
     assert_eq!(stage.asked(0, &write(0)), DONE);
+}
+
+#[test]
+fn going_home_an_owner_that_was_left_no_vios_of_its_cec_returns_once_there_is_one() {
+    let mut stage = Stage::with(|plan| {
+        plan.vioses = 3;
+        plan.near = 2;
+        plan.owner.silence_max = 100 * MS;
+    });
+    stage.quiet();
+    let held = |_: &World, step: Step| matches!(step, Step::StartRelay(_));
+    for vios in [0, 1] {
+        stage.step(Step::KillRelay(vios));
+        stage.quiet_but(held);
+    }
+    assert_eq!(stage.asked_but(&write(0), held), DONE);
+    assert_eq!(stage.owner(0).entry(), Some(ViosId(2)));
+    stage.step(Step::StartRelay(1));
+    stage.step(Step::Tick(0));
+    stage.quiet_but(held);
+    assert_eq!(stage.owner(0).entry(), Some(ViosId(1)));
+    assert_eq!(stage.shown().1, [1, 0, 0, 0], "it was flushed before it moved");
+    assert_eq!(stage.asked_but(&write(0), held), DONE);
 }
 
 #[test]

@@ -88,6 +88,8 @@ pub(crate) fn plan(seed: u64, plant: Plant) -> Plan {
         hold_max: if rng.random_ratio(1, 3) { 5 * MS } else { NEVER / 4 },
         little_dirty_bytes: rng.random_range(0..=2),
         move_flushes_max: 2,
+        home_after: 3 * MS,
+        home_after_max: 50 * MS,
         is_write_through: rng.random_ratio(1, 10),
         unresolved_max: 64,
     };
@@ -102,6 +104,7 @@ pub(crate) fn plan(seed: u64, plant: Plant) -> Plan {
     Plan {
         cells: cells as usize,
         vioses: rng.random_range(1..=3),
+        near: rng.random_range(0..=3),
         adapters: rng.random_range(1..=2),
         owner,
         store,
@@ -176,7 +179,7 @@ impl Run<'_> {
             let mut steps = Vec::new();
             self.world.flow_steps(self.plan, &mut steps);
             let is_quiet = steps.is_empty();
-            if is_quiet && self.world.is_all_answered() {
+            if is_quiet && self.world.is_all_answered() && self.world.is_home() {
                 return Ok(());
             }
             let step = steps.choose(&mut self.rng).copied().or_else(|| next_tick(&self.world));

@@ -57,6 +57,7 @@ impl Unfenced {
             owner: OwnerId(1),
             holder: Holder(1),
             entries: vec![ENTRY],
+            near: 1,
             is_client_new: false,
             fence,
         };

@@ -160,6 +160,10 @@ impl World {
         for adapter in plan.adapters() {
             self.connect(plan, vios, adapter);
         }
+        for seat in 0..self.seats.len() {
+            let entry = ViosId(vios);
+            self.owner(plan, seat, owner::Input::EntryFound { entry });
+        }
     }
 
     pub(crate) fn publish(&mut self, plan: &Plan, from: u32, to: u32, state: PathState) {
@@ -195,11 +199,23 @@ impl World {
             owner: OwnerId(seat as u64 + 1),
             holder: Holder(seat as u64 + 100),
             entries: (0..plan.vioses).map(ViosId).collect(),
+            near: plan.near,
             is_client_new: false,
             fence: Fence::Epochs,
         };
         self.seats.push(Some(Owner::new(plan.owner.clone(), attachment, 1).unwrap()));
         self.owner(plan, seat, owner::Input::Started);
+        self.find_entries(plan, seat);
+    }
+
+    /// An owner is told of the VIOSes that run.
+    pub(crate) fn find_entries(&mut self, plan: &Plan, seat: usize) {
+        for vios in 0..plan.vioses {
+            if self.relays[vios as usize].is_some() {
+                let entry = ViosId(vios);
+                self.owner(plan, seat, owner::Input::EntryFound { entry });
+            }
+        }
     }
 
     pub(crate) fn ask(&mut self, plan: &Plan, seat: usize, request: &Request) {
@@ -478,6 +494,11 @@ impl World {
     pub(crate) fn live_seat(&self) -> Option<usize> {
         let lives = |owner: &Option<Owner>| owner.as_ref().is_some_and(|o| o.end().is_none());
         self.seats.iter().rposition(lives)
+    }
+
+    /// Nobody who still listens enters by another CEC than its own.
+    pub(crate) fn is_home(&self) -> bool {
+        !self.seats.iter().flatten().any(|owner| owner.end().is_none() && owner.is_away())
     }
 
     /// Nobody who still listens waits for an answer.

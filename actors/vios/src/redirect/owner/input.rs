@@ -18,6 +18,8 @@ pub struct Attachment {
     pub holder: Holder,
     /// The VIOSes to go through, the preferred one first.
     pub entries: Vec<ViosId>,
+    /// How many of them, from the first on, are of the client's own CEC.
+    pub near: usize,
     /// The client itself was restarted too, so that it expects nothing unflushed to be there.
     pub is_client_new: bool,
     /// How the storage keeps out what is late.
@@ -61,10 +63,18 @@ pub enum Input {
         /// Which.
         entry: ViosId,
     },
-    /// These are the VIOSes to go through from now on, the preferred one first.
+    /// An entry is there: it was found, or is still there after [`EntryLost`](Self::EntryLost).
+    EntryFound {
+        /// Which.
+        entry: ViosId,
+    },
+    /// These are the VIOSes to go through from now on, the preferred one first. All that are
+    /// there are [found](Self::EntryFound) anew.
     EntriesChanged {
         /// All of them.
         entries: Vec<ViosId>,
+        /// How many of them, from the first on, are of the client's own CEC.
+        near: usize,
     },
     /// No attempt of a session that is over can land any more: a fence hook ran, or an operator
     /// says so. For storage that cannot fence.

@@ -22,6 +22,7 @@
 //! Source: redirect protocol, rules 1 to 11.
 
 mod holding;
+mod home;
 mod input;
 mod moving;
 mod opening;
@@ -41,6 +42,7 @@ use super::message::{Call, Why, Word};
 use super::moment::Moment;
 use super::name::{Epoch, Life, ViosId};
 use crate::block::{Extent, Failure, Reply};
+use home::Homes;
 pub use input::{Attachment, Effect, End, Input, OwnerEvent};
 use moving::Errand;
 use repair::Repair;
@@ -89,6 +91,7 @@ pub struct Owner {
     /// The next flush of a client fails with this.
     owed: Option<Failure>,
     errand: Errand,
+    homes: Homes,
     /// What may still land on a storage that cannot fence.
     hold: Hold,
     size: Option<u64>,
@@ -187,6 +190,7 @@ impl Owner {
             has_loss: false,
             owed: None,
             errand: Errand::None,
+            homes: Homes::new(),
             hold: Hold::default(),
             size: None,
             effects: VecDeque::new(),
@@ -207,7 +211,8 @@ impl Owner {
             Input::Heard { entry, word } => self.heard(now, entry, word),
             Input::Spoilt { entry } => self.spoilt(now, entry),
             Input::EntryLost { entry } => self.entry_lost(now, entry),
-            Input::EntriesChanged { entries } => self.change_entries(now, entries),
+            Input::EntryFound { entry } => self.entry_found(now, entry),
+            Input::EntriesChanged { entries, near } => self.change_entries(now, entries, near),
             Input::AttemptsEnded => self.attempts_ended(now),
             Input::CloseAsked => self.ask_to_close(),
             Input::TimePassed => self.time_passed(now),
@@ -233,7 +238,8 @@ impl Owner {
                 Some(self.silent_at)
             }
         };
-        [next, self.hold_until(), self.hold.deadline()].into_iter().flatten().min()
+        let others = [self.hold_until(), self.hold.deadline(), self.home_at()];
+        others.into_iter().chain([next]).flatten().min()
     }
 
     /// Whether one more request with so many bytes of data may be asked for. If not, the sockets of
@@ -380,6 +386,7 @@ impl Owner {
             self.give_up(now);
         }
         self.hold.expire(now);
+        self.go_home(now);
         match self.phase {
             Phase::Waiting { until } | Phase::Clearing { until: Some(until) } if until <= now => {
                 self.open(now);

@@ -3,6 +3,7 @@
 
 use super::super::message::{Call, Why};
 use super::super::moment::Moment;
+use super::super::name::ViosId;
 use super::{Cause, End, Kind, Owner, Phase};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +13,8 @@ pub(super) enum Errand {
     Move {
         flushes: u8,
         is_draining: bool,
+        /// By which entry; `None`: by the same.
+        to: Option<ViosId>,
     },
     /// Finish all, flush, close.
     Close,
@@ -26,6 +29,15 @@ impl Errand {
         }
     }
 
+    /// A move to another entry.
+    pub(super) const fn to(entry: ViosId) -> Self {
+        Self::Move { flushes: 0, is_draining: false, to: Some(entry) }
+    }
+
+    pub(super) fn leads_to(self, entry: ViosId) -> bool {
+        matches!(self, Self::Move { to: Some(to), .. } if to == entry)
+    }
+
     pub(super) fn is_close(self) -> bool {
         self == Self::Close
     }
@@ -34,7 +46,7 @@ impl Errand {
 impl Owner {
     pub(super) fn better(&mut self) {
         if self.phase == Phase::Serving && self.errand == Errand::None {
-            self.errand = Errand::Move { flushes: 0, is_draining: false };
+            self.errand = Errand::Move { flushes: 0, is_draining: false, to: None };
         }
     }
 
@@ -54,7 +66,9 @@ impl Owner {
                 self.leave(now);
                 false
             }
-            Errand::Move { flushes, is_draining: false } => self.prepare_to_move(now, flushes),
+            Errand::Move { flushes, is_draining: false, to } => {
+                self.prepare_to_move(now, flushes, to)
+            }
             Errand::Close if self.requests.is_empty() => {
                 self.leave(now);
                 false
@@ -63,15 +77,16 @@ impl Owner {
         }
     }
 
-    fn prepare_to_move(&mut self, now: Moment, flushes: u8) -> bool {
+    fn prepare_to_move(&mut self, now: Moment, flushes: u8, to: Option<ViosId>) -> bool {
         let is_little = self.dirty.bytes() <= self.limits.little_dirty_bytes;
         if is_little || flushes >= self.limits.move_flushes_max {
-            self.errand = Errand::Move { flushes, is_draining: true };
+            self.errand = Errand::Move { flushes, is_draining: true, to };
             self.leave(now);
             return false;
         }
         if !self.is_flushing_itself() && self.sent.len() < self.limits.under_way_max {
-            self.errand = Errand::Move { flushes: flushes.saturating_add(1), is_draining: false };
+            let flushes = flushes.saturating_add(1);
+            self.errand = Errand::Move { flushes, is_draining: false, to };
             self.send_flush(now, false, Cause::Own);
         }
         true
@@ -86,8 +101,11 @@ impl Owner {
         }
         if !self.dirty.is_empty() {
             self.send_flush(now, false, Cause::Own);
-        } else if !self.errand.is_close() {
+        } else if let Errand::Move { to, .. } = self.errand {
             self.end_session(now, Why::Moved);
+            if let Some(entry) = to {
+                self.enter_by(now, entry);
+            }
             self.open(now);
         } else if self.has_loss {
             // A clean end would hide the loss from the next owner.

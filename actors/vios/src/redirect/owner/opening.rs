@@ -72,7 +72,7 @@ impl Owner {
         if self.phase == Phase::Opening {
             // The exit that was left out may be the only one that is left.
             if self.avoid.take().is_none() {
-                self.next_entry();
+                self.next_entry(now);
             }
             self.failed(now);
         }
@@ -92,26 +92,29 @@ impl Owner {
 
     pub(super) fn fell_silent(&mut self, now: Moment) {
         self.avoid = self.exit;
-        self.next_entry();
+        self.next_entry(now);
         let has_third = self.attachment.entries.len() > 2;
         if has_third && self.entry() == self.avoid {
             // The exit may be what died: to find that out would take as long again.
-            self.next_entry();
+            self.next_entry(now);
         }
         self.down(now, Why::Silent);
     }
 
     pub(super) fn entry_lost(&mut self, now: Moment, entry: ViosId) {
+        self.forget_home(entry);
         if self.entry() == Some(entry) {
-            self.next_entry();
+            self.next_entry(now);
             self.down(now, Why::ConnectionLost);
         }
     }
 
-    pub(super) fn change_entries(&mut self, now: Moment, mut entries: Vec<ViosId>) {
+    pub(super) fn change_entries(&mut self, now: Moment, mut entries: Vec<ViosId>, near: usize) {
         entries.truncate(ENTRIES_MAX);
         let before = self.entry();
         self.attachment.entries = entries;
+        self.attachment.near = near;
+        self.keep_homes();
         let mut found = self.attachment.entries.iter();
         match found.position(|entry| Some(*entry) == before) {
             Some(at) => self.at = at,
@@ -173,7 +176,8 @@ impl Owner {
         self.chance.jitter(wait)
     }
 
-    fn next_entry(&mut self) {
+    fn next_entry(&mut self, now: Moment) {
+        self.leave_entry(now);
         self.at = (self.at + 1).checked_rem(self.attachment.entries.len()).unwrap_or(0);
     }
 }

@@ -27,11 +27,18 @@ fn owner(limits: OwnerLimits) -> Owner {
 }
 
 fn owner_by(limits: OwnerLimits, entries: Vec<ViosId>) -> Owner {
+    let near = entries.len();
+    owner_of(limits, entries, near)
+}
+
+/// So many of the entries are of its own CEC.
+fn owner_of(limits: OwnerLimits, entries: Vec<ViosId>, near: usize) -> Owner {
     let attachment = Attachment {
         lu: LuId(1),
         owner: OwnerId(3),
         holder: Holder(8),
         entries,
+        near,
         is_client_new: false,
         fence: Fence::Epochs,
     };
@@ -356,4 +363,103 @@ fn a_session_number_that_cannot_be_exceeded_is_the_end() {
     let word = Word::Refused { epoch: epoch(1), highest: epoch(u64::MAX), holder: Holder(8) };
     heard(&mut owner, at(0), A, word);
     assert_eq!(owner.end(), Some(End::Exhausted));
+}
+
+/// The session lasts.
+fn alive(owner: &mut Owner, now: Moment, entry: ViosId, seq: u64) {
+    let word = Word::Alive { epoch: epoch(seq), taken: 0, answered: 0 };
+    assert_eq!(heard(owner, now, entry, word), []);
+}
+
+/// An owner that serves through `B`, of another CEC, since `A` was lost at 0.
+fn away() -> Owner {
+    let limits = OwnerLimits {
+        silence_max: 10_000 * MS,
+        home_after: 50 * MS,
+        home_after_max: 200 * MS,
+        ..limits()
+    };
+    let mut owner = owner_of(limits, vec![A, B], 1);
+    for entry in [A, B] {
+        step(&mut owner, at(0), Input::EntryFound { entry });
+    }
+    assert_eq!(step(&mut owner, at(0), Input::Started), [open(A, 1, None)]);
+    assert_eq!(step(&mut owner, at(0), Input::EntryLost { entry: A }), [open(B, 2, None)]);
+    heard(&mut owner, at(0), B, opened(2, 1));
+    heard(&mut owner, at(0), B, done(2, 1));
+    alive(&mut owner, at(0), B, 2);
+    assert!(owner.is_serving() && owner.is_away());
+    owner
+}
+
+#[test]
+fn an_owner_that_is_away_goes_home_in_order_once_its_vios_has_been_back_for_long_enough() {
+    let mut owner = away();
+    step(&mut owner, at(0), asked(1, write(0, 1)));
+    heard(&mut owner, at(0), B, done(2, 2));
+    step(&mut owner, at(5), Input::EntryFound { entry: A });
+    step(&mut owner, at(5), asked(2, write(8, 2)));
+    assert_eq!(owner.deadline(), Some(at(55)));
+    assert_eq!(step(&mut owner, at(54), Input::TimePassed), []);
+    assert_eq!(step(&mut owner, at(55), Input::TimePassed), [], "a write is under way");
+    assert_eq!(step(&mut owner, at(56), asked(3, write(16, 3))), [], "it waits for the move");
+    let last = heard(&mut owner, at(57), B, done(2, 3));
+    assert_eq!(last, [answered(2, Ok(Reply::Done)), flush(B, 2, 4, false)]);
+    assert_eq!(heard(&mut owner, at(58), B, done(2, 4)), [open(A, 3, None)]);
+    assert_eq!(heard(&mut owner, at(59), A, opened(3, 1)), [sent(A, 3, 1, write(16, 3))]);
+    assert!(!owner.is_away());
+}
+
+#[test]
+fn a_vios_that_comes_and_goes_is_gone_back_to_less_and_less_often() {
+    let mut owner = away();
+    let (mut now, mut seq, mut waits) = (at(0), 2, Vec::new());
+    for _round in 0..4 {
+        step(&mut owner, now, Input::EntryFound { entry: A });
+        let due = owner.deadline().unwrap();
+        waits.push(due.since(now));
+        assert_eq!(step(&mut owner, due, Input::TimePassed), [open(A, seq + 1, None)]);
+        heard(&mut owner, due, A, opened(seq + 1, 1));
+        alive(&mut owner, due, A, seq + 1);
+        now = due.after(MS);
+        assert_eq!(step(&mut owner, now, Input::EntryLost { entry: A }), [open(B, seq + 2, None)]);
+        heard(&mut owner, now, B, opened(seq + 2, 1));
+        alive(&mut owner, now, B, seq + 2);
+        seq += 2;
+    }
+    assert_eq!(waits, [50, 100, 200, 200].map(|wait| wait * MS));
+    step(&mut owner, now, Input::EntryFound { entry: A });
+    now = owner.deadline().unwrap();
+    step(&mut owner, now, Input::TimePassed);
+    heard(&mut owner, now, A, opened(seq + 1, 1));
+    now = now.after(200 * MS);
+    step(&mut owner, now, Input::EntryLost { entry: A });
+    heard(&mut owner, now, B, opened(seq + 2, 1));
+    step(&mut owner, now, Input::EntryFound { entry: A });
+    assert_eq!(owner.deadline(), Some(now.after(50 * MS)), "it had lasted");
+}
+
+#[test]
+fn a_vios_that_is_lost_again_before_the_move_keeps_nobody_waiting() {
+    let mut owner = away();
+    step(&mut owner, at(0), Input::EntryFound { entry: A });
+    step(&mut owner, at(0), asked(1, write(0, 1)));
+    step(&mut owner, at(50), Input::TimePassed);
+    assert_eq!(step(&mut owner, at(51), asked(2, write(8, 2))), []);
+    let on = step(&mut owner, at(52), Input::EntryLost { entry: A });
+    assert_eq!(on, [sent(B, 2, 3, write(8, 2))]);
+    assert!(owner.is_away() && owner.is_serving());
+    step(&mut owner, at(60), Input::EntryFound { entry: A });
+    step(&mut owner, at(61), Input::EntryLost { entry: A });
+    assert_eq!(owner.deadline(), Some(at(10_000)), "nowhere to go");
+}
+
+#[test]
+fn home_that_does_not_answer_is_left_for_where_the_owner_came_from() {
+    let mut owner = away();
+    step(&mut owner, at(0), Input::EntryFound { entry: A });
+    assert_eq!(step(&mut owner, at(50), Input::TimePassed), [open(A, 3, None)]);
+    assert_eq!(step(&mut owner, at(60), Input::TimePassed), [open(B, 4, None)]);
+    heard(&mut owner, at(60), B, opened(4, 1));
+    assert_eq!(owner.deadline(), Some(at(160)), "and tried later than before");
 }

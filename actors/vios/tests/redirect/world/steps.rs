@@ -287,7 +287,9 @@ impl World {
                 let entries = (0..plan.vioses).rev().skip(self.at % 2).map(ViosId);
                 let entries = entries.collect::<Vec<_>>();
                 if !entries.is_empty() {
-                    self.owner(plan, seat, owner::Input::EntriesChanged { entries });
+                    let near = plan.near;
+                    self.owner(plan, seat, owner::Input::EntriesChanged { entries, near });
+                    self.find_entries(plan, seat);
                 }
             }
             _ => panic!("not a step that disturbs"),
