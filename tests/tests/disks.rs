@@ -71,19 +71,40 @@ async fn a_client_of_processes_sees_nothing_of_a_killed_vios_nor_of_a_frozen_one
 const LONGEST_MS: f64 = 15_000.0;
 
 async fn play(scene: Scene) {
-    let figures = scene.play(built::vioduct().unwrap(), built::loadtest().unwrap()).await.unwrap();
+    let loadtest = built::loadtest().unwrap();
+    let figures = scene.play(built::vioduct().unwrap(), &loadtest).await.unwrap();
     println!("{scene:?}: {figures}");
     assert!(figures.is_sound(), "{scene:?}: {figures}");
     assert!(figures.longest_ms < LONGEST_MS, "{scene:?}: {figures}");
 }
 
+/// The same for a client over libnbd, with a checker of its own.
+async fn record(scene: Scene) {
+    let verdict = scene.record(built::vioduct().unwrap()).await.unwrap();
+    println!("{scene:?}, history: {verdict}");
+    assert!(verdict.is_sound(), "{scene:?}: {verdict}");
+}
+
 macro_rules! scenes {
-    ($($(#[$doc:meta])* $name:ident: $scene:ident,)+) => {$(
-        #[tokio::test]
-        async fn $name() {
-            play(Scene::$scene).await;
+    ($($name:ident: $scene:ident,)+) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                play(Scene::$scene).await;
+            }
+        )+
+
+        mod history {
+            use super::*;
+
+            $(
+                #[tokio::test]
+                async fn $name() {
+                    record(Scene::$scene).await;
+                }
+            )+
         }
-    )+};
+    };
 }
 
 scenes! {
@@ -101,4 +122,5 @@ scenes! {
     all_fabrics_are_lost_and_one_comes_back: AllLost,
     a_storage_that_is_killed: StorageKilled,
     a_fabric_that_is_good_again: FailBack,
+    a_cec_that_has_a_vios_again: Home,
 }

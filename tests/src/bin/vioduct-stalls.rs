@@ -35,7 +35,7 @@ async fn main() -> Result<ExitCode> {
         }
         let (mut longest, mut sound) = (Vec::new(), 0);
         for _round in 0..cli.rounds {
-            let figures = scene.play(vioduct.clone(), loadtest.clone()).await?;
+            let figures = scene.play(vioduct.clone(), &loadtest).await?;
             longest.push(figures.longest_ms);
             sound += u32::from(figures.is_sound());
         }

@@ -2,28 +2,16 @@
 
 use std::fmt;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use tokio::process::Command;
 
-use crate::cluster::send_signal;
+use super::driver::Driver;
 
-/// Reading everything back, twice.
-const END_MAX: Duration = Duration::from_secs(40);
-
-/// A program that writes, reads and compares until it is stopped.
+/// `vioduct-loadtest block`, which writes, reads and compares until it is stopped.
 #[derive(Debug)]
-pub struct Load {
-    program: Child,
-    stdout: ChildStdout,
-    teller: JoinHandle<()>,
-}
+pub struct Load(Driver);
 
 impl Load {
     /// Begins to drive disks by their NBD URIs; hands each line of progress to `say`.
@@ -36,43 +24,32 @@ impl Load {
         args: &[&str],
         say: impl FnMut(&str) + Send + 'static,
     ) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.arg("block").args(uris).args(["--depth", "8", "--flush-every", "64", "--overlap"]);
-        command.args(["--warmup", "0s", "--duration", "60m", "--progress", "--output", "json"]);
-        command.args(args).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut program = command.spawn().context("vioduct-loadtest does not start")?;
-        let stdout = program.stdout.take().context("standard output was asked for")?;
-        let stderr = program.stderr.take().context("standard error was asked for")?;
-        let teller = tokio::spawn(tell(stderr, say));
-        Ok(Self { program, stdout, teller })
+        Ok(Self(Driver::start(command(program, uris, args), say)?))
+    }
+
+    /// The same, once everything was written and a second has passed.
+    ///
+    /// # Errors
+    /// The program does not start, or ends before.
+    pub async fn flowing(program: &Path, uris: &[String], args: &[&str]) -> Result<Self> {
+        Ok(Self(Driver::flowing(command(program, uris, args)).await?))
     }
 
     /// Stops it: it reads back everything, and judges.
     ///
     /// # Errors
     /// It does not end in time, or gives no result.
-    pub async fn stop(mut self) -> Result<Figures> {
-        let id = self.program.id().context("the load ended early")?;
-        send_signal(id, "INT").await?;
-        let mut result = String::new();
-        let end = async {
-            self.stdout.read_to_string(&mut result).await?;
-            self.program.wait().await
-        };
-        timeout(END_MAX, end).await.context("the load does not end")??;
-        self.teller.await.context("the load's words")?;
-        let raw: Raw = serde_json::from_str(&result)
-            .with_context(|| format!("the load's result: {result:?}"))?;
-        Ok(raw.into())
+    pub async fn stop(self) -> Result<Figures> {
+        Ok(self.0.stop::<Raw>().await?.into())
     }
 }
 
-async fn tell(stderr: ChildStderr, mut say: impl FnMut(&str)) {
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        say(line.trim());
-    }
+fn command(program: &Path, uris: &[String], args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.arg("block").args(uris).args(["--depth", "8", "--flush-every", "64", "--overlap"]);
+    command.args(["--warmup", "0s", "--duration", "60m", "--progress", "--output", "json"]);
+    command.args(args);
+    command
 }
 
 /// What is read of a result.
@@ -80,13 +57,14 @@ async fn tell(stderr: ChildStderr, mut say: impl FnMut(&str)) {
 struct Raw {
     counts: Counts,
     iops: f64,
+    latency: Latency,
     longest_request: Stretch,
-    stall: Stretch,
     clients: Clients,
     violations: Troubles,
     errors: Troubles,
     reconnects: u64,
     read_back: ReadBack,
+    valid: bool,
 }
 
 #[derive(Deserialize)]
@@ -111,18 +89,40 @@ struct ReadBack {
 }
 
 #[derive(Deserialize)]
-struct Clients {
-    p99_us: Spread,
+struct Latency {
+    all: Transfers,
 }
 
 #[derive(Deserialize)]
-struct Spread {
-    median: f64,
-    max: f64,
+struct Transfers {
+    response: Percentiles,
+}
+
+#[derive(Deserialize)]
+struct Percentiles {
+    p50_us: f64,
+    p99_us: f64,
+}
+
+#[derive(Deserialize)]
+struct Clients {
+    p99_us: Spread,
+    stall_ms: Spread,
+}
+
+/// A figure over clients.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The least.
+    pub min: f64,
+    /// The median.
+    pub median: f64,
+    /// The greatest.
+    pub max: f64,
 }
 
 /// What a load found.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Figures {
     /// Reads compared.
     pub reads: u64,
@@ -132,10 +132,14 @@ pub struct Figures {
     pub iops: f64,
     /// The longest request of any client, milliseconds.
     pub longest_ms: f64,
+    /// The median of all reads and writes, microseconds.
+    pub p50_us: f64,
+    /// The 99th percentile of all reads and writes, microseconds.
+    pub p99_us: f64,
+    /// The same of each client.
+    pub client_p99_us: Spread,
     /// The longest time in which a client had no answer while it waited for some, milliseconds.
-    pub stall_ms: f64,
-    /// The median and the worst of the clients' 99th percentiles, microseconds.
-    pub p99_us: (f64, f64),
+    pub client_stall_ms: Spread,
     /// Reads that gave what they must not.
     pub violations: u64,
     /// Requests that failed.
@@ -144,6 +148,8 @@ pub struct Figures {
     pub reconnects: u64,
     /// At the end everything was read back.
     pub is_whole: bool,
+    /// Of requests at a rate no more than a hundredth was late.
+    pub is_on_time: bool,
 }
 
 impl From<Raw> for Figures {
@@ -153,12 +159,15 @@ impl From<Raw> for Figures {
             writes: raw.counts.writes,
             iops: raw.iops,
             longest_ms: raw.longest_request.ms,
-            stall_ms: raw.stall.ms,
-            p99_us: (raw.clients.p99_us.median, raw.clients.p99_us.max),
+            p50_us: raw.latency.all.response.p50_us,
+            p99_us: raw.latency.all.response.p99_us,
+            client_p99_us: raw.clients.p99_us,
+            client_stall_ms: raw.clients.stall_ms,
             violations: raw.violations.total,
             errors: raw.errors.total,
             reconnects: raw.reconnects,
             is_whole: raw.read_back.is_whole,
+            is_on_time: raw.valid,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Disks over real `vioduct` processes: two VIOSes on CEC 1, one on CEC 2, a storage, and the
 //! hypervisor of CEC 1. Each VIOS reaches the storage through a fault proxy of its own.
 
+mod driver;
+pub mod history;
 pub mod load;
 pub mod scene;
 
@@ -186,6 +188,11 @@ impl DiskCluster {
         self.dir().join(PHYP).join(format!("lu{lu}.sock"))
     }
 
+    /// How NBD clients name a disk.
+    pub fn uri(&self, lu: u64) -> String {
+        format!("nbd+unix:///?socket={}", self.socket(lu).display())
+    }
+
     /// The directory of it all.
     pub fn dir(&self) -> &Path {
         self.cluster.dir()
@@ -228,4 +235,11 @@ impl DiskCluster {
             Err(_elapsed) => bail!("not seen within {bound:?}: {what}; last: {last:#}"),
         }
     }
+}
+
+/// Lets time pass in which nothing is done to the disks.
+async fn pass(time: Duration) {
+    let mut ticks = interval(time);
+    ticks.tick().await;
+    ticks.tick().await;
 }

@@ -1,15 +1,14 @@
 //! What may happen to a disk while its clients write and read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
-use tokio::sync::watch;
-use tokio::time::interval;
 
+use super::history::{History, Verdict};
 use super::load::{Figures, Load};
-use super::{DiskCluster, DiskPlan, STORAGE};
+use super::{DiskCluster, DiskPlan, STORAGE, pass};
 use crate::fault::{Direction, Faults};
 
 /// The LU; its client enters by v1.
@@ -49,11 +48,13 @@ pub enum Scene {
     StorageKilled,
     /// The fabric is good again, and requests go back.
     FailBack,
+    /// The client enters by another CEC, since no VIOS of its own is left; then there is one again.
+    Home,
 }
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Reset,
         Self::Silent,
         Self::OneWayThere,
@@ -68,12 +69,13 @@ impl Scene {
         Self::AllLost,
         Self::StorageKilled,
         Self::FailBack,
+        Self::Home,
     ];
 
     /// What the longest request may take, where there is an aim: milliseconds.
     pub const fn aim_ms(self) -> Option<u32> {
         match self {
-            Self::Reset | Self::FailBack => Some(300),
+            Self::Reset | Self::FailBack | Self::Home => Some(300),
             Self::Silent
             | Self::OneWayThere
             | Self::OneWayBack
@@ -93,22 +95,10 @@ impl Scene {
     ///
     /// # Errors
     /// What should have happened did not.
-    pub async fn play(self, vioduct: PathBuf, loadtest: PathBuf) -> Result<Figures> {
-        let plan = DiskPlan { lu: LU, size: LU_BYTES };
-        let mut disks = DiskCluster::create(vioduct, &[plan]).await?;
-        disks.start(WAIT_MAX).await?;
-        if self == Self::FailBack {
-            disks.fabric("v1")?.cut_both();
-            serves(&disks, "v2 serves", |_entry, exit| exit == 2).await?;
-        }
-        let uri = format!("nbd+unix:///?socket={}", disks.socket(LU).display());
-        let (told, mut seconds) = watch::channel(0);
+    pub async fn play(self, vioduct: PathBuf, loadtest: &Path) -> Result<Figures> {
+        let mut disks = self.set(vioduct).await?;
         let args = ["--range", "8m", "--settle", "1s"];
-        let load = Load::start(&loadtest, &[uri], &args, move |_line| {
-            told.send_modify(|seconds| *seconds += 1);
-        })?;
-        // Everything was written once, and a second has passed.
-        seconds.wait_for(|seconds| *seconds > 0).await.context("the load does not flow")?;
+        let load = Load::flowing(loadtest, &[disks.uri(LU)], &args).await?;
         self.act(&mut disks).await?;
         pass(Duration::from_secs(1)).await;
         let figures = load.stop().await?;
@@ -116,6 +106,39 @@ impl Scene {
             disks.keep_files();
         }
         Ok(figures)
+    }
+
+    /// The same before another client, which checks the history of the disk.
+    ///
+    /// # Errors
+    /// What should have happened did not.
+    pub async fn record(self, vioduct: PathBuf) -> Result<Verdict> {
+        let mut disks = self.set(vioduct).await?;
+        let history = History::flowing(&disks.uri(LU)).await?;
+        self.act(&mut disks).await?;
+        pass(Duration::from_secs(1)).await;
+        let verdict = history.stop().await?;
+        if !verdict.is_sound() {
+            disks.keep_files();
+        }
+        Ok(verdict)
+    }
+
+    /// All is there that it begins with.
+    async fn set(self, vioduct: PathBuf) -> Result<DiskCluster> {
+        let plan = DiskPlan { lu: LU, size: LU_BYTES };
+        let mut disks = DiskCluster::create(vioduct, &[plan]).await?;
+        disks.start(WAIT_MAX).await?;
+        if self == Self::FailBack {
+            disks.fabric("v1")?.cut_both();
+            serves(&disks, "v2 serves", |_entry, exit| exit == 2).await?;
+        }
+        if self == Self::Home {
+            disks.cluster().kill("v1").await?;
+            disks.cluster().kill("v2").await?;
+            serves(&disks, "v3 serves", |entry, exit| (entry, exit) == (3, 3)).await?;
+        }
+        Ok(disks)
     }
 
     async fn act(self, disks: &mut DiskCluster) -> Result<()> {
@@ -181,15 +204,12 @@ impl Scene {
                 disks.fabric("v1")?.heal();
                 serves(disks, "v1 serves again", |_entry, exit| exit == 1).await
             }
+            Self::Home => {
+                disks.cluster().start("v2").await?;
+                serves(disks, "v2 serves again", |entry, exit| (entry, exit) == (2, 2)).await
+            }
         }
     }
-}
-
-/// Lets time pass in which nothing is done to the disk.
-async fn pass(time: Duration) {
-    let mut ticks = interval(time);
-    ticks.tick().await;
-    ticks.tick().await;
 }
 
 /// Sessions that were served.

@@ -2,6 +2,7 @@
 
 mod block;
 mod disks;
+mod history;
 mod msg;
 
 use std::path::PathBuf;
