@@ -1,6 +1,7 @@
 //! Disks over real `vioduct` processes: two VIOSes on CEC 1, one on CEC 2, a storage, and the
 //! hypervisor of CEC 1. Each VIOS reaches the storage through a fault proxy of its own.
 
+pub mod crowd;
 mod driver;
 pub mod history;
 pub mod load;
