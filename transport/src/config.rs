@@ -8,8 +8,8 @@ use crate::wire::FrameLimits;
 
 /// Most ordered lanes that this version opens or takes, the control lane not counted.
 pub const LANES_MAX: u8 = 16;
-/// Largest UDP payload for which ten segments still fit one system call of 64 KiB.
-pub const MTU_MAX: u16 = 6500;
+/// Largest UDP payload that is tried: what jumbo frames of 9000 bytes leave under IPv6.
+pub const MTU_MAX: u16 = 8952;
 /// The smallest bound on what is written and not yet acknowledged, bytes; also the first.
 pub(crate) const SEND_WINDOW_MIN: u64 = 256 << 10;
 /// Bodies of one lane that are on their way at once.
@@ -63,7 +63,9 @@ pub struct TransportConfig {
     /// Bytes that may wait on the path, 64 KiB..=64 MiB. What is sent waits for no more than this
     /// divided by the path's rate, however much bulk data moves. Default 512 KiB.
     pub queue_target_bytes: u32,
-    /// Largest UDP payload tried, 1200..=[`MTU_MAX`]. Default 1452.
+    /// Largest UDP payload that is tried on a path, and taken from a peer, bytes,
+    /// 1200..=[`MTU_MAX`], which is the default. What a path carries is found by probes, and given
+    /// up again when that much no longer arrives.
     pub mtu_max: u16,
     /// Size asked for the socket's kernel buffers, bytes. Default 4 MiB.
     pub socket_buffer_bytes: u32,
@@ -108,7 +110,7 @@ impl Default for TransportConfig {
             stream_window_bytes: 2 << 20,
             send_window_bytes: 16 << 20,
             queue_target_bytes: 512 << 10,
-            mtu_max: 1452,
+            mtu_max: MTU_MAX,
             socket_buffer_bytes: 4 << 20,
             segmentation_offload: true,
             kept_alive: KeptAlive::Always,
@@ -236,10 +238,10 @@ mod tests {
 
     #[test]
     fn a_setting_out_of_range_is_named_with_its_bound() {
-        let jumbo = TransportConfig { mtu_max: 8900, ..TransportConfig::default() };
+        let jumbo = TransportConfig { mtu_max: 9000, ..TransportConfig::default() };
         assert_eq!(
             jumbo.validate().unwrap_err().to_string(),
-            "transport setting `mtu_max` is 8900; it must be 1200 to 6500"
+            "transport setting `mtu_max` is 9000; it must be 1200 to 8952"
         );
         let silent = TransportConfig { keep_alive: Duration::from_secs(5), ..Default::default() };
         assert_eq!(

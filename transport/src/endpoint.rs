@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quinn::{EndpointConfig, Runtime};
+use quinn::Runtime;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use rustls::time_provider::TimeProvider;
@@ -28,6 +28,7 @@ use crate::link::driver::{Driver, INPUTS_MAX, LinkInput};
 use crate::link::machine::Dismissal;
 use crate::link::{Link, LinkShared, PeerKey};
 use crate::seam::Surroundings;
+use crate::segments::Segments;
 use crate::wire::Rejection;
 
 /// How long an endpoint that closes answers what is still sent to connections that have ended. A
@@ -201,8 +202,9 @@ impl Endpoint {
     ) -> Result<Self, EndpointError> {
         config.validate()?;
         let Surroundings { runtime, socket, wall_clock, seed } = surroundings;
-        let mut quic = EndpointConfig::default();
-        quic.rng_seed(Some(seed));
+        let quic = crate::quic::endpoint(&config, seed);
+        let datagram_bytes_max = u16::try_from(quic.get_max_udp_payload_size()).unwrap_or(u16::MAX);
+        let socket = Arc::new(Segments::new(socket, datagram_bytes_max));
         // A server configuration makes the endpoint accept; each handshake then gets its own.
         let server = match credentials.identity().kind {
             Kind::Tool => None,

@@ -19,6 +19,7 @@ mod lane;
 mod link;
 mod quic;
 pub mod seam;
+mod segments;
 pub mod wire;
 
 pub use config::{ConfigError, KeptAlive, LANES_MAX, MTU_MAX, TransportConfig};

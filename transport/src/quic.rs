@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{
-    AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig as QuicConfig, VarInt,
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig,
+    TransportConfig as QuicConfig, VarInt,
 };
 use rustls::time_provider::TimeProvider;
 use vioduct_certs::credentials::{Credentials, TlsError};
@@ -86,6 +87,18 @@ fn transport(config: &TransportConfig) -> QuicConfig {
     // An hour in milliseconds, the longest that there is, is far below QUIC's bound.
     if let Ok(idle) = IdleTimeout::try_from(idle_timeout) {
         quic.max_idle_timeout(Some(idle));
+    }
+    quic
+}
+
+/// What all connections of an endpoint share.
+pub(crate) fn endpoint(config: &TransportConfig, seed: [u8; 32]) -> EndpointConfig {
+    let mut quic = EndpointConfig::default();
+    quic.rng_seed(Some(seed));
+    // A peer sends nothing larger than what it is told here, whatever the path would carry.
+    let smaller = quic.get_max_udp_payload_size() < config.mtu_max.into();
+    if smaller {
+        quic.max_udp_payload_size(config.mtu_max).expect("at least 1200, at most `MTU_MAX`");
     }
     quic
 }

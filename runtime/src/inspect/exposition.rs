@@ -93,6 +93,9 @@ const OF_PEER: &[Figure<PeerFigures>] = &[
     counter("link_received_bytes_total", "UDP bytes received on this connection.", |it| {
         it.link.udp_bytes_received
     }),
+    gauge("link_mtu_bytes", "Largest UDP payload of this connection's path.", |it| {
+        it.link.mtu.into()
+    }),
     gauge("peer_listed_actors", "Actors of the peer that can be found here.", |it| it.listed),
     gauge("asks_in_flight", "Asks that wait for the peer.", |it| it.asks.in_flight),
     gauge("outlets", "Actors of the peer that are referred to.", |it| it.outlets),

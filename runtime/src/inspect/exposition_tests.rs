@@ -18,6 +18,7 @@ fn peer(name: &str, kind: PeerKind) -> PeerFigures {
         udp_bytes_sent: 108,
         udp_bytes_received: 109,
         rtt: Duration::from_micros(250),
+        mtu: 1452,
     };
     let asks = AskFigures {
         in_flight: 201,

@@ -254,6 +254,9 @@ pub struct LinkFigures {
     pub udp_bytes_received: u64,
     /// Smoothed round-trip time of the present connection; zero without one.
     pub rtt: Duration,
+    /// Largest UDP payload that the path of the present connection is known to carry, bytes; zero
+    /// without one.
+    pub mtu: u16,
 }
 
 /// Asks to one peer.

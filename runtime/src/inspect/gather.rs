@@ -255,6 +255,7 @@ fn link(link: &Link) -> LinkFigures {
         udp_bytes_sent,
         udp_bytes_received,
         rtt,
+        mtu,
     } = link.stats();
     LinkFigures {
         phase: match link.state() {
@@ -274,5 +275,6 @@ fn link(link: &Link) -> LinkFigures {
         udp_bytes_sent,
         udp_bytes_received,
         rtt,
+        mtu,
     }
 }

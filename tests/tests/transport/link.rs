@@ -38,8 +38,8 @@ async fn datagrams_cross_a_link() {
     within(link.up()).await.unwrap();
     link.send_datagram(Bytes::from_static(b"probe")).unwrap();
     assert_eq!(within(two.datagrams.recv()).await.unwrap(), "probe");
-    let error = link.send_datagram(Bytes::from(vec![0; 5000])).unwrap_err();
-    assert!(error.to_string().starts_with("datagram of 5000 bytes; the path takes"), "{error}");
+    let error = link.send_datagram(Bytes::from(vec![0; 10_000])).unwrap_err();
+    assert!(error.to_string().starts_with("datagram of 10000 bytes; the path takes"), "{error}");
 }
 
 #[tokio::test]

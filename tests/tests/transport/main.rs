@@ -10,6 +10,7 @@ mod idle;
 mod limits;
 mod link;
 mod mesh;
+mod mtu;
 mod refusals;
 mod support;
 mod trust;

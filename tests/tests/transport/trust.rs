@@ -120,6 +120,7 @@ async fn a_revoked_peer_loses_its_live_link_within_a_second_and_does_not_come_ba
     let healthy = one.connect(&three).await;
     within(doomed.up()).await.unwrap();
     within(healthy.up()).await.unwrap();
+    two.event(|event| matches!(event, LinkEvent::Up { .. }).then_some(())).await;
 
     ca.revoke(&two.endpoint.credentials().serial()).unwrap();
     let start = Instant::now();

@@ -82,6 +82,9 @@ pub struct LinkStats {
     pub udp_bytes_received: u64,
     /// Smoothed round-trip time of the current connection; zero without one.
     pub rtt: Duration,
+    /// Largest UDP payload that the path of the current connection is known to carry; zero without
+    /// one.
+    pub mtu: u16,
 }
 
 /// A lane towards the peer.
@@ -392,6 +395,7 @@ impl Link {
             stats.udp_bytes_sent = quic.udp_tx.bytes;
             stats.udp_bytes_received = quic.udp_rx.bytes;
             stats.rtt = quic.path.rtt;
+            stats.mtu = quic.path.current_mtu;
         }
         stats
     }

@@ -1,5 +1,5 @@
 //! A network within one process for tests in virtual time: what is sent has arrived, unless it is
-//! cut off. What is sent is counted.
+//! cut off or too long. What is sent is counted.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, IoSliceMut};
@@ -18,6 +18,8 @@ use vioduct_transport::seam::{
 struct State {
     sent: u64,
     silenced: HashSet<SocketAddr>,
+    /// Longer ones are lost.
+    bytes_max: Option<usize>,
     ports: HashMap<SocketAddr, Port>,
 }
 
@@ -54,6 +56,11 @@ impl Ether {
         self.state().silenced.insert(addr);
     }
 
+    /// Datagrams that are longer do not arrive any more.
+    pub(crate) fn carries(&self, bytes_max: usize) {
+        self.state().bytes_max = Some(bytes_max);
+    }
+
     /// Datagrams sent by now, whether they arrived or not.
     pub(crate) fn sent(&self) -> u64 {
         self.state().sent
@@ -75,6 +82,7 @@ impl AsyncUdpSocket for Socket {
         let mut state = self.ether.state();
         state.sent += 1;
         if !state.silenced.contains(&self.local)
+            && state.bytes_max.is_none_or(|most| transmit.contents.len() <= most)
             && let Some(port) = state.ports.get_mut(&transmit.destination)
         {
             port.arrived.push_back((self.local, Bytes::copy_from_slice(transmit.contents)));
