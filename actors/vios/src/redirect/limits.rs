@@ -54,6 +54,11 @@ pub struct OwnerLimits {
     pub dirty_bytes_max: u64,
     /// Ranges of acknowledged writes kept until they are flushed, 4..=1 048 576. Default 16 384.
     pub dirty_ranges_max: usize,
+    /// From so many bytes of them on, the owner flushes in the background, so that the rest of the
+    /// room takes what is written meanwhile. Default 32 MiB.
+    pub flush_from_bytes: u64,
+    /// The same of ranges. Default 8192.
+    pub flush_from_ranges: usize,
     /// A session is given up without a sign of life from the storage for so long, 1 ms..=1 h;
     /// several times the storage's `alive_every`. Default 1.2 s.
     pub silence_max: Duration,
@@ -93,6 +98,8 @@ impl Default for OwnerLimits {
             under_way_max: 128,
             dirty_bytes_max: 64 << 20,
             dirty_ranges_max: 16_384,
+            flush_from_bytes: 32 << 20,
+            flush_from_ranges: 8192,
             silence_max: Duration::from_millis(1200),
             open_max: Duration::from_millis(1200),
             backoff_min: Duration::from_millis(50),

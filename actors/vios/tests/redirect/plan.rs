@@ -123,6 +123,8 @@ impl Plan {
             home_after_max: 4 * MS,
             is_write_through: false,
             unresolved_max: 64,
+            flush_from_bytes: u64::MAX,
+            flush_from_ranges: usize::MAX,
         };
         let store = StoreLimits {
             lus_max: 1,

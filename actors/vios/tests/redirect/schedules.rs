@@ -92,6 +92,8 @@ pub(crate) fn plan(seed: u64, plant: Plant) -> Plan {
         home_after_max: 50 * MS,
         is_write_through: rng.random_ratio(1, 10),
         unresolved_max: 64,
+        flush_from_bytes: if seed.is_multiple_of(2) { 4 } else { u64::MAX },
+        flush_from_ranges: if seed.is_multiple_of(3) { 2 } else { usize::MAX },
     };
     let store = StoreLimits {
         lus_max: 1,

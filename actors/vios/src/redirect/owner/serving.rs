@@ -28,6 +28,11 @@ impl Owner {
     }
 
     fn dispatch(&mut self, now: Moment) {
+        let is_half_full = self.dirty.bytes() >= self.limits.flush_from_bytes
+            || self.dirty.ranges() >= self.limits.flush_from_ranges;
+        if is_half_full {
+            self.make_room(now);
+        }
         let mut passed_over = None;
         while self.sent.len() < self.limits.under_way_max {
             let Some((ticket, pending)) = self.requests.next_ready(passed_over) else { return };

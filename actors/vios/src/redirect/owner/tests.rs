@@ -310,6 +310,27 @@ fn a_full_map_sends_writes_with_fua_and_is_flushed_in_the_background() {
 }
 
 #[test]
+fn a_map_is_flushed_before_it_is_full_once_at_a_time_and_writes_go_on_meanwhile() {
+    let by_bytes = OwnerLimits { flush_from_bytes: 8, ..limits() };
+    let by_ranges = OwnerLimits { flush_from_ranges: 2, ..limits() };
+    for limits in [by_bytes, by_ranges] {
+        let mut owner = serving(limits);
+        for tag in 1..=3 {
+            let no = tag + 1;
+            let write = write(8 * tag, 1);
+            assert_eq!(step(&mut owner, at(0), asked(tag, write.clone())), [sent(A, 1, no, write)]);
+        }
+        heard(&mut owner, at(0), A, done(1, 2));
+        let flushes = heard(&mut owner, at(0), A, done(1, 3));
+        assert!(flushes.contains(&flush(A, 1, 5, false)), "{flushes:?}");
+        let more = heard(&mut owner, at(0), A, done(1, 4));
+        assert!(!more.iter().any(|effect| matches!(effect, Effect::Send { .. })), "{more:?}");
+        heard(&mut owner, at(0), A, done(1, 5));
+        assert_eq!(owner.dirty().ranges(), 1, "what came after the flush began");
+    }
+}
+
+#[test]
 fn a_write_through_lu_keeps_nothing() {
     let mut owner = serving(OwnerLimits { is_write_through: true, ..limits() });
     let effects = step(&mut owner, at(0), asked(1, write(0, 1)));
