@@ -21,13 +21,16 @@ pub(super) struct Pool {
 #[derive(Debug)]
 struct Queue {
     state: Mutex<State>,
-    has_work: Condvar,
+    /// Each thread sleeps on its own.
+    has_work: Box<[Condvar]>,
 }
 
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    idle: usize,
+    /// Threads that sleep, by number. The one that worked last is the next to work: what it needs
+    /// is still in its core's caches.
+    idle: Vec<usize>,
     is_closed: bool,
 }
 
@@ -39,13 +42,14 @@ impl std::fmt::Debug for State {
 
 impl Pool {
     pub(super) fn new(threads: usize, queue_max: usize) -> io::Result<Self> {
-        let queue = Queue { state: Mutex::default(), has_work: Condvar::new() };
+        let has_work = (0..threads).map(|_thread| Condvar::new()).collect();
+        let queue = Queue { state: Mutex::default(), has_work };
         let room = Semaphore::new(threads + queue_max);
         let mut pool = Self { queue: Arc::new(queue), room, threads: Vec::new() };
         for number in 0..threads {
             let queue = Arc::clone(&pool.queue);
             let thread = thread::Builder::new().name(format!("disk-{number}"));
-            pool.threads.push(thread.spawn(move || queue.work())?);
+            pool.threads.push(thread.spawn(move || queue.work(number))?);
         }
         Ok(pool)
     }
@@ -69,7 +73,9 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.queue.lock().is_closed = true;
-        self.queue.has_work.notify_all();
+        for sleeper in &self.queue.has_work {
+            sleeper.notify_one();
+        }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of a disk panicked");
@@ -95,16 +101,17 @@ impl Queue {
     ///
     /// One at a time, each waking the next: what is done in less time than it takes to wake a
     /// thread is then done by few of them.
-    fn wake(&self, state: MutexGuard<'_, State>, has_work: bool) {
-        let is_awaited = has_work && state.idle > 0;
+    fn wake(&self, mut state: MutexGuard<'_, State>, has_work: bool) {
+        let sleeper = if has_work { state.idle.pop() } else { None };
         drop(state);
-        if is_awaited {
-            self.has_work.notify_one();
+        if let Some(sleeper) = sleeper.and_then(|number| self.has_work.get(number)) {
+            sleeper.notify_one();
         }
     }
 
-    fn work(&self) {
-        while let Some(job) = self.next() {
+    fn work(&self, number: usize) {
+        let Some(sleeper) = self.has_work.get(number) else { return };
+        while let Some(job) = self.next(number, sleeper) {
             // A job that panics must not take the thread along; its caller sees that it is gone.
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
                 tracing::error!("a request of a disk panicked");
@@ -113,7 +120,7 @@ impl Queue {
     }
 
     /// Waits for a job; `None` once there are none and none will come.
-    fn next(&self) -> Option<Job> {
+    fn next(&self, number: usize, sleeper: &Condvar) -> Option<Job> {
         let mut state = self.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
@@ -124,9 +131,29 @@ impl Queue {
             if state.is_closed {
                 return None;
             }
-            state.idle += 1;
-            state = self.has_work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
+            state.idle.push(number);
+            state = sleeper.wait(state).unwrap_or_else(PoisonError::into_inner);
+            // Nobody has, when it woke by itself or for the end.
+            state.idle.retain(|idle| *idle != number);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_that_fell_asleep_last_is_woken_and_one_for_many_jobs() {
+        let queue = Queue {
+            state: Mutex::new(State { idle: vec![2, 0, 1], ..State::default() }),
+            has_work: (0..3).map(|_thread| Condvar::new()).collect(),
+        };
+        queue.push(Box::new(|| ()));
+        assert_eq!(queue.lock().idle, [2, 0]);
+        queue.push(Box::new(|| ()));
+        assert_eq!(queue.lock().idle, [2, 0], "it wakes the next one when it has begun");
+        assert!(queue.next(1, &Condvar::new()).is_some());
+        assert_eq!(queue.lock().idle, [2]);
     }
 }
