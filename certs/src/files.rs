@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-/// Mode of a private key's file.
-pub(crate) const KEY_MODE: u32 = 0o600;
+/// Mode of a private key's file, and of any other secret's.
+pub const KEY_MODE: u32 = 0o600;
 /// Mode of everything that is no secret.
 pub const PUBLIC_MODE: u32 = 0o644;
 const DIR_MODE: u32 = 0o700;
@@ -90,7 +90,10 @@ pub fn read_public(path: &Path, max: u64) -> Result<Vec<u8>, FileError> {
 /// Reads a private key, and refuses one that group or others may use.
 ///
 /// The mode is that of the open file, so that it can't be swapped between the two steps.
-pub(crate) fn read_key(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+///
+/// # Errors
+/// [`FileError::WideMode`], [`FileError::Read`] or [`FileError::TooLarge`].
+pub fn read_key(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let file = open(path)?;
     let metadata =
         file.metadata().map_err(|source| FileError::Read { path: path.to_owned(), source })?;

@@ -16,6 +16,7 @@ use vioduct_certs::serial::Serial;
 use vioduct_runtime::membership::{ExpelReason, Seed};
 use vioduct_runtime::{ClusterConfig, ClusterView, Node, NodeError, Standing};
 use vioduct_transport::EndpointError;
+use vioduct_transport::seam::ResetSecret;
 use vioduct_vios::roles::RoleError;
 
 use crate::addresses::{self, Addresses};
@@ -264,9 +265,9 @@ impl Daemon {
             })?),
             None => None,
         };
-        let (incarnation, troubles) = (data_dir.begin_run()?, Arc::<Troubles>::default());
+        let (run, troubles) = (Run::begin(&data_dir)?, Arc::<Troubles>::default());
         let cluster = ClusterConfig { seeds: peers.clone(), advertise, ..Default::default() };
-        let node = start_node(&config, cluster, &loaded, incarnation, &troubles).await?;
+        let node = start_node(&config, cluster, &loaded, run, &troubles).await?;
         let (endpoint, trust) = (node.endpoint().clone(), loaded.trust_state());
         let reporter = Reporter::new(&node, Arc::clone(&trust), troubles);
         system::start(&node, Arc::new(reporter)).await?;
@@ -331,11 +332,23 @@ impl Daemon {
     }
 }
 
+/// What a run has of its data directory.
+struct Run {
+    incarnation: u64,
+    reset_secret: ResetSecret,
+}
+
+impl Run {
+    fn begin(dir: &DataDir) -> Result<Self, DataDirError> {
+        Ok(Self { incarnation: dir.begin_run()?, reset_secret: dir.reset_secret()? })
+    }
+}
+
 async fn start_node(
     config: &NodeConfig,
     cluster: ClusterConfig,
     loaded: &Loaded,
-    incarnation: u64,
+    run: Run,
     troubles: &Arc<Troubles>,
 ) -> Result<Node, StartError> {
     let mut builder = Node::builder(Arc::new(loaded.credentials.clone()));
@@ -343,7 +356,8 @@ async fn start_node(
         builder = builder.workers(workers);
     }
     let troubles = Arc::<Troubles>::clone(troubles);
-    builder = builder.incarnation(incarnation).link_listener(troubles).listen(config.listen);
+    builder = builder.incarnation(run.incarnation).reset_secret(run.reset_secret);
+    builder = builder.link_listener(troubles).listen(config.listen);
     let path = || config.path.clone();
     let builder = builder.transport(config.transport.clone()).cluster(cluster);
     builder.start().await.map_err(|error| match error {

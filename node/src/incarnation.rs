@@ -4,10 +4,17 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use vioduct_certs::files::{FileError, PUBLIC_MODE, create_private_dir, read_public, write_atomic};
+use vioduct_certs::files::{
+    FileError, KEY_MODE, PUBLIC_MODE, create_private_dir, read_key, read_public, write_atomic,
+};
+use vioduct_transport::seam::ResetSecret;
 
 /// File that holds the number of the node's latest run, decimal.
 pub const INCARNATION_FILE: &str = "incarnation";
+/// File of the secret by which peers know a run of the same node.
+const RESET_SECRET_FILE: &str = "reset_secret";
+/// More than a secret has.
+const SECRET_BYTES_MAX: u64 = 64;
 const LOCK_FILE: &str = "lock";
 /// A `u64` in decimal and a line end.
 const INCARNATION_BYTES_MAX: u64 = 21;
@@ -107,6 +114,24 @@ impl DataDir {
         Ok(next)
     }
 
+    /// The node's secret, made in its first run. One that is damaged is replaced: peers of the run
+    /// before then learn of its end by its silence.
+    ///
+    /// # Errors
+    /// The file can't be read, or a new one not be written.
+    pub fn reset_secret(&self) -> Result<ResetSecret, DataDirError> {
+        let path = self.path.join(RESET_SECRET_FILE);
+        let io = |source| DataDirError::Io { path: self.path.clone(), source };
+        if fs::exists(&path).map_err(io)?
+            && let Ok(found) = <[u8; 32]>::try_from(read_key(&path, SECRET_BYTES_MAX)?.as_slice())
+        {
+            return Ok(found.into());
+        }
+        let made = ResetSecret::random();
+        write_atomic(&path, made.bytes(), KEY_MODE)?;
+        Ok(made)
+    }
+
     fn last_run(&self, path: &Path) -> Result<u64, DataDirError> {
         match fs::exists(path) {
             Ok(true) => {}
@@ -121,6 +146,9 @@ impl DataDir {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     /// A directory of this test's own, removed at its end.
@@ -155,6 +183,20 @@ mod tests {
         let _held = DataDir::lock(&scratch.0).unwrap();
         let error = DataDir::lock(&scratch.0).unwrap_err().to_string();
         assert!(error.contains(&format!("in use by process {}", std::process::id())), "{error}");
+    }
+
+    #[test]
+    fn a_secret_stays_the_same_is_the_owners_only_and_a_damaged_one_is_replaced() {
+        let scratch = Scratch::new("secret");
+        let dir = DataDir::lock(&scratch.0).unwrap();
+        let (path, first) = (scratch.0.join(RESET_SECRET_FILE), dir.reset_secret().unwrap());
+        assert_eq!(dir.reset_secret().unwrap().bytes(), first.bytes());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&path, [0; 5]).unwrap();
+        assert_ne!(dir.reset_secret().unwrap().bytes(), first.bytes());
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let error = dir.reset_secret().unwrap_err().to_string();
+        assert!(error.contains("chmod 600"), "{error}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::Span;
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::identity::{Kind, NodeName};
-use vioduct_transport::seam::Surroundings;
+use vioduct_transport::seam::{ResetSecret, Surroundings};
 use vioduct_transport::{Endpoint, EndpointError, KeptAlive, Link, TransportConfig};
 
 use crate::actor::ActorBuilder;
@@ -183,6 +183,7 @@ pub struct NodeBuilder {
     incarnation: Option<u64>,
     transport: TransportConfig,
     surroundings: Option<Surroundings>,
+    reset_secret: Option<ResetSecret>,
     hosting: Hosting,
     codec: Codec,
     cluster: Option<ClusterConfig>,
@@ -269,6 +270,14 @@ impl NodeBuilder {
         self
     }
 
+    /// A secret that is the same in each run, so that peers know at once when this one was killed
+    /// and the next is there. Default: a random one, and they know once they hear nothing.
+    #[must_use]
+    pub fn reset_secret(mut self, secret: ResetSecret) -> Self {
+        self.reset_secret = Some(secret);
+        self
+    }
+
     /// How this node encodes what it sends. It reads both. Default: bincode.
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> Self {
@@ -324,7 +333,7 @@ impl NodeBuilder {
     /// Runs on the first worker: what is spawned here stays there.
     fn start_links(mut self, name: NodeName, workers: Weak<Workers>) -> Result<Links, NodeError> {
         let incarnation = self.incarnation.unwrap_or_else(incarnation_now);
-        let surroundings = match self.surroundings {
+        let mut surroundings = match self.surroundings {
             Some(surroundings) => surroundings,
             None => {
                 let addr = self.listen;
@@ -332,6 +341,9 @@ impl NodeBuilder {
                     .map_err(|source| NodeError::Listen { addr, source })?
             }
         };
+        if let Some(secret) = self.reset_secret {
+            surroundings.reset_secret = secret;
+        }
         if self.cluster.is_some() {
             self.transport.kept_alive = KeptAlive::WhenAwaited;
         }
@@ -444,6 +456,7 @@ impl Node {
             incarnation: None,
             transport: TransportConfig::default(),
             surroundings: None,
+            reset_secret: None,
             hosting: Hosting::Threads(cores.min(WORKERS_MAX)),
             codec: Codec::default(),
             cluster: None,

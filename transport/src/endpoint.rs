@@ -27,6 +27,7 @@ use crate::event::Inbound;
 use crate::link::driver::{Driver, INPUTS_MAX, LinkInput};
 use crate::link::machine::Dismissal;
 use crate::link::{Link, LinkShared, PeerKey};
+use crate::reset::ResetSecret;
 use crate::seam::Surroundings;
 use crate::segments::Segments;
 use crate::wire::Rejection;
@@ -53,6 +54,7 @@ pub(crate) struct EndpointShared {
     credentials: watch::Sender<Arc<Credentials>>,
     links: Mutex<HashMap<PeerKey, Link>>,
     rng: Mutex<StdRng>,
+    reset_secret: ResetSecret,
     handshakes: AtomicU32,
     closing: AtomicBool,
     is_closed: AtomicBool,
@@ -201,8 +203,8 @@ impl Endpoint {
         inbound: Arc<dyn Inbound>,
     ) -> Result<Self, EndpointError> {
         config.validate()?;
-        let Surroundings { runtime, socket, wall_clock, seed } = surroundings;
-        let quic = crate::quic::endpoint(&config, seed);
+        let Surroundings { runtime, socket, wall_clock, seed, reset_secret } = surroundings;
+        let quic = crate::quic::endpoint(&config, seed, &reset_secret, socket.local_addr()?);
         let datagram_bytes_max = u16::try_from(quic.get_max_udp_payload_size()).unwrap_or(u16::MAX);
         let socket = Arc::new(Segments::new(socket, datagram_bytes_max));
         // A server configuration makes the endpoint accept; each handshake then gets its own.
@@ -226,6 +228,7 @@ impl Endpoint {
             credentials: watch::Sender::new(credentials),
             links: Mutex::new(HashMap::new()),
             rng: Mutex::new(StdRng::from_seed(seed)),
+            reset_secret,
             handshakes: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
@@ -244,6 +247,19 @@ impl Endpoint {
     /// When the socket cannot say.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.shared().quinn.local_addr()
+    }
+
+    /// The [real surroundings](Surroundings::bind) of another endpoint of the same node, with this
+    /// one's secret.
+    ///
+    /// # Errors
+    /// [`io::Error`](std::io::Error) when the socket cannot be bound.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn bind_beside(&self, addr: SocketAddr, bytes: u32) -> std::io::Result<Surroundings> {
+        let reset_secret = self.shared().reset_secret.clone();
+        Ok(Surroundings { reset_secret, ..Surroundings::bind(addr, bytes)? })
     }
 
     /// Keeps a link to this node from now on, dialling whenever there is none.

@@ -18,6 +18,7 @@ mod event;
 mod lane;
 mod link;
 mod quic;
+mod reset;
 pub mod seam;
 mod segments;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! QUIC settings, made from ours. quinn's helpers are not used: they turn 0-RTT on.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use vioduct_certs::refusal::RefusalSlot;
 
 use crate::config::{BODIES_IN_FLIGHT, KeptAlive, SEND_WINDOW_MIN, TransportConfig};
 use crate::congestion::ShortQueueConfig;
+use crate::reset::ResetSecret;
 use crate::wire::ALPN;
 
 /// Assumed before anything was measured: the nodes of a cluster are near. QUIC's own 333 ms would
@@ -92,9 +94,15 @@ fn transport(config: &TransportConfig) -> QuicConfig {
 }
 
 /// What all connections of an endpoint share.
-pub(crate) fn endpoint(config: &TransportConfig, seed: [u8; 32]) -> EndpointConfig {
+pub(crate) fn endpoint(
+    config: &TransportConfig,
+    seed: [u8; 32],
+    reset_secret: &ResetSecret,
+    addr: SocketAddr,
+) -> EndpointConfig {
     let mut quic = EndpointConfig::default();
     quic.rng_seed(Some(seed));
+    reset_secret.apply(addr, &mut quic);
     // A peer sends nothing larger than what it is told here, whatever the path would carry.
     let smaller = quic.get_max_udp_payload_size() < config.mtu_max.into();
     if smaller {

@@ -15,6 +15,8 @@ use rustls_pki_types::UnixTime;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Handle;
 
+pub use crate::reset::ResetSecret;
+
 /// Socket, clocks, spawning and randomness of one endpoint. The only quinn types that leave this
 /// crate are the traits named here.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub struct Surroundings {
     pub wall_clock: Arc<dyn TimeProvider>,
     /// Seeds back-off jitter, run numbers and what of QUIC's own randomness can be seeded.
     pub seed: [u8; 32],
+    /// The same in each run of a node, if its peers are to know at once that it was killed.
+    pub reset_secret: ResetSecret,
 }
 
 /// The machine's wall clock.
@@ -65,7 +69,8 @@ impl Runtime for Home {
 }
 
 impl Surroundings {
-    /// The real ones: a UDP socket, the current tokio runtime, the machine's clocks, random seed.
+    /// The real ones: a UDP socket, the current tokio runtime, the machine's clocks, random seed
+    /// and secret.
     /// Whoever calls the endpoint later, and wherever, its tasks run on that runtime.
     ///
     /// `buffer_bytes` is asked for both kernel buffers; the kernel may grant less.
@@ -87,6 +92,7 @@ impl Surroundings {
             runtime,
             wall_clock: Arc::new(SystemClock),
             seed: rand::random(),
+            reset_secret: ResetSecret::random(),
         })
     }
 }

@@ -24,7 +24,7 @@ use vioduct_runtime::{
     RemoteMessage, Standing,
 };
 use vioduct_transport::TransportConfig;
-use vioduct_transport::seam::{Runtime, Surroundings};
+use vioduct_transport::seam::{ResetSecret, Runtime, Surroundings};
 
 use super::clock::SimClock;
 use super::history::Recorder;
@@ -208,6 +208,7 @@ impl Site {
             socket,
             wall_clock: Arc::new(self.clock.clone()),
             seed: self.rng(1, run).random(),
+            reset_secret: ResetSecret::from([7; 32]),
         };
         let builder = Node::builder(Arc::clone(&self.held.credentials)).on_this_local_set();
         let mut builder = builder.incarnation(run).transport(config());

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use vioduct_transport::seam::{Runtime, Surroundings};
+use vioduct_transport::seam::{ResetSecret, Runtime, Surroundings};
 use vioduct_transport::{
     BoxFuture, DialError, Endpoint, Flow, Inbound, Link, LinkEvent, Message, SendError, Ticket,
     TransportConfig,
@@ -112,6 +112,7 @@ pub(super) async fn live(site: Arc<Site>) -> turmoil::Result {
         socket: SimSocket::bind(site.addr, Arc::clone(&site.weather), site.clock.clone()).await?,
         wall_clock: Arc::new(site.clock.clone()),
         seed: seeds.random(),
+        reset_secret: ResetSecret::from([7; 32]),
     };
     let slowness = StdRng::seed_from_u64(site.setup.seed_for([3, node, run, 0]));
     let inbound = Receiver {

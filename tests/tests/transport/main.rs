@@ -7,6 +7,7 @@ mod delivery;
 mod dismissal;
 mod hostile;
 mod idle;
+mod killed;
 mod limits;
 mod link;
 mod mesh;

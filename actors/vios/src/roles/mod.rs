@@ -18,7 +18,6 @@ use actix::{Actor, Context};
 use tokio::sync::oneshot;
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{ActorName, LocalRef, Node, StartError};
-use vioduct_transport::seam::Surroundings;
 use vioduct_transport::{Endpoint, EndpointError, Inbound, TransportConfig};
 
 use self::phyp::AttachRefused;
@@ -114,11 +113,11 @@ where
     A: Actor<Context = Context<A>>,
     E: Inbound,
 {
-    let (credentials, run) = (node.endpoint().credentials(), node.incarnation());
+    let (links, run) = (node.endpoint().clone(), node.incarnation());
     let make = move || {
         let listen = |source| RoleError::Listen { place: format!("{addr} for the fabric"), source };
-        let surroundings = Surroundings::bind(addr, config.socket_buffer_bytes).map_err(listen)?;
-        Ok(Endpoint::new(config, run, credentials, surroundings, Arc::new(end()))?)
+        let surroundings = links.bind_beside(addr, config.socket_buffer_bytes).map_err(listen)?;
+        Ok(Endpoint::new(config, run, links.credentials(), surroundings, Arc::new(end()))?)
     };
     let (made, endpoint) = oneshot::channel();
     let begin = move || async move {

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use quinn::TokioRuntime;
 use vioduct_transport::seam::{
-    AsyncUdpSocket, RecvMeta, Surroundings, SystemClock, Transmit, UdpPoller,
+    AsyncUdpSocket, RecvMeta, ResetSecret, Surroundings, SystemClock, Transmit, UdpPoller,
 };
 
 #[derive(Debug, Default)]
@@ -48,6 +48,7 @@ impl Ether {
             socket: Arc::new(Socket { ether: self.clone(), local }),
             wall_clock: Arc::new(SystemClock),
             seed: [7; 32],
+            reset_secret: ResetSecret::from([7; 32]),
         }
     }
 
