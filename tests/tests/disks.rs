@@ -124,3 +124,31 @@ scenes! {
     a_fabric_that_is_good_again: FailBack,
     a_cec_that_has_a_vios_again: Home,
 }
+
+/// On a storage outside of the cluster, which carries out whatever reaches it.
+mod outside {
+    use super::*;
+
+    async fn play(scene: Scene) {
+        let loadtest = built::loadtest().unwrap();
+        let figures = scene.play_outside(built::vioduct().unwrap(), &loadtest).await.unwrap();
+        println!("{scene:?}, outside: {figures}");
+        assert!(figures.is_sound(), "{scene:?}: {figures}");
+        assert!(figures.longest_ms < LONGEST_MS, "{scene:?}: {figures}");
+    }
+
+    #[tokio::test]
+    async fn a_silent_fabric() {
+        play(Scene::Silent).await;
+    }
+
+    #[tokio::test]
+    async fn a_vios_that_is_killed() {
+        play(Scene::EntryKilled).await;
+    }
+
+    #[tokio::test]
+    async fn a_vios_that_stands_still() {
+        play(Scene::Frozen).await;
+    }
+}

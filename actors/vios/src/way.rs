@@ -58,17 +58,22 @@ impl<T: RemoteMessage + Send + Sync> Way<T> {
         })
     }
 
-    /// To an actor. `lost` is called when it is broken.
+    /// To an actor, wherever it runs. `lost` is called when it is broken.
+    ///
+    /// All go by the way's task: what an actor sends itself, and what a task sends for it, are two
+    /// senders, whose messages keep no order with each other on a link.
     pub(crate) fn to<P: Accepts<T>>(
         actor: ActorRef<P>,
         lost: impl FnOnce() + Send + 'static,
     ) -> Self {
-        let at_once = actor.clone();
-        let now = move |_lu, message| at_once.try_tell(message).map_err(|full| full.message);
-        Self::start(lost, now, move |_lu, message| {
-            let actor = actor.clone();
-            async move { actor.tell(message).await.map_err(|_not_taken| Broken) }
-        })
+        Self::start(
+            lost,
+            |_lu, message| Err(message),
+            move |_lu, message| {
+                let actor = actor.clone();
+                async move { actor.tell(message).await.map_err(|_not_taken| Broken) }
+            },
+        )
     }
 }
 

@@ -150,7 +150,7 @@ impl DiskStory {
 
     async fn get_well(&self, cluster: &mut DiskCluster) -> Result<()> {
         for (name, _cec) in VIOSES {
-            cluster.fabric(name)?.heal();
+            cluster.fabric(name)?.heal()?;
         }
         self.say("HEAL   every fabric carries again; the client goes back once that has lasted");
         let began = self.narrator.elapsed();

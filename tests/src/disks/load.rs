@@ -46,7 +46,7 @@ impl Load {
 
 fn command(program: &Path, uris: &[String], args: &[&str]) -> Command {
     let mut command = Command::new(program);
-    command.arg("block").args(uris).args(["--depth", "8", "--flush-every", "64", "--overlap"]);
+    command.arg("block").args(uris).args(["--flush-every", "64", "--overlap"]);
     command.args(["--warmup", "0s", "--duration", "60m", "--progress", "--output", "json"]);
     command.args(args);
     command

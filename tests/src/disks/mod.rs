@@ -3,8 +3,10 @@
 
 pub mod crowd;
 mod driver;
+mod fabric;
 pub mod history;
 pub mod load;
+mod outside;
 pub mod scene;
 
 use std::collections::BTreeMap;
@@ -20,7 +22,9 @@ use serde_json::Value;
 use tokio::time::{interval, timeout};
 
 use crate::cluster::{Cluster, free_addr};
-use crate::fault::{UdpProxy, UdpProxyConfig};
+use crate::fault::{TcpProxy, TcpProxyConfig, UdpProxy, UdpProxyConfig};
+pub use fabric::Fabric;
+use outside::{EXPORT, OutsideStorage, REQUEST_LIFE};
 
 /// The storage's node.
 pub const STORAGE: &str = "s1";
@@ -46,7 +50,8 @@ pub struct DiskPlan {
 pub struct DiskCluster {
     cluster: Cluster,
     storage: SocketAddr,
-    fabrics: BTreeMap<String, UdpProxy>,
+    fabrics: BTreeMap<String, Fabric>,
+    outside: Option<OutsideStorage>,
 }
 
 impl DiskCluster {
@@ -64,17 +69,49 @@ impl DiskCluster {
         let mut fabrics = BTreeMap::new();
         for (seed, (name, _cec)) in (1..).zip(VIOSES) {
             let config = UdpProxyConfig { listen: ANY, target: storage, seed };
-            fabrics.insert(name.to_owned(), UdpProxy::start(config)?);
+            fabrics.insert(name.to_owned(), Fabric::Udp(UdpProxy::start(config)?));
         }
-        let mut all = String::new();
-        for (id, (name, cec)) in (1..).zip(VIOSES) {
-            all += &format!("\n[[vios]]\nid = {id}\nnode = \"{name}\"\ncec = {cec}\n");
+        Self { cluster, storage, fabrics, outside: None }.with_files(disks)
+    }
+
+    /// The same with one disk, on a storage outside of the cluster: a file behind an NBD server in
+    /// this process.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_outside(vioduct: PathBuf, disk: DiskPlan) -> Result<Self> {
+        let members: Vec<(&str, &str)> = [(PHYP, r#""phyp""#)]
+            .into_iter()
+            .chain(VIOSES.map(|(name, _cec)| (name, r#""vios""#)))
+            .collect();
+        let cluster = Cluster::create_of(vioduct, &members).await?;
+        let outside = OutsideStorage::start(&cluster.dir().join("outside.img"), disk.size).await?;
+        let (storage, mut fabrics) = (outside.addr, BTreeMap::new());
+        for (name, _cec) in VIOSES {
+            let config = TcpProxyConfig { listen: ANY, target: storage };
+            fabrics.insert(name.to_owned(), Fabric::Tcp(TcpProxy::start(config)?));
         }
-        let disks = Self { cluster, storage, fabrics }.with_files(&all, disks)?;
+        let disks = Self { cluster, storage, fabrics, outside: Some(outside) };
+        let (all, lu) = (layout(), disk.lu);
+        let phyp = format!(
+            "{all}\n[phyp]\ncec = 1\n[[phyp.disk]]\nlu = {lu}\nsocket = \"unix:lu{lu}.sock\"\n\
+             outside = true\nrequest_life_ms = {}\n",
+            REQUEST_LIFE.as_millis()
+        );
+        disks.append(PHYP, &phyp)?;
+        for (name, proxy) in &disks.fabrics {
+            let outside = format!(
+                "{all}\n[outside]\nserver = \"tcp:{}\"\n[[outside.export]]\nlu = {lu}\n\
+                 name = \"{EXPORT}\"\n",
+                proxy.addr()
+            );
+            disks.append(name, &outside)?;
+        }
         Ok(disks)
     }
 
-    fn with_files(self, all: &str, disks: &[DiskPlan]) -> Result<Self> {
+    fn with_files(self, disks: &[DiskPlan]) -> Result<Self> {
+        let all = layout();
         let mut storage =
             format!("{all}\n[storage]\nvolume = \"volume\"\nlisten = \"{}\"\n", self.storage);
         let mut phyp = format!("{all}\n[phyp]\ncec = 1\n");
@@ -108,7 +145,10 @@ impl DiskCluster {
     /// # Errors
     /// One does not start, or a disk is not served in time.
     pub async fn start(&mut self, bound: Duration) -> Result<()> {
-        for name in [STORAGE].into_iter().chain(VIOSES.map(|(name, _)| name)).chain([PHYP]) {
+        if self.outside.is_none() {
+            self.cluster.start(STORAGE).await?;
+        }
+        for name in VIOSES.map(|(name, _)| name).into_iter().chain([PHYP]) {
             self.cluster.start(name).await?;
         }
         self.until(bound, "every disk is served", |lus| {
@@ -180,7 +220,7 @@ impl DiskCluster {
     ///
     /// # Errors
     /// There is no such VIOS.
-    pub fn fabric(&self, vios: &str) -> Result<&UdpProxy> {
+    pub fn fabric(&self, vios: &str) -> Result<&Fabric> {
         self.fabrics.get(vios).with_context(|| format!("{vios} is no VIOS"))
     }
 
@@ -236,6 +276,14 @@ impl DiskCluster {
             Err(_elapsed) => bail!("not seen within {bound:?}: {what}; last: {last:#}"),
         }
     }
+}
+
+/// The VIOSes of the cluster, as every file has them.
+fn layout() -> String {
+    let vios = |(id, (name, cec)): (usize, &(&str, u32))| {
+        format!("\n[[vios]]\nid = {id}\nnode = \"{name}\"\ncec = {cec}\n")
+    };
+    (1..).zip(&VIOSES).map(vios).collect()
 }
 
 /// Lets time pass in which nothing is done to the disks.

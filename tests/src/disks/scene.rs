@@ -72,6 +72,16 @@ impl Scene {
         Self::Home,
     ];
 
+    /// Those that are played on a storage outside of the cluster, too.
+    pub const OUTSIDE: [Self; 6] = [
+        Self::Reset,
+        Self::Silent,
+        Self::OneWayBack,
+        Self::EntryKilled,
+        Self::Frozen,
+        Self::FailBack,
+    ];
+
     /// What the longest request may take, where there is an aim: milliseconds.
     pub const fn aim_ms(self) -> Option<u32> {
         match self {
@@ -96,9 +106,17 @@ impl Scene {
     /// # Errors
     /// What should have happened did not.
     pub async fn play(self, vioduct: PathBuf, loadtest: &Path) -> Result<Figures> {
-        let mut disks = self.set(vioduct).await?;
-        let args = ["--range", "8m", "--settle", "1s"];
-        let load = Load::flowing(loadtest, &[disks.uri(LU)], &args).await?;
+        let args = ["--range", "8m", "--settle", "1s", "--depth", "8"];
+        self.play_on(self.set(vioduct).await?, loadtest, &args).await
+    }
+
+    async fn play_on(
+        self,
+        mut disks: DiskCluster,
+        loadtest: &Path,
+        args: &[&str],
+    ) -> Result<Figures> {
+        let load = Load::flowing(loadtest, &[disks.uri(LU)], args).await?;
         self.act(&mut disks).await?;
         pass(Duration::from_secs(1)).await;
         let figures = load.stop().await?;
@@ -106,6 +124,18 @@ impl Scene {
             disks.keep_files();
         }
         Ok(figures)
+    }
+
+    /// The same on a storage outside of the cluster. One request at a time: so only one may be in
+    /// doubt, and a later one of the same bytes, which is held back, is rare.
+    ///
+    /// # Errors
+    /// What should have happened did not.
+    pub async fn play_outside(self, vioduct: PathBuf, loadtest: &Path) -> Result<Figures> {
+        let plan = DiskPlan { lu: LU, size: LU_BYTES };
+        let disks = DiskCluster::create_outside(vioduct, plan).await?;
+        let args = ["--range", "48m", "--settle", "1s", "--rate", "300", "--depth", "1"];
+        self.play_on(self.begin(disks).await?, loadtest, &args).await
     }
 
     /// The same before another client, which checks the history of the disk.
@@ -127,7 +157,10 @@ impl Scene {
     /// All is there that it begins with.
     async fn set(self, vioduct: PathBuf) -> Result<DiskCluster> {
         let plan = DiskPlan { lu: LU, size: LU_BYTES };
-        let mut disks = DiskCluster::create(vioduct, &[plan]).await?;
+        self.begin(DiskCluster::create(vioduct, &[plan]).await?).await
+    }
+
+    async fn begin(self, mut disks: DiskCluster) -> Result<DiskCluster> {
         disks.start(WAIT_MAX).await?;
         if self == Self::FailBack {
             disks.fabric("v1")?.cut_both();
@@ -201,7 +234,7 @@ impl Scene {
                 disks.until(WAIT_MAX, "another session", is_anew).await
             }
             Self::FailBack => {
-                disks.fabric("v1")?.heal();
+                disks.fabric("v1")?.heal()?;
                 serves(disks, "v1 serves again", |_entry, exit| exit == 1).await
             }
             Self::Home => {
@@ -237,7 +270,7 @@ async fn flap(disks: &DiskCluster) -> Result<()> {
     for silent_ms in [300, 1500, 100, 1200, 700, 1500, 200] {
         disks.fabric("v1")?.cut_both();
         pass(Duration::from_millis(silent_ms)).await;
-        disks.fabric("v1")?.heal();
+        disks.fabric("v1")?.heal()?;
         pass(Duration::from_millis(400)).await;
     }
     Ok(())
@@ -255,6 +288,6 @@ async fn all_lost(disks: &DiskCluster) -> Result<()> {
     pass(Duration::from_secs(2)).await;
     let lus = disks.lus().await?;
     ensure!(is_waiting(&lus).is_some(), "a disk is served without any fabric: {lus:#}");
-    disks.fabric("v2")?.heal();
+    disks.fabric("v2")?.heal()?;
     serves(disks, "v2 serves", |_entry, exit| exit == 2).await
 }
