@@ -26,7 +26,7 @@ use vioduct_vios::roles::vios::{ViosConfig, ViosRole};
 
 use super::client::{BOUND, until};
 use super::double::Double;
-use super::nodes::{A, LU, any, layout, link, node};
+use super::nodes::{A, LU, any, know_vioses, layout, link, node};
 
 pub(crate) struct Vios {
     node: Node,
@@ -98,6 +98,7 @@ impl Site {
         for node in [&a.node, &b.node] {
             link(&phyp, node).await;
         }
+        know_vioses(&phyp).await;
         let dir = TempDir::new().unwrap();
         let disk = open(&phyp, &dir, request_life).await;
         until(&disk, |figures| figures.exit == Some(A)).await;

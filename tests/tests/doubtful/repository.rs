@@ -23,7 +23,7 @@ use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig, ViosRole};
 
 use super::client::{BOUND, SIZE, until};
 use super::double::{Behind, Double};
-use super::nodes::{A, LU, any, layout, link, node};
+use super::nodes::{A, LU, any, know_vioses, layout, link, node};
 
 fn fabric_config() -> TransportConfig {
     TransportConfig { backoff_max: Duration::from_millis(200), ..TransportConfig::default() }
@@ -87,8 +87,8 @@ impl Vios {
             layout,
             adapters: vec![adapter],
             outside: None,
-            limits: RelayLimits::default(),
-            dsa: DsaLimits::default(),
+            limits: RelayLimits { hysteresis: Duration::from_millis(100), ..Default::default() },
+            dsa: DsaLimits { steady_for: Duration::from_millis(500), ..Default::default() },
             fabric: fabric_config(),
         };
         let role = ViosRole::start(&node, config).await.unwrap();
@@ -141,6 +141,7 @@ impl Site {
         for node in [&storages[0].node, &a.node, &b.node] {
             link(&phyp, node).await;
         }
+        know_vioses(&phyp).await;
         let config = LparConfig {
             lu: LU,
             entries: layout().entries(1, LU.0),

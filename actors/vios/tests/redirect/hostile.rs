@@ -1,10 +1,15 @@
 //! What peers send is only bytes: no word or call, in whatever order, makes a machine panic or
 //! outgrow its bounds.
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use vioduct_vios::block::{Extent, Failure, Reply, Request, Run};
+use vioduct_vios::disk::{Abilities, Device};
 use vioduct_vios::redirect::hold::Fence;
+use vioduct_vios::redirect::initiator::{self, Fate, Initiator};
+use vioduct_vios::redirect::limits::InitiatorLimits;
 use vioduct_vios::redirect::message::{Call, Why, Word};
 use vioduct_vios::redirect::name::{
     AdapterId, ClientId, ConnId, Holder, Identity, Life, LinkId, LuId, OwnerId, ViosId,
@@ -193,11 +198,52 @@ fn relay_input() -> impl Strategy<Value = relay::Input> {
     ]
 }
 
+fn initiator_input() -> impl Strategy<Value = initiator::Input> {
+    let conn = || (1..4_u64).prop_map(ConnId);
+    let lu = || (1..3_u64).prop_map(LuId);
+    let fate = prop_oneof![
+        4 => outcome().prop_map(Fate::Answered),
+        1 => Just(Fate::NotSent),
+        1 => Just(Fate::Unanswered),
+    ];
+    let device = any::<bool>().prop_map(|is_shared| Device {
+        abilities: Abilities { is_shared, ..Abilities::ALL },
+        ..Device::new(4)
+    });
+    prop_oneof![
+        16 => (lu(), call()).prop_map(|(lu, call)| initiator::Input::Called { lu, call }),
+        4 => (conn(), device)
+            .prop_map(|(conn, device)| initiator::Input::Connected { conn, device }),
+        1 => conn().prop_map(|conn| initiator::Input::NotConnected { conn }),
+        6 => (conn(), number(), fate)
+            .prop_map(|(conn, no, fate)| initiator::Input::Performed { conn, no, fate }),
+        1 => conn().prop_map(|conn| initiator::Input::ConnClosed { conn }),
+        1 => lu().prop_map(|lu| initiator::Input::Spoilt { lu }),
+        1 => Just(initiator::Input::PathLost),
+        2 => Just(initiator::Input::TimePassed),
+    ]
+}
+
+const NO_FENCE: Fence = Fence::None { lease: MS, request_life: Some(MS), is_clear: true };
+
+/// A session is open at each of the first two LUs, most of the time.
+fn opened() -> Vec<initiator::Input> {
+    let all = [1, 2].map(|number| {
+        let (lu, conn, holder) = (LuId(number), ConnId(number), Holder(0));
+        let epoch = Epoch { owner: OwnerId(0), seq: 1 };
+        let call = Call::Open { epoch, holder, hop: 0, avoid: None };
+        let abilities = Abilities::ALL;
+        let device = Device { abilities, ..Device::new(4) };
+        [initiator::Input::Called { lu, call }, initiator::Input::Connected { conn, device }]
+    });
+    all.into_iter().flatten().collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_owner_withstands_any_words(inputs in vec(owner_input(), 0..120)) {
+    fn an_owner_withstands_any_words(inputs in vec(owner_input(), 0..120), has_fence: bool) {
         let limits = Plan::small(Vec::new()).owner;
         let attachment = owner::Attachment {
             lu: LuId(1),
@@ -206,7 +252,7 @@ proptest! {
             entries: vec![ViosId(0), ViosId(1)],
             near: 1,
             is_client_new: false,
-            fence: Fence::Epochs,
+            fence: if has_fence { Fence::Epochs } else { NO_FENCE },
         };
         let mut owner = owner::Owner::new(limits.clone(), attachment, 1).unwrap();
         owner.handle(Moment::START, owner::Input::Started);
@@ -218,6 +264,30 @@ proptest! {
             prop_assert!(owner.under_way() <= limits.under_way_max);
             prop_assert!(owner.dirty().bytes() <= limits.dirty_bytes_max);
             prop_assert!(owner.dirty().ranges() <= limits.dirty_ranges_max);
+        }
+    }
+
+    #[test]
+    fn an_initiator_withstands_any_calls_and_answers(inputs in vec(initiator_input(), 0..120)) {
+        let limits = InitiatorLimits { requests_max: 4, ..InitiatorLimits::default() };
+        let lus = [(LuId(1), false), (LuId(2), true)];
+        let mut initiator = Initiator::new(limits, lus, 1).unwrap();
+        let mut under_way = BTreeSet::new();
+        for (time, input) in (1..).zip(opened().into_iter().chain(inputs)) {
+            if let initiator::Input::Performed { conn, no, .. } = &input {
+                under_way.remove(&(*conn, *no));
+            }
+            initiator.handle(Moment::START.after(MS * time * 20), input);
+            while let Some(effect) = initiator.poll() {
+                match effect {
+                    initiator::Effect::Perform { conn, no, .. } => {
+                        prop_assert!(under_way.insert((conn, no)), "{no} twice");
+                    }
+                    initiator::Effect::Cut { conn } => under_way.retain(|(of, _no)| *of != conn),
+                    _effect => {}
+                }
+            }
+            prop_assert!(under_way.len() <= 2 * 4);
         }
     }
 
