@@ -18,6 +18,7 @@ pub mod disk;
 pub mod dsa;
 pub mod fabric;
 pub mod file;
+mod lock;
 pub mod lpar;
 pub mod nbd;
 pub mod outside;

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use anyhow::{Result, bail};
+
 use crate::fault::{Direction, Faults, TcpProxy, UdpProxy};
 
 /// A fabric of the cluster, or the way to an outside storage.
@@ -55,10 +57,15 @@ impl Fabric {
         }
     }
 
-    /// Puts faults in force in both directions; those of datagrams, there are none for streams.
-    pub fn set_both(&self, faults: Faults) {
-        if let Self::Udp(proxy) = self {
-            proxy.set_both(faults);
+    /// Puts faults in force in both directions.
+    ///
+    /// # Errors
+    /// It carries a stream, which has faults of its own.
+    pub fn set_both(&self, faults: Faults) -> Result<()> {
+        match self {
+            Self::Udp(proxy) => proxy.set_both(faults),
+            Self::Tcp(_) => bail!("these are faults of datagrams"),
         }
+        Ok(())
     }
 }

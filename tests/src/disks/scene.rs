@@ -196,7 +196,7 @@ impl Scene {
             Self::Flapping => flap(disks).await,
             Self::Slow => {
                 let slow = Faults::none().with_delay(Duration::from_millis(400))?;
-                disks.fabric("v1")?.set_both(slow);
+                disks.fabric("v1")?.set_both(slow)?;
                 redirected(disks).await
             }
             Self::EntryKilled => {

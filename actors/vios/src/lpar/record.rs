@@ -4,12 +4,13 @@
 //! file's lock is held for as long as an owner lives: who gets it knows that the one before is dead
 //! (redirect protocol, rule 12).
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::lock::lock_file;
 use crate::redirect::name::{LuId, OwnerId};
 use crate::repository::sealed::{self, SealedError};
 
@@ -74,7 +75,8 @@ impl OwnerRecord {
             move |source| RecordError::Io { path, source }
         };
         fs::create_dir_all(dir).map_err(io(dir))?;
-        let lock = locked(&dir.join(format!("lu{}.lock", lu.0)))?;
+        let path = dir.join(format!("lu{}.lock", lu.0));
+        let lock = lock_file(&path).map_err(io(&path))?.ok_or(RecordError::InUse { path })?;
         let path = dir.join(format!("lu{}.owner", lu.0));
         let before = match path.try_exists().map_err(io(&path))? {
             true => sealed::read::<Held>(&path).map_err(|reason| wrong(&path, &reason))?,
@@ -103,17 +105,6 @@ impl OwnerRecord {
 
 fn wrong(path: &Path, reason: &SealedError) -> RecordError {
     RecordError::Record { path: path.to_owned(), reason: reason.to_string() }
-}
-
-fn locked(path: &Path) -> Result<File, RecordError> {
-    let io = |source| RecordError::Io { path: path.to_owned(), source };
-    let mut options = File::options();
-    let file = options.create(true).truncate(false).write(true).open(path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(RecordError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io(source)),
-    }
 }
 
 #[cfg(test)]

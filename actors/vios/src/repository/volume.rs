@@ -17,7 +17,7 @@
 //! Source: redirect protocol, its table of states, and rules 4 and 6.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use vioduct_certs::files::{FileError, create_private_dir};
 
 use super::sealed::{self, SealedError};
+use crate::lock::lock_file;
 use crate::redirect::Epoch;
 use crate::redirect::name::{Holder, Identity, LuId, OwnerId};
 use crate::redirect::store::{Record, Start};
@@ -361,13 +362,8 @@ impl Volume {
 /// Takes the lock, which the process has until its last I/O has ended.
 fn locked(path: &Path) -> Result<File, VolumeError> {
     let io = |source| VolumeError::Io { path: path.to_owned(), source };
-    let mut options = File::options();
-    let file = options.create(true).truncate(false).write(true).open(path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(VolumeError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(io(source)),
-    }
+    let in_use = || VolumeError::InUse { path: path.to_owned() };
+    lock_file(path).map_err(io)?.ok_or_else(in_use)
 }
 
 /// The boot, and whether a sync is under way in it.
