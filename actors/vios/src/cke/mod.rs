@@ -7,6 +7,7 @@
 
 mod peers;
 mod redirect;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

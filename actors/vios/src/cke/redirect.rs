@@ -7,11 +7,13 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse};
 use vioduct_runtime::{ActorRef, Terminated};
 
 use super::peers::Peers;
+use super::turns::{Carried, Turns};
 use super::{FromPeer, PathNews, Peer, Said};
 use crate::carry::{CarriedCall, CarriedWord, Checksum};
 use crate::clock::Clock;
 use crate::fabric::FromFabric;
 use crate::outside::FromOutside;
+use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, RelayLimits};
 use crate::redirect::name::{AdapterId, ConnId, LuId, ViosId};
 use crate::redirect::relay::{Effect, Input, PathState, PeerPath, Port, Relay};
@@ -91,6 +93,8 @@ pub struct Redirect {
     /// Where words for owners go, once the VSA is there.
     vsa: Option<Way<ToOwner>>,
     peers: Peers,
+    /// Of what other VIOSes have brought.
+    turns: Turns,
     storage: BTreeMap<ConnId, Way<CarriedCall>>,
     own: BTreeMap<AdapterId, PathReport>,
     lost: Vec<Port>,
@@ -108,6 +112,7 @@ impl Redirect {
             cec,
             vsa: None,
             peers: Peers::default(),
+            turns: Turns::default(),
             storage: BTreeMap::new(),
             own: BTreeMap::new(),
             lost: Vec::new(),
@@ -118,6 +123,25 @@ impl Redirect {
     /// `checksum` is that of the call or word in `input`, which goes on under it.
     fn handle(&mut self, input: Input, checksum: Option<Checksum>, ctx: &mut Context<Self>) {
         let now = self.clock.now();
+        self.step(now, input, checksum);
+        self.take_turns(now, ctx);
+    }
+
+    /// Passes on what other VIOSes have brought, as far as it is its turn.
+    fn take_turns(&mut self, now: Moment, ctx: &mut Context<Self>) {
+        while let Some(Carried { vios, lu, call, checksum }) = self.turns.next(now) {
+            let input = Input::Called { from: Port::Peer(vios), lu, call };
+            self.step(now, input, Some(checksum));
+        }
+        let deadlines = [self.relay.deadline(), self.turns.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
+        self.clock.set(deadline, ctx, |act: &mut Self, ctx| {
+            act.clock.rung();
+            act.handle(Input::TimePassed, None, ctx);
+        });
+    }
+
+    fn step(&mut self, now: Moment, input: Input, checksum: Option<Checksum>) {
         // A word that says why a call does not go on is another message, with no data.
         let (of_call, of_word) = match &input {
             Input::Called { .. } => (checksum, None),
@@ -130,10 +154,6 @@ impl Redirect {
             self.relay.handle(now, Input::PortLost { port });
             self.carry_out(None, None);
         }
-        self.clock.set(self.relay.deadline(), ctx, |act: &mut Self, ctx| {
-            act.clock.rung();
-            act.handle(Input::TimePassed, None, ctx);
-        });
     }
 
     fn carry_out(&mut self, of_call: Option<Checksum>, of_word: Option<Checksum>) {
@@ -147,6 +167,9 @@ impl Redirect {
                     (to, self.send_call(to, lu, carried))
                 }
                 Effect::Word { to, lu, word } => {
+                    if let Port::Peer(vios) = to {
+                        self.turns.said(vios, lu, &word);
+                    }
                     let carried = match of_word {
                         Some(checksum) => CarriedWord::pass(lu, word, checksum),
                         None => CarriedWord::seal(lu, word),
@@ -184,7 +207,10 @@ impl Redirect {
     fn forget(&mut self, port: Port) {
         match port {
             Port::Storage(conn) => drop(self.storage.remove(&conn)),
-            Port::Peer(vios) => self.peers.lose(vios),
+            Port::Peer(vios) => {
+                self.peers.lose(vios);
+                self.turns.lost(vios);
+            }
             // The VSA forgets it.
             Port::Owner(_) => {}
         }
@@ -297,9 +323,14 @@ impl Handler<FromPeer> for Redirect {
                 (carried.open().map(|word| Input::Heard { from, lu, word }), Some(checksum))
             }
         };
-        match input {
-            Ok(input) => Self::handle(self, input, checksum, ctx),
-            Err(error) => tracing::warn!(vios = vios.0, %error, "a message is dropped"),
+        match (input, checksum) {
+            (Ok(Input::Called { lu, call, .. }), Some(checksum)) if Turns::concern(&call) => {
+                let now = self.clock.now();
+                self.turns.came(now, Carried { vios, lu, call, checksum });
+                self.take_turns(now, ctx);
+            }
+            (Ok(input), checksum) => Self::handle(self, input, checksum, ctx),
+            (Err(error), _) => tracing::warn!(vios = vios.0, %error, "a message is dropped"),
         }
     }
 }

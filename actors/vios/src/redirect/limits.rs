@@ -49,6 +49,9 @@ pub struct OwnerLimits {
     /// Requests under way in a session, 1..=65 536, and no more than the storage takes of one LU.
     /// Default 128.
     pub under_way_max: usize,
+    /// The same when a session begins, 1..=65 536; each answer makes it one more. Default 1: the
+    /// clients of a fabric that is lost do not all send at once what they held.
+    pub under_way_first: usize,
     /// Bytes of acknowledged writes kept until they are flushed, 0..=64 GiB. Default 64 MiB. What
     /// goes beyond is written with FUA.
     pub dirty_bytes_max: u64,
@@ -96,6 +99,7 @@ impl Default for OwnerLimits {
             requests_max: 512,
             request_bytes_max: 64 << 20,
             under_way_max: 128,
+            under_way_first: 1,
             dirty_bytes_max: 64 << 20,
             dirty_ranges_max: 16_384,
             flush_from_bytes: 32 << 20,
@@ -124,6 +128,7 @@ impl OwnerLimits {
         within("requests_max", self.requests_max as u128, 1, 65_536)?;
         within("request_bytes_max", self.request_bytes_max.into(), 1, (4 * GIB).into())?;
         within("under_way_max", self.under_way_max as u128, 1, 65_536)?;
+        within("under_way_first", self.under_way_first as u128, 1, 65_536)?;
         let under_way_max = self.under_way_max as u128;
         within("unresolved_max", self.unresolved_max as u128, under_way_max, 1 << 20)?;
         within("dirty_bytes_max", self.dirty_bytes_max.into(), 0, (64 * GIB).into())?;

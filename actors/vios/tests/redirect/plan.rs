@@ -110,6 +110,7 @@ impl Plan {
             requests_max: 4,
             request_bytes_max: 16,
             under_way_max: 3,
+            under_way_first: 3,
             dirty_bytes_max: 8,
             dirty_ranges_max: 4,
             silence_max: MS,

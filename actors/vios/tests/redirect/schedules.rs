@@ -79,6 +79,7 @@ pub(crate) fn plan(seed: u64, plant: Plant) -> Plan {
         requests_max: rng.random_range(1..=8),
         request_bytes_max: 12,
         under_way_max: rng.random_range(1..=4),
+        under_way_first: rng.random_range(1..=4),
         dirty_bytes_max: rng.random_range(0..=8),
         dirty_ranges_max: rng.random_range(4..=6),
         silence_max: 10 * MS,

@@ -338,6 +338,12 @@ impl Owner {
         self.attachment.entries.get(self.at).copied()
     }
 
+    /// What may be under way now: a session begins with little, for others begin at the same time.
+    fn under_way_max(&self) -> usize {
+        let answers = usize::try_from(self.answers).unwrap_or(usize::MAX);
+        self.limits.under_way_first.saturating_add(answers).min(self.limits.under_way_max)
+    }
+
     fn send(&mut self, call: Call) {
         if let Some(entry) = self.entry() {
             self.effects.push_back(Effect::Send { entry, call });

@@ -67,7 +67,7 @@ impl Owner {
     }
 
     fn replay(&mut self, now: Moment) {
-        while self.sent.len() < self.limits.under_way_max && self.has_room_to_hold() {
+        while self.sent.len() < self.under_way_max() && self.has_room_to_hold() {
             let Phase::Repairing(repair) = &mut self.phase else { return };
             let Stage::Replaying(Some(from)) = repair.stage else { return };
             let Some((offset, order, content)) = self.dirty.first_from(from) else {

@@ -34,7 +34,7 @@ impl Owner {
             self.make_room(now);
         }
         let mut passed_over = None;
-        while self.sent.len() < self.limits.under_way_max {
+        while self.sent.len() < self.under_way_max() {
             let Some((ticket, pending)) = self.requests.next_ready(passed_over) else { return };
             let request = pending.request.clone();
             if self.must_hold(ticket, &request) {
@@ -82,7 +82,7 @@ impl Owner {
         let lacks_room = !is_kept && self.is_to_keep(&request, extent);
         if lacks_room {
             self.make_room(now);
-            if self.sent.len() >= self.limits.under_way_max {
+            if self.sent.len() >= self.under_way_max() {
                 return false;
             }
         }

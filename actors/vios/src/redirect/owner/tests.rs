@@ -13,6 +13,7 @@ const IDENTITY: Identity = Identity { volume: 1, boot: 1, losses: 0 };
 fn limits() -> OwnerLimits {
     OwnerLimits {
         requests_max: 4,
+        under_way_first: 128,
         silence_max: 20 * MS,
         open_max: 10 * MS,
         backoff_min: 4 * MS,
@@ -105,6 +106,38 @@ fn serving(limits: OwnerLimits) -> Owner {
     assert_eq!(heard(&mut owner, at(0), A, done(1, 1)), []);
     assert!(owner.is_serving());
     owner
+}
+
+#[test]
+fn a_session_begins_with_one_request_under_way_and_each_answer_makes_it_one_more() {
+    let slow = OwnerLimits { under_way_first: 1, under_way_max: 3, requests_max: 8, ..limits() };
+    let mut owner = serving(slow);
+    for tag in 1..=8 {
+        step(&mut owner, at(0), asked(tag, write(tag * 4, 1)));
+    }
+    // It has had an answer, that of its first flush.
+    assert_eq!(owner.under_way(), 2);
+    let down = Word::Down { epoch: epoch(1), why: Why::FabricLost };
+    assert_eq!(heard(&mut owner, at(1), A, down), [open(A, 2, None)]);
+    assert_eq!(heard(&mut owner, at(1), A, opened(2, 1)), [sent(A, 2, 1, write(4, 1))]);
+    for (no, under_way) in [(1, 2), (2, 3), (3, 3), (4, 3)] {
+        heard(&mut owner, at(1), A, done(2, no));
+        assert_eq!(owner.under_way(), under_way, "after {no} answers");
+    }
+}
+
+#[test]
+fn what_is_replayed_begins_with_one_request_too() {
+    let mut owner = serving(OwnerLimits { under_way_first: 1, ..limits() });
+    for (tag, no) in [(1, 2), (2, 3), (3, 4)] {
+        step(&mut owner, at(0), asked(tag, write(tag * 8, 1)));
+        heard(&mut owner, at(0), A, done(1, no));
+    }
+    let down = Word::Down { epoch: epoch(1), why: Why::ConnectionLost };
+    heard(&mut owner, at(1), A, down);
+    assert_eq!(heard(&mut owner, at(1), A, opened(2, 2)), [sent(A, 2, 1, write(8, 1))]);
+    heard(&mut owner, at(1), A, done(2, 1));
+    assert_eq!(owner.under_way(), 2);
 }
 
 #[test]
