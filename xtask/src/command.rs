@@ -16,7 +16,7 @@ const PEERS: &str = "bench/peers/Cargo.toml";
 /// The gate: reads and builds, never writes to the tree.
 pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
     let mut steps = Steps::default();
-    if !steps.call("setup", setup::run) {
+    if !steps.call("setup", || setup::run(workspace)) {
         return steps.finish();
     }
     steps.child("fmt", &mut workspace.cargo(&["fmt", "--all", "--check"]));
@@ -49,7 +49,7 @@ pub(crate) fn fix(workspace: &Workspace) -> Result<(), Failure> {
 /// All tests of the workspace, or those of the packages that `args` name.
 pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
     let mut steps = Steps::default();
-    if !steps.call("setup", setup::run) {
+    if !steps.call("setup", || setup::run(workspace)) {
         return steps.finish();
     }
     // Built apart, so that the times tell compiling from testing.
@@ -69,7 +69,7 @@ pub(crate) fn test(workspace: &Workspace, args: &[String]) -> Result<(), Failure
 /// A cluster on this machine, from certificates to messages.
 pub(crate) fn demo(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
     announce("setup");
-    setup::run()?;
+    setup::run(workspace)?;
     announce("build");
     // The whole workspace, so that it is built with the features that the tests' `vioduct` has.
     let bins = ["--bin", "vioduct", "--bin", "vioduct-demo", "--bin", "vioduct-loadtest"];

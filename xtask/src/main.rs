@@ -7,6 +7,7 @@
 
 mod command;
 mod failure;
+mod rocksdb;
 mod setup;
 mod steps;
 mod tidy;
@@ -51,7 +52,7 @@ fn dispatch(name: &str, rest: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     let run: fn(&Workspace, &[String]) -> Result<(), Failure> = match name {
-        "setup" => |_, _| setup::run(),
+        "setup" => |workspace, _| setup::run(workspace),
         "check" => |workspace, _| command::check(workspace),
         "fix" => |workspace, _| command::fix(workspace),
         "test" => command::test,

@@ -8,23 +8,27 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::Failure;
+use crate::rocksdb;
 use crate::steps::{self, works};
+use crate::workspace::Workspace;
 
-/// A program, or a file by its whole path, and the Debian package that brings it.
+/// A program, or a file by its whole path with one `*` in it, and the package with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tool {
     program: &'static str,
     package: &'static str,
 }
 
-/// The first four build the cryptography (aws-lc); openssl cross-checks our chains in a test.
+/// The first four build the cryptography (aws-lc); openssl cross-checks our chains in a test;
+/// libclang reads RocksDB's headers.
 /// The rest are NBD clients and servers that ours is tested with.
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 12] = [
     Tool { program: "gcc", package: "gcc" },
     Tool { program: "g++", package: "g++" },
     Tool { program: "make", package: "make" },
     Tool { program: "perl", package: "perl" },
     Tool { program: "openssl", package: "openssl" },
+    Tool { program: "/usr/lib/llvm-*/include/clang-c/Index.h", package: "libclang-dev" },
     Tool { program: "fio", package: "fio" },
     Tool { program: "nbdcopy", package: "libnbd-bin" },
     Tool { program: "nbdkit", package: "nbdkit" },
@@ -37,8 +41,13 @@ const TOOLS: [Tool; 11] = [
 const COMPONENTS: [&str; 2] = ["rustfmt", "clippy"];
 
 /// Installs what is missing. Quick and silent but for one line when nothing is.
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     install_components()?;
+    install_tools()?;
+    rocksdb::run_setup(workspace)
+}
+
+fn install_tools() -> Result<(), Failure> {
     let lacking = lacking_tools();
     if lacking.is_empty() {
         println!("    nothing is missing");
@@ -97,7 +106,22 @@ fn lacking_tools() -> Vec<Tool> {
 }
 
 fn is_here(path: &OsStr, program: &str) -> bool {
-    if program.starts_with('/') { Path::new(program).is_file() } else { is_on(path, program) }
+    match program.split_once('*') {
+        Some((before, behind)) => is_in_some(before, behind),
+        None if program.starts_with('/') => Path::new(program).is_file(),
+        None => is_on(path, program),
+    }
+}
+
+/// Whether there is such a file, with anything between the two within one directory's name.
+fn is_in_some(before: &str, behind: &str) -> bool {
+    let (parent, start) = before.rsplit_once('/').unwrap_or(("", before));
+    let Ok(entries) = Path::new(parent).read_dir() else { return false };
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.starts_with(start))
+        .any(|name| Path::new(&format!("{parent}/{name}{behind}")).is_file())
 }
 
 fn is_on(path: &OsStr, program: &str) -> bool {

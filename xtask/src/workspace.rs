@@ -13,6 +13,8 @@ pub(crate) struct Workspace {
     /// Build output of every command: outside the tree, so that `cargo clean` and a fresh clone
     /// do not throw away the expensive C and C++ parts.
     pub(crate) target_dir: PathBuf,
+    /// What is kept on this machine for every checkout.
+    pub(crate) cache_dir: PathBuf,
 }
 
 /// A program that cargo built into `target_dir`; `profile` is the name of its directory.
@@ -27,8 +29,10 @@ impl Workspace {
             .map_err(|error| Failure::new(format!("no current directory: {error}")))?;
         let root = root_above(&here)
             .ok_or_else(|| Failure::file(&here, "not inside a vioduct checkout"))?;
+        let root = root.to_path_buf();
         let target_dir = target_dir(|name| std::env::var_os(name));
-        Ok(Self { root: root.to_path_buf(), target_dir })
+        let cache_dir = cache_dir(|name| std::env::var_os(name));
+        Ok(Self { root, target_dir, cache_dir })
     }
 
     /// A cargo command at the root of the tree.
@@ -50,12 +54,18 @@ fn root_above(here: &Path) -> Option<&Path> {
 
 /// `CARGO_TARGET_DIR` if the user set it, else a directory in the user's cache.
 fn target_dir(var: impl Fn(&str) -> Option<OsString>) -> PathBuf {
-    let set = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(chosen) = set("CARGO_TARGET_DIR") {
+    let chosen = var("CARGO_TARGET_DIR").filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(chosen) = chosen {
         return std::path::absolute(&chosen).unwrap_or(chosen);
     }
+    cache_dir(var).join("target")
+}
+
+/// Ours in the user's cache.
+fn cache_dir(var: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let set = |name| var(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    cache.unwrap_or_else(std::env::temp_dir).join("vioduct").join("target")
+    cache.unwrap_or_else(std::env::temp_dir).join("vioduct")
 }
 
 #[cfg(test)]
