@@ -1,0 +1,215 @@
+//! One shard, from a client.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{Instant, sleep_until};
+use vioduct_certs::identity::NodeName;
+use vioduct_runtime::{Accepts, AskError, Node, RemoteMessage};
+
+use super::config::DbConfig;
+use super::error::DbError;
+use super::route::Route;
+use super::session::{Session, Underway};
+use crate::ShardId;
+use crate::command::{
+    Answer, Change, Command, Condition, KEY_BYTES_MAX, Operation, Place, VALUE_BYTES_MAX,
+};
+use crate::query::{Query, Rows};
+use crate::replica::client::{
+    AskStatus, Encoded, Freshness, Propose, Read, Refusal, ReplicaClient, Status,
+};
+
+/// One shard, from a client. A clone is the same.
+#[derive(Clone)]
+pub(super) struct Shard {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("shard", &self.inner.shard).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    shard: ShardId,
+    config: DbConfig,
+    route: Route,
+    session: Session,
+    /// Held while a session is opened, so that one is.
+    opening: AsyncMutex<()>,
+}
+
+impl Shard {
+    pub(super) fn new(
+        node: Node,
+        hosts: Option<Arc<[NodeName]>>,
+        shard: ShardId,
+        config: DbConfig,
+    ) -> Self {
+        let route = Route::new(node, hosts, shard, config);
+        let (session, opening) = (Session::default(), AsyncMutex::default());
+        let inner = Inner { shard, config, route, session, opening };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Has a command done, once.
+    pub(super) async fn perform(&self, operation: Operation) -> Result<Answer, DbError> {
+        check(&operation)?;
+        let deadline = Instant::now() + self.inner.config.deadline;
+        let underway = self.begin(deadline).await?;
+        let command = Command { attempt: Some(underway.attempt()), operation };
+        let answer = self.propose(&command, deadline).await?;
+        match answer {
+            Answer::NoSession => {
+                self.inner.session.over(underway.id());
+                Err(DbError::SessionOver { shard: self.inner.shard })
+            }
+            // Its own client never asks for these.
+            Answer::StaleSequence | Answer::TooFarAhead => Err(DbError::Unexpected),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Reads rows.
+    pub(super) async fn read(&self, query: &Query, freshness: Freshness) -> Result<Rows, DbError> {
+        let deadline = Instant::now() + self.inner.config.deadline;
+        let query = query.encode();
+        let anywhere = matches!(freshness, Freshness::AtLeast { .. } | Freshness::Stale);
+        let ask = || Read { freshness, query: query.clone() };
+        let body = self.try_all(ask, anywhere, deadline).await;
+        let body = body.map_err(|error| match error {
+            // A read that was not answered has done nothing.
+            DbError::Unknown { shard } => {
+                DbError::Unavailable { shard, why: "no answer in time".into() }
+            }
+            error => error,
+        })?;
+        Rows::decode(body).map_err(|_unreadable| DbError::Unexpected)
+    }
+
+    /// How its replicas are, those that can be reached.
+    pub(super) async fn status(&self) -> Vec<(String, Status)> {
+        let replicas = self.inner.route.replicas().await;
+        let asked = replicas.iter().map(|replica| async {
+            let status = replica.ask(AskStatus, self.inner.config.attempt).await.ok()?.ok()?;
+            Some((replica.id().node.to_string(), status))
+        });
+        let answered = futures_util::future::join_all(asked).await;
+        answered.into_iter().flatten().collect()
+    }
+
+    async fn begin(&self, deadline: Instant) -> Result<Underway, DbError> {
+        loop {
+            if let Some(underway) = self.inner.session.begin().await {
+                return Ok(underway);
+            }
+            let _one = self.inner.opening.lock().await;
+            if let Some(underway) = self.inner.session.begin().await {
+                return Ok(underway);
+            }
+            // Opened twice, the other one ages away unused.
+            let open = Command { attempt: None, operation: Operation::OpenSession };
+            match self.propose(&open, deadline).await {
+                Ok(Answer::Opened { session }) => self.inner.session.opened(session),
+                Ok(Answer::TooManySessions) => return Err(DbError::TooManySessions),
+                Ok(_other) => return Err(DbError::Unexpected),
+                Err(DbError::Unknown { shard }) => {
+                    let why = "no session was opened in time".into();
+                    return Err(DbError::Unavailable { shard, why });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn propose(&self, command: &Command, deadline: Instant) -> Result<Answer, DbError> {
+        let command = command.encode();
+        let ask = || Propose { command: command.clone() };
+        let body = self.try_all(ask, false, deadline).await?;
+        Answer::decode(body).map_err(|_unreadable| DbError::Unexpected)
+    }
+
+    /// Asks the leader, or whoever may lead, until one answers.
+    async fn try_all<M>(
+        &self,
+        message: impl Fn() -> M,
+        anywhere: bool,
+        deadline: Instant,
+    ) -> Result<Bytes, DbError>
+    where
+        M: RemoteMessage + actix::Message<Result = Result<Encoded, Refusal>>,
+        ReplicaClient: Accepts<M>,
+    {
+        let mut may_be_done = false;
+        let mut why = "no replica is known".to_owned();
+        for turn in 0.. {
+            let now = Instant::now();
+            if now >= deadline {
+                break;
+            }
+            let Some(replica) = self.inner.route.target(turn, anywhere).await else {
+                sleep_until(deadline.min(now + self.inner.config.pause)).await;
+                continue;
+            };
+            let within = self.inner.config.attempt.min(deadline - now);
+            match replica.ask(message(), within).await {
+                Ok(Ok(encoded)) => {
+                    if !anywhere {
+                        self.inner.route.leads(replica);
+                    }
+                    return Ok(encoded.body);
+                }
+                Ok(Err(refusal)) => {
+                    if let Some(error) = DbError::of(&refusal) {
+                        return Err(error);
+                    }
+                    may_be_done |= matches!(refusal, Refusal::LeadLost | Refusal::Stopped);
+                    why = refusal.to_string();
+                    let leader = match &refusal {
+                        Refusal::NotLeader { leader } => leader.as_deref(),
+                        _no_hint => None,
+                    };
+                    self.inner.route.is_led_by(leader).await;
+                }
+                Err(error) => {
+                    may_be_done |= matches!(error, AskError::MaybeDelivered(_));
+                    why = error.to_string();
+                    self.inner.route.is_gone(&replica);
+                }
+            }
+            // The first time another one is tried at once.
+            if turn > 0 {
+                let pause = self.inner.config.pause.mul_f64(0.5 + rand::random::<f64>());
+                sleep_until(deadline.min(Instant::now() + pause)).await;
+            }
+        }
+        let shard = self.inner.shard;
+        Err(if may_be_done {
+            DbError::Unknown { shard }
+        } else {
+            DbError::Unavailable { shard, why }
+        })
+    }
+}
+
+/// Refuses what every leader would refuse.
+fn check(operation: &Operation) -> Result<(), DbError> {
+    let Operation::Transact { conditions, changes } = operation else { return Ok(()) };
+    let places = conditions.iter().map(Condition::place).chain(changes.iter().map(Change::place));
+    let mut keys = places.map(|Place { key, .. }| key.len());
+    if let Some(bytes) = keys.find(|bytes| *bytes > KEY_BYTES_MAX) {
+        return Err(DbError::KeyTooLong { bytes });
+    }
+    let mut values = changes.iter().map(|change| match change {
+        Change::Put { value, .. } => value.len(),
+        Change::Delete { .. } => 0,
+    });
+    match values.find(|bytes| *bytes > VALUE_BYTES_MAX) {
+        Some(bytes) => Err(DbError::ValueTooLong { bytes }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,338 @@
+//! The actor.
+
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::raft::TransferLeaderRequest;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
+use openraft::{Config, Raft};
+use tokio::sync::{Mutex, watch};
+use vioduct_runtime::{ActorName, Cancellable, Node, myself};
+
+use super::arrive::{Arrived, Arriving};
+use super::client::{AskStatus, Encoded, Freshness, Member, Propose, Read, Refusal, Status};
+use super::gate::Gate;
+use super::message::{
+    Append, AppendAnswer, AskVote, PeerRefusal, SnapshotPart, TakeLead, VoteAnswer, VoteHead, split,
+};
+use super::read::look_up;
+use crate::ShardId;
+use crate::clock::WallClock;
+use crate::command::{Change, Command, Condition, Operation, TableId};
+use crate::consensus::entry::{Proposal, decode_entry};
+use crate::consensus::logs::ShardLog;
+use crate::consensus::network::Ways;
+use crate::consensus::rows::ShardRows;
+use crate::consensus::{ReplicaId, Types, Vote};
+use crate::log::LogEngine;
+use crate::offload::Offload;
+use crate::query::Query;
+use crate::schema::Schema;
+use crate::state::ShardState;
+
+/// The name of the actor that is a shard's replica on a node.
+#[must_use]
+pub fn replica_name(shard: ShardId) -> ActorName {
+    ActorName::new(format!("db.{}", shard.0)).expect("short and plain")
+}
+
+/// What a replica is made of.
+#[derive(Clone, Debug)]
+pub struct Setup<E, S> {
+    /// Which shard it is of.
+    pub shard: ShardId,
+    /// Which replica it is.
+    pub replica: ReplicaId,
+    /// Its log.
+    pub log: ShardLog<E>,
+    /// Its rows.
+    pub rows: S,
+    /// Its node.
+    pub node: Node,
+    /// The tables.
+    pub schema: Arc<Schema>,
+    /// The consensus library's settings.
+    pub config: Arc<Config>,
+    /// Where it waits for the disk.
+    pub offload: Offload,
+    /// What time leaders write on commands.
+    pub clock: WallClock,
+    /// Whether the disk has room.
+    pub has_room: watch::Receiver<bool>,
+}
+
+/// A replica of a shard.
+#[derive(Debug)]
+pub struct Replica<E, S: ShardState> {
+    setup: Setup<E, S>,
+    running: Option<Running<S>>,
+    /// One part at a time.
+    arriving: Arc<Mutex<Option<Arriving<S>>>>,
+}
+
+/// What there is once the log and the rows are read.
+#[derive(Clone, Debug)]
+struct Running<S: ShardState> {
+    raft: Raft<Types, ShardRows<S>>,
+    gate: Gate<S>,
+    progress: watch::Receiver<u64>,
+}
+
+impl<E: LogEngine, S: ShardState> Replica<E, S> {
+    /// A replica that is made of this.
+    #[must_use]
+    pub fn new(setup: Setup<E, S>) -> Self {
+        Self { setup, running: None, arriving: Arc::default() }
+    }
+
+    pub(super) fn raft(&self) -> Result<Raft<Types, ShardRows<S>>, PeerRefusal> {
+        self.running.as_ref().map(|running| running.raft.clone()).ok_or(PeerRefusal::Stopped)
+    }
+
+    /// The library, if the message was for this replica.
+    fn meant(&self, to: ReplicaId) -> Result<Raft<Types, ShardRows<S>>, PeerRefusal> {
+        if to == self.setup.replica { self.raft() } else { Err(PeerRefusal::Another) }
+    }
+
+    fn running(&self) -> Result<Running<S>, Refusal> {
+        self.running.clone().ok_or(Refusal::Stopped)
+    }
+
+    fn check_tables(&self, mut tables: impl Iterator<Item = TableId>) -> Result<(), Refusal> {
+        match tables.find(|table| !self.setup.schema.has(*table)) {
+            Some(table) => Err(Refusal::NoTable { table: table.0 }),
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self, propose: &Propose) -> Result<(), Refusal> {
+        let command = Command::decode(propose.command.clone());
+        let command = command.map_err(|why| Refusal::Invalid { why: why.to_string() })?;
+        if let Operation::Transact { conditions, changes } = &command.operation {
+            let read = conditions.iter().map(Condition::place);
+            let changed = changes.iter().map(Change::place);
+            self.check_tables(read.chain(changed).map(|place| place.table))?;
+        }
+        if *self.setup.has_room.borrow() { Ok(()) } else { Err(Refusal::DiskFull) }
+    }
+}
+
+async fn begin<E: LogEngine, S: ShardState>(setup: Setup<E, S>) -> Result<Running<S>, String> {
+    let rows = ShardRows::open(setup.rows, setup.offload).map_err(|error| error.to_string())?;
+    let progress = rows.progress();
+    let ways = Ways::new(setup.node, replica_name(setup.shard), setup.offload);
+    let raft = Raft::new(setup.replica, setup.config, ways, setup.log, rows).await;
+    let raft = raft.map_err(|error| error.to_string())?;
+    Ok(Running { gate: Gate::new(raft.clone()), raft, progress })
+}
+
+impl<E: LogEngine, S: ShardState> Actor for Replica<E, S> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let begun = begin(self.setup.clone()).into_actor(self);
+        ctx.wait(begun.map(|begun, replica, ctx| match begun {
+            Ok(running) => replica.running = Some(running),
+            Err(error) => {
+                tracing::error!(shard = replica.setup.shard.0, error, "a replica did not start");
+                match myself::<Self>() {
+                    Some(me) => me.fail(error),
+                    None => ctx.stop(),
+                }
+            }
+        }));
+    }
+
+    fn stopping(&mut self, ctx: &mut Self::Context) -> actix::Running {
+        if let Some(Running { raft, .. }) = self.running.take() {
+            // Its tasks end by themselves; only the log and the rows are held until then.
+            ctx.spawn(async move { drop(raft.shutdown().await) }.into_actor(self));
+        }
+        actix::Running::Stop
+    }
+}
+
+impl<E: LogEngine, S: ShardState> Handler<Append> for Replica<E, S> {
+    type Result = Cancellable<AppendAnswer>;
+
+    fn handle(&mut self, append: Append, _ctx: &mut Self::Context) -> Self::Result {
+        let raft = self.meant(append.to);
+        Cancellable::new(async move {
+            let answer = async { take_entries(&raft?, append).await };
+            answer.await.unwrap_or_else(|refusal| AppendAnswer::Not { refusal })
+        })
+    }
+}
+
+async fn take_entries<S: ShardState>(
+    raft: &Raft<Types, ShardRows<S>>,
+    append: Append,
+) -> Result<AppendAnswer, PeerRefusal> {
+    let entries = split(append.entries)
+        .and_then(|records| records.into_iter().map(decode_entry).collect::<Result<Vec<_>, _>>());
+    let request = AppendEntriesRequest {
+        vote: append.vote.into(),
+        prev_log_id: append.previous.map(Into::into),
+        entries: entries.map_err(|_unreadable| PeerRefusal::Unreadable)?,
+        leader_commit: append.committed.map(Into::into),
+    };
+    let answer = raft.append_entries(request).await.map_err(|_fatal| PeerRefusal::Stopped)?;
+    Ok(match answer {
+        AppendEntriesResponse::Success => AppendAnswer::Done,
+        AppendEntriesResponse::PartialSuccess(last) => {
+            AppendAnswer::Partly { last: last.map(Into::into) }
+        }
+        AppendEntriesResponse::Conflict => AppendAnswer::Conflict,
+        AppendEntriesResponse::HigherVote(vote) => AppendAnswer::Higher { vote: vote.into() },
+    })
+}
+
+impl<E: LogEngine, S: ShardState> Handler<AskVote> for Replica<E, S> {
+    type Result = Cancellable<Result<VoteAnswer, PeerRefusal>>;
+
+    fn handle(&mut self, ask: AskVote, _ctx: &mut Self::Context) -> Self::Result {
+        let raft = self.meant(ask.to);
+        Cancellable::new(async move {
+            let raft = raft?;
+            let mut request = VoteRequest::new(Vote::from(ask.vote), ask.last.map(Into::into));
+            request.leadership_transfer = ask.is_transfer;
+            let answer =
+                if ask.is_trial { raft.pre_vote(request).await } else { raft.vote(request).await };
+            let answer = answer.map_err(|_fatal| PeerRefusal::Stopped)?;
+            Ok(VoteAnswer {
+                vote: answer.vote.into(),
+                is_granted: answer.vote_granted,
+                last: answer.last_log_id.map(Into::into),
+            })
+        })
+    }
+}
+
+impl<E: LogEngine, S: ShardState> Handler<TakeLead> for Replica<E, S> {
+    type Result = Cancellable<Result<(), PeerRefusal>>;
+
+    fn handle(&mut self, ask: TakeLead, _ctx: &mut Self::Context) -> Self::Result {
+        let raft = self.meant(ask.to);
+        Cancellable::new(async move {
+            let (from, last) = (Vote::from(ask.vote), ask.last.map(Into::into));
+            let request = TransferLeaderRequest::new(from, ask.to, last);
+            let taken = raft?.handle_transfer_leader(request).await;
+            // One that comes too late is refused by the library: another leader is known.
+            taken.map(drop).map_err(|_fatal| PeerRefusal::Stopped)
+        })
+    }
+}
+
+impl<E: LogEngine, S: ShardState> Handler<SnapshotPart> for Replica<E, S> {
+    type Result = Cancellable<Result<VoteHead, PeerRefusal>>;
+
+    fn handle(&mut self, part: SnapshotPart, _ctx: &mut Self::Context) -> Self::Result {
+        let raft = self.meant(part.to);
+        let (shard, offload) = (self.setup.rows.clone(), self.setup.offload);
+        let arriving = Arc::clone(&self.arriving);
+        Cancellable::new(async move {
+            let raft = raft?;
+            let vote = Vote::from(part.vote);
+            let own = raft.with_raft_state(|state| *state.vote_ref()).await;
+            let own = own.map_err(|_fatal| PeerRefusal::Stopped)?;
+            if own > vote {
+                return Ok(own.into());
+            }
+            let mut arriving = arriving.lock().await;
+            let begun = arriving.take();
+            match Arriving::take(begun, shard, offload, part).await? {
+                Arrived::Partly(begun) => {
+                    *arriving = Some(begun);
+                    Ok(vote.into())
+                }
+                Arrived::Wholly(snapshot) => {
+                    let installed = raft.install_full_snapshot(vote, snapshot).await;
+                    let installed = installed.map_err(|_fatal| PeerRefusal::Stopped)?;
+                    Ok(installed.vote.into())
+                }
+            }
+        })
+    }
+}
+
+impl<E: LogEngine, S: ShardState> Handler<Propose> for Replica<E, S> {
+    type Result = Cancellable<Result<Encoded, Refusal>>;
+
+    fn handle(&mut self, propose: Propose, _ctx: &mut Self::Context) -> Self::Result {
+        let ready = self.check(&propose).and_then(|()| self.running());
+        let now_ms = self.setup.clock.now_ms();
+        Cancellable::new(async move {
+            let proposal = Proposal { now_ms, command: propose.command };
+            let written =
+                ready?.raft.client_write(proposal).await.map_err(|error| match error {
+                    RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+                        Refusal::not_leader(forward.leader_node)
+                    }
+                    RaftError::APIError(_discarded) => Refusal::LeadLost,
+                    RaftError::Fatal(_) => Refusal::Stopped,
+                })?;
+            let mut body = Vec::new();
+            written.data.encode(&mut body);
+            Ok(Encoded { body: body.into() })
+        })
+    }
+}
+
+impl<E: LogEngine, S: ShardState> Handler<Read> for Replica<E, S> {
+    type Result = Cancellable<Result<Encoded, Refusal>>;
+
+    fn handle(&mut self, read: Read, _ctx: &mut Self::Context) -> Self::Result {
+        let query = Query::decode(read.query);
+        let query = query.map_err(|why| Refusal::Invalid { why: why.to_string() });
+        let ready = query.and_then(|query| {
+            self.check_tables(query.tables())?;
+            Ok((query, self.running()?))
+        });
+        let rows = self.setup.rows.clone();
+        Cancellable::new(async move {
+            let (query, mut running) = ready?;
+            match read.freshness {
+                Freshness::Linearizable | Freshness::Lease => {
+                    running.gate.pass(read.freshness).await?;
+                }
+                Freshness::AtLeast { revision } => {
+                    let reached = running.progress.wait_for(|applied| *applied >= revision).await;
+                    reached.map(drop).map_err(|_over| Refusal::Stopped)?;
+                }
+                Freshness::Stale => {}
+            }
+            let revision = *running.progress.borrow();
+            let found = look_up(&rows, &query, revision).map_err(|error| {
+                tracing::error!(%error, "rows can't be read");
+                Refusal::Stopped
+            })?;
+            Ok(Encoded { body: found.encode() })
+        })
+    }
+}
+
+impl<E: LogEngine, S: ShardState> Handler<AskStatus> for Replica<E, S> {
+    type Result = Result<Status, Refusal>;
+
+    fn handle(&mut self, _ask: AskStatus, _ctx: &mut Self::Context) -> Self::Result {
+        let running = self.running()?;
+        let metrics = running.raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        let voters: Vec<ReplicaId> = membership.voter_ids().collect();
+        let members = membership.nodes().map(|(replica, host)| Member {
+            replica: *replica,
+            node: host.0.clone(),
+            is_voter: voters.contains(replica),
+        });
+        Ok(Status {
+            replica: self.setup.replica,
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last: metrics.last_log_index.unwrap_or(0),
+            applied: *running.progress.borrow(),
+            members: members.collect(),
+        })
+    }
+}

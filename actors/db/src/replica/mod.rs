@@ -1,0 +1,14 @@
+//! One replica of a shard, an actor.
+//!
+//! It stands between the consensus library and those who speak to it: other replicas, and clients.
+//! What clients want is checked here, before it is in any log.
+
+mod actor;
+mod arrive;
+pub mod client;
+mod gate;
+pub mod message;
+mod read;
+pub mod reform;
+
+pub use self::actor::{Replica, Setup, replica_name};

@@ -1,0 +1,126 @@
+//! Nodes of one cluster with a database on them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls_pki_types::UnixTime;
+use vioduct_certs::dev::DevCa;
+use vioduct_certs::identity::{Role, Roles};
+use vioduct_db::client::{Db, DbConfig, found};
+use vioduct_db::command::{Place, TableId};
+use vioduct_db::log::{LogWriter, MemoryLog};
+use vioduct_db::role::{DbRole, DbRoleConfig, Stores};
+use vioduct_db::schema::{Class, Schema};
+use vioduct_db::state::MemoryState;
+use vioduct_runtime::Node;
+
+/// A table that is spread over the shards.
+pub(crate) const WIDE: u16 = 1;
+/// A table of the system's shard.
+pub(crate) const SYSTEM: u16 = 2;
+
+/// Nodes with a database.
+pub(crate) struct Cluster {
+    ca: DevCa,
+    pub(crate) flush_every: u64,
+    pub(crate) keep: u64,
+    run: u64,
+    pub(crate) nodes: Vec<Member>,
+    pub(crate) schema: Arc<Schema>,
+}
+
+/// One of them.
+pub(crate) struct Member {
+    pub(crate) node: Node,
+    log: MemoryLog,
+    state: MemoryState,
+    _role: DbRole<MemoryLog, MemoryState>,
+}
+
+impl Cluster {
+    /// This many nodes, all linked, with a founded database.
+    pub(crate) async fn start(nodes: usize, data_shards: u32) -> Self {
+        let mut cluster = Self::empty(data_shards);
+        for _ in 0..nodes {
+            cluster.join().await;
+        }
+        cluster.found(nodes).await;
+        cluster
+    }
+
+    /// No node yet.
+    pub(crate) fn empty(data_shards: u32) -> Self {
+        let schema = Schema::new(data_shards)
+            .spread_table(WIDE, "wide", Class::Lifecycle)
+            .system_table(SYSTEM, "system", Class::Alert);
+        let ca = DevCa::new("test", UnixTime::now()).unwrap();
+        let (nodes, schema) = (Vec::new(), Arc::new(schema));
+        Self { ca, nodes, schema, flush_every: 20_000, keep: 10_000, run: 1 }
+    }
+
+    /// One node more, with a link to all others and no replica.
+    pub(crate) async fn join(&mut self) {
+        self.join_with(MemoryLog::new(), MemoryState::new()).await;
+    }
+
+    /// All nodes lose their power at once, and start again with what their disks have.
+    pub(crate) async fn power_cut(&mut self) {
+        let disks = self.nodes.iter().map(|member| (member.log.crash(), member.state.crash()));
+        let disks: Vec<_> = disks.collect();
+        for member in self.nodes.drain(..) {
+            member.node.shutdown(Duration::ZERO).await;
+        }
+        self.run += 1;
+        for (log, state) in disks {
+            self.join_with(log, state).await;
+        }
+    }
+
+    async fn join_with(&mut self, log: MemoryLog, state: MemoryState) {
+        let number = self.nodes.len() + 1;
+        let roles = [Role::Db].into_iter().collect::<Roles>();
+        let identity = self.ca.node(&format!("d{number}"), roles).unwrap();
+        let builder = Node::builder(Arc::new(identity)).workers(1).incarnation(self.run);
+        let node = builder.start().await.unwrap();
+        for other in &self.nodes {
+            let (name, addr) = (other.node.name().clone(), other.node.local_addr().unwrap());
+            node.connect(name.clone(), addr).await.unwrap();
+            node.endpoint().link(&name).unwrap().up().await.unwrap();
+        }
+        let writer = LogWriter::on_thread(log.clone()).unwrap();
+        let stores = Stores::roomy(log.clone(), writer, state.clone());
+        let config = DbRoleConfig {
+            flush_every: self.flush_every,
+            keep: self.keep,
+            ..DbRoleConfig::new(Arc::clone(&self.schema))
+        };
+        let role = DbRole::start(&node, stores, config).await.unwrap();
+        self.nodes.push(Member { node, log, state, _role: role });
+    }
+
+    /// A database on the first of them.
+    pub(crate) async fn found(&self, nodes: usize) {
+        let founders = self.nodes.iter().take(nodes).map(|member| member.node.name().clone());
+        let founders: Vec<_> = founders.collect();
+        found(&self.nodes[0].node, &founders, &self.schema).await.unwrap();
+    }
+
+    /// A client on one of the nodes.
+    pub(crate) fn client(&self, node: usize) -> Db {
+        let config = DbConfig { deadline: Duration::from_secs(20), ..DbConfig::default() };
+        Db::new(&self.nodes[node].node, Arc::clone(&self.schema), config)
+    }
+}
+
+pub(crate) fn wide(key: &str) -> Place {
+    Place { table: TableId(WIDE), key: Bytes::copy_from_slice(key.as_bytes()) }
+}
+
+pub(crate) fn system(key: &str) -> Place {
+    Place { table: TableId(SYSTEM), key: Bytes::copy_from_slice(key.as_bytes()) }
+}
+
+pub(crate) fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}

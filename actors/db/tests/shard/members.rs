@@ -1,0 +1,71 @@
+//! Who the replicas are changes while the database works.
+
+use std::time::Duration;
+
+use vioduct_db::ShardId;
+use vioduct_db::client::{Freshness, Members, MembersError};
+
+use crate::cluster::{Cluster, bytes, wide};
+
+const SOON: Duration = Duration::from_secs(30);
+const SHARD: ShardId = ShardId(0);
+
+/// Three nodes with a database, a fourth without a replica, and so many rows.
+async fn with_a_fourth(rows: usize) -> Cluster {
+    let mut cluster = Cluster::empty(0);
+    (cluster.flush_every, cluster.keep) = (100, 0);
+    for _ in 0..4 {
+        cluster.join().await;
+    }
+    cluster.found(3).await;
+    let db = cluster.client(0);
+    for number in 0..rows {
+        db.put(wide(&format!("{number:04}")), bytes(&number.to_string())).await.unwrap();
+    }
+    cluster
+}
+
+#[tokio::test]
+async fn a_new_replica_is_sent_the_rows_that_the_log_has_no_more() {
+    let cluster = with_a_fourth(500).await;
+    let (db, node) = (cluster.client(0), &cluster.nodes[0].node);
+    let new = cluster.nodes[3].node.name().clone();
+    Members::of(&db, node, SHARD, SOON).add(&new).await.unwrap();
+    let statuses = db.status(SHARD).await.unwrap();
+    let (_node, status) = statuses.iter().find(|(node, _)| *node == new.as_str()).unwrap();
+    assert_eq!(status.members.iter().filter(|member| member.is_voter).count(), 4);
+    // What the new replica itself has, without asking the others.
+    Members::of(&db, node, SHARD, SOON).lead(&new).await.unwrap();
+    for number in (0..500).step_by(50) {
+        let found = db.get(wide(&format!("{number:04}")), Freshness::Linearizable).await.unwrap();
+        assert_eq!(found.unwrap().value, bytes(&number.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_replaced_while_its_node_is_gone() {
+    let mut cluster = with_a_fourth(150).await;
+    let gone = cluster.nodes.remove(2);
+    let old = gone.node.name().clone();
+    gone.node.shutdown(Duration::ZERO).await;
+    let (db, node) = (cluster.client(0), &cluster.nodes[0].node);
+    let new = cluster.nodes[2].node.name().clone();
+    Members::of(&db, node, SHARD, SOON).replace(&old, &new).await.unwrap();
+    let members = db.status(SHARD).await.unwrap()[0].1.members.clone();
+    let mut names: Vec<_> = members.iter().map(|member| member.node.clone()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["d1", "d2", "d4"]);
+    db.put(wide("after"), bytes("1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_removed_replica_counts_no_more_and_one_that_is_none_is_named() {
+    let cluster = with_a_fourth(1).await;
+    let (db, node) = (cluster.client(0), &cluster.nodes[0].node);
+    let stranger = cluster.nodes[3].node.name().clone();
+    let refused = Members::of(&db, node, SHARD, SOON).remove(&stranger).await;
+    assert!(matches!(refused, Err(MembersError::NoReplica { .. })), "{refused:?}");
+    let third = cluster.nodes[2].node.name().clone();
+    Members::of(&db, node, SHARD, SOON).remove(&third).await.unwrap();
+    db.put(wide("after"), bytes("1")).await.unwrap();
+}

@@ -1,0 +1,34 @@
+//! What was acknowledged outlives the power of all nodes.
+
+use vioduct_db::client::Freshness;
+
+use crate::cluster::{Cluster, bytes, wide};
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_all_nodes_lost_their_power_again_and_again() {
+    let mut cluster = Cluster::empty(0);
+    // So that some of it is in the rows, and the rest in the log alone.
+    (cluster.flush_every, cluster.keep) = (100, 10);
+    for _ in 0..3 {
+        cluster.join().await;
+    }
+    cluster.found(3).await;
+    for round in 0..4 {
+        let db = cluster.client(round % 3);
+        for number in 0..130 {
+            let key = format!("{round}.{number}");
+            db.put(wide(&key), bytes(&key)).await.unwrap();
+        }
+        let given = db.allocate(bytes("numbers"), 10).await.unwrap();
+        assert_eq!(given, 1 + 10 * round as u64);
+        cluster.power_cut().await;
+    }
+    let db = cluster.client(0);
+    for round in 0..4 {
+        for number in 0..130 {
+            let key = format!("{round}.{number}");
+            let found = db.get(wide(&key), Freshness::Linearizable).await.unwrap();
+            assert_eq!(found.map(|row| row.value), Some(bytes(&key)), "{key}");
+        }
+    }
+}
