@@ -49,6 +49,12 @@
 //! outside = false           # true: it lies on a storage outside of the cluster
 //! # request_life_ms = 30000 # only then: a request to that takes effect within this, or never
 //!
+//! [db]                      # on a node with a replica of the cluster's database
+//! dir = "db"                # where it is kept, relative to this file
+//! shards = 0                # beside the system's; the same on all nodes, for ever
+//! # heartbeat_ms, election_ms: when replicas doubt their leader
+//! # reserve = "256MiB"      # bytes that are kept free: with less, writes are refused
+//!
 //! [renewal]                 # may be left out: then somebody renews the certificate by hand
 //! command = ["/usr/local/bin/sign-vioduct"]
 //!
@@ -70,10 +76,14 @@ use vioduct_certs::inventory::{Inventory, InventoryNode, NodeAddr};
 use vioduct_runtime::WORKERS_MAX;
 use vioduct_transport::TransportConfig;
 
+use crate::db::DbConfig;
+
+mod db;
 mod disks;
 mod renewal;
 mod transport;
 
+use db::RawDb;
 pub use disks::DiskRoles;
 use disks::{RawAdapter, RawDisks, RawDsa, RawOutside, RawPhyp, RawStorage, RawVios};
 use renewal::RawRenewal;
@@ -147,6 +157,8 @@ pub struct NodeConfig {
     pub transport: TransportConfig,
     /// What it does for disks.
     pub disks: DiskRoles,
+    /// What it does for the database.
+    pub db: Option<DbConfig>,
 }
 
 #[derive(Deserialize)]
@@ -164,6 +176,7 @@ struct RawConfig {
     dsa: RawDsa,
     storage: Option<RawStorage>,
     phyp: Option<RawPhyp>,
+    db: Option<RawDb>,
     renewal: Option<RawRenewal>,
     #[serde(default)]
     transport: RawTransport,
@@ -249,6 +262,7 @@ impl NodeConfig {
             dsa,
             storage,
             phyp,
+            db,
             renewal,
             transport,
         } = raw;
@@ -269,24 +283,8 @@ impl NodeConfig {
         let transport = transport.checked().map_err(setting)?;
         let disks = RawDisks { vios, adapter, outside, dsa, storage, phyp };
         let disks = disks.checked(&node.name, node.listen.ip(), home).map_err(setting)?;
-        let limit = transport.peers_max;
-        if peer.len() > limit as usize {
-            let bound = format!("at most transport.peers_max, {limit}");
-            return Err(value("the number of peers", peer.len().to_string(), &bound));
-        }
-        let mut names = BTreeSet::from([node.name.clone()]);
-        let mut peers = Vec::with_capacity(peer.len());
-        for RawPeer { name, addr } in peer {
-            if !names.insert(name.clone()) {
-                let bound = "another name than this node's and every other peer's";
-                return Err(value("peer.name", format!("{:?}", name.as_str()), bound));
-            }
-            let Ok(addr) = addr.parse() else {
-                let key = format!("peer.addr of {name}");
-                return Err(value(&key, format!("{addr:?}"), ADDR_BOUND));
-            };
-            peers.push(PeerConfig { name, addr });
-        }
+        let db = db.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
+        let peers = peers(peer, &node.name, transport.peers_max).map_err(setting)?;
         Ok(Self {
             path: path.to_owned(),
             name: node.name,
@@ -299,8 +297,35 @@ impl NodeConfig {
             renewal,
             transport,
             disks,
+            db,
         })
     }
+}
+
+/// The other nodes, each of them once, `limit` at most.
+fn peers(raw: Vec<RawPeer>, own: &NodeName, limit: u32) -> Result<Vec<PeerConfig>, WrongSetting> {
+    let wrong = |key: &str, value: String, bound: &str| WrongSetting {
+        key: key.to_owned(),
+        value,
+        bound: bound.to_owned(),
+    };
+    if raw.len() > limit as usize {
+        let bound = format!("at most transport.peers_max, {limit}");
+        return Err(wrong("the number of peers", raw.len().to_string(), &bound));
+    }
+    let mut names = BTreeSet::from([own.clone()]);
+    let mut peers = Vec::with_capacity(raw.len());
+    for RawPeer { name, addr } in raw {
+        if !names.insert(name.clone()) {
+            let bound = "another name than this node's and every other peer's";
+            return Err(wrong("peer.name", format!("{:?}", name.as_str()), bound));
+        }
+        let Ok(addr) = addr.parse() else {
+            return Err(wrong(&format!("peer.addr of {name}"), format!("{addr:?}"), ADDR_BOUND));
+        };
+        peers.push(PeerConfig { name, addr });
+    }
+    Ok(peers)
 }
 
 /// The file of one node of an inventory: it lies beside the certificates, and has every other node

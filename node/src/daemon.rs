@@ -13,6 +13,7 @@ use vioduct_certs::credentials::{Credentials, LoadError};
 use vioduct_certs::identity::{Identity, Kind, Role};
 use vioduct_certs::install::{InstallError, finish, pending};
 use vioduct_certs::serial::Serial;
+use vioduct_db::role::DbRoleError;
 use vioduct_runtime::membership::{ExpelReason, Seed};
 use vioduct_runtime::{ClusterConfig, ClusterView, Node, NodeError, Standing};
 use vioduct_transport::EndpointError;
@@ -21,6 +22,7 @@ use vioduct_vios::roles::RoleError;
 
 use crate::addresses::{self, Addresses};
 use crate::config::{ConfigError, DiskRoles, NodeConfig};
+use crate::db::{self, Replicas};
 use crate::disks::Disks;
 use crate::incarnation::{DataDir, DataDirError};
 use crate::reload::{Loaded, Prompt, Watcher};
@@ -91,6 +93,15 @@ pub enum StartError {
     /// What the node is to do for disks can't be done.
     #[error("disks")]
     Disks(#[from] RoleError),
+    /// The node's replicas of the database do not start.
+    #[error("the database in {}", dir.display())]
+    Db {
+        /// Its directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: DbRoleError,
+    },
     /// The data directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -138,6 +149,7 @@ impl StartError {
             | Self::HalfInstalled { .. }
             | Self::Holder { .. }
             | Self::Role { .. } => true,
+            Self::Db { source, .. } => db::is_configuration(source),
             Self::DataDir(_)
             | Self::Listen { .. }
             | Self::Disks(_)
@@ -177,6 +189,7 @@ fn require_roles(config: &NodeConfig, holder: &Identity) -> Result<(), StartErro
         ("storage", Role::Storage, storage.is_some()),
         ("[vios]", Role::Vios, vios.is_some()),
         ("phyp", Role::Phyp, phyp.is_some()),
+        ("db", Role::Db, config.db.is_some()),
     ];
     let is_missing = |(_, role, is_needed): &(&str, Role, bool)| {
         *is_needed && !holder.roles.iter().any(|granted| granted == *role)
@@ -238,6 +251,7 @@ pub struct Daemon {
     /// Look-ups of names, and renewal.
     tasks: Vec<JoinHandle<()>>,
     disks: Disks,
+    replicas: Option<Replicas>,
     /// Held while the node runs.
     _data_dir: DataDir,
 }
@@ -274,6 +288,14 @@ impl Daemon {
         for Seed { node: name, addr } in &peers {
             node.connect(name.clone(), *addr).await?;
         }
+        let replicas = match config.db {
+            Some(config) => {
+                let dir = config.dir.clone();
+                let started = db::start(&node, config).await;
+                Some(started.map_err(|source| StartError::Db { dir, source })?)
+            }
+            None => None,
+        };
         let disks = Disks::start(&node, config.disks).await?;
         let mut tasks = Vec::new();
         if !named.is_empty() {
@@ -288,7 +310,7 @@ impl Daemon {
         }
         let watcher = Watcher::new(dir, loaded, endpoint, disks.fabrics(), trust);
         let drain = config.transport.drain_timeout;
-        Ok(Self { node, drain, watcher, tasks, disks, _data_dir: data_dir })
+        Ok(Self { node, drain, watcher, tasks, disks, replicas, _data_dir: data_dir })
     }
 
     /// Its end of the cluster: actors and links.
@@ -328,6 +350,9 @@ impl Daemon {
     pub async fn close(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
         self.disks.close().await;
+        if let Some(replicas) = &self.replicas {
+            replicas.close().await;
+        }
         self.node.shutdown(self.drain).await;
     }
 }

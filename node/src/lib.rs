@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`config`] | the node's file, `vioduct.toml` |
 //! | [`daemon`] | a running node: credentials, data directory, links to its peers |
+//! | [`db`] | the cluster's database on this node |
 //! | [`incarnation`] | the data directory: one process at a time, a number for each run |
 //! | [`renewal`] | has the node's certificate renewed before it expires |
 //! | [`status`] | how a node is, as JSON |
@@ -14,6 +15,7 @@
 
 pub mod config;
 pub mod daemon;
+pub mod db;
 pub mod incarnation;
 pub mod renewal;
 pub mod status;

@@ -209,6 +209,12 @@ impl Target {
         &self.name
     }
 
+    /// The tool's own end of the link.
+    #[must_use]
+    pub const fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// One of its system actors, which is looked up when it is first asked.
     #[must_use]
     pub fn actor<P: 'static>(&self, actor: &'static str) -> Found<P> {

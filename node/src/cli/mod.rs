@@ -16,6 +16,7 @@ mod actor;
 mod ca;
 mod cert;
 mod cluster;
+mod db;
 mod lu;
 mod node;
 mod output;
@@ -26,6 +27,7 @@ use actor::ActorCommand;
 use ca::CaCommand;
 use cert::CertCommand;
 use cluster::ClusterCommand;
+use db::DbCommand;
 use lu::LuCommand;
 use node::NodeCommand;
 use output::OutputFormat;
@@ -62,6 +64,9 @@ enum Command {
     /// Look at the actors of nodes.
     #[command(subcommand)]
     Actor(ActorCommand),
+    /// Use and run the cluster's database.
+    #[command(subcommand)]
+    Db(DbCommand),
     /// Look at logical units, and attach them to client partitions.
     #[command(subcommand)]
     Lu(LuCommand),
@@ -80,6 +85,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Node(command) => command.run(),
         Command::Cluster(command) => command.run(output),
         Command::Actor(command) => command.run(output),
+        Command::Db(command) => command.run(output),
         Command::Lu(command) => command.run(output),
         Command::Path(command) => command.run(output),
     };

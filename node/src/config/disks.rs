@@ -105,7 +105,7 @@ struct RawLu {
 /// Bytes, or a text with a unit.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum RawSize {
+pub(super) enum RawSize {
     Bytes(u64),
     Text(String),
 }
@@ -151,7 +151,11 @@ pub(super) struct RawDisks {
     pub(super) phyp: Option<RawPhyp>,
 }
 
-fn wrong(key: impl Into<String>, value: impl ToString, bound: impl ToString) -> WrongSetting {
+pub(super) fn wrong(
+    key: impl Into<String>,
+    value: impl ToString,
+    bound: impl ToString,
+) -> WrongSetting {
     WrongSetting { key: key.into(), value: value.to_string(), bound: bound.to_string() }
 }
 
@@ -305,7 +309,7 @@ impl RawStorage {
 }
 
 impl RawSize {
-    fn bytes(self) -> Result<u64, String> {
+    pub(super) fn bytes(self) -> Result<u64, String> {
         let text = match self {
             Self::Bytes(bytes) => return Ok(bytes),
             Self::Text(text) => text,
