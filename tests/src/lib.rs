@@ -2,9 +2,11 @@
 
 pub mod built;
 pub mod cluster;
+pub mod db;
 pub mod demo;
 pub mod disks;
 pub mod fault;
+pub mod linear;
 pub mod members;
 pub mod oracle;
 pub mod sim;
