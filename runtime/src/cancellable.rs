@@ -7,10 +7,13 @@ use std::pin::Pin;
 use actix::dev::{MessageResponse, OneshotSender};
 use actix::{Actor, AsyncContext, Message};
 
+use crate::inbox::work;
 use crate::trace;
 
 /// A handler's result that comes later, and whose work ends when its asker has stopped waiting: by
 /// its deadline, because it dropped the ask, or because its node is gone.
+///
+/// Works begin, up to their first await, in the order in which their messages were handled.
 ///
 /// actix's own `ResponseFuture` runs on whether anybody waits or not. A tell's work is never given
 /// up.
@@ -50,6 +53,10 @@ where
             // Fails only when nobody waits any more.
             drop(answer.send(result));
         };
-        ctx.spawn(actix::fut::wrap_future(work));
+        // The context would look at all its futures whenever one of them wakes, and start them out
+        // of order. It gets what was not handled for an inbox, but for actix's own address.
+        if let Err(work) = work::leave(Box::pin(work)) {
+            ctx.spawn(actix::fut::wrap_future(work));
+        }
     }
 }

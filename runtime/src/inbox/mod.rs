@@ -10,6 +10,7 @@ mod figures;
 mod item;
 mod pump;
 mod running;
+pub(crate) mod work;
 
 use std::any::{Any, TypeId};
 use std::collections::VecDeque;

@@ -8,8 +8,10 @@ use std::task::{self, Poll};
 
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context};
+use futures_util::stream::{FuturesUnordered, Stream};
 use tokio::time::Instant;
 
+use super::work::{Calling, Work};
 use super::{AskKey, Inbox, Item, Order, RemoteItem, Running};
 use crate::current::{self, Caller};
 use crate::envelope::Status;
@@ -24,6 +26,8 @@ const FREED_MAX: usize = 16;
 pub(crate) struct Pump<A: Actor> {
     inbox: Arc<Inbox<A>>,
     batch: VecDeque<Item<A>>,
+    /// What handlers left behind, each until its asker has gone.
+    works: FuturesUnordered<Work>,
     running: Running,
     cancelled: HashSet<AskKey>,
     order: Option<Order>,
@@ -40,6 +44,7 @@ impl<A: Actor> Pump<A> {
         Self {
             inbox,
             batch: VecDeque::new(),
+            works: FuturesUnordered::new(),
             running: Running::default(),
             cancelled: HashSet::new(),
             order: None,
@@ -147,11 +152,20 @@ impl<A: Actor<Context = Context<A>>> Pump<A> {
         true
     }
 
+    fn is_idle(&self) -> bool {
+        self.batch.is_empty() && self.works.is_empty() && self.running.is_empty()
+    }
+
+    /// Lets the works that were woken go on, new ones in order.
+    fn go_on(&mut self, cx: &mut task::Context<'_>) {
+        while let Poll::Ready(Some(())) = Pin::new(&mut self.works).poll_next(cx) {}
+    }
+
     /// What was ordered, once it is time.
     fn obey(&mut self, ctx: &mut Context<A>) {
         match &self.order {
             None => {}
-            Some(Order::Drain) if !self.batch.is_empty() || !self.running.is_empty() => {}
+            Some(Order::Drain) if !self.is_idle() => {}
             Some(Order::Drain | Order::Stop) => ctx.stop(),
             Some(Order::Fail(_reason)) => ctx.terminate(),
         }
@@ -168,8 +182,14 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
         cx: &mut task::Context<'_>,
     ) -> Poll<()> {
         let this = self.get_mut();
+        let calling = Calling::begin();
         let is_more = this.turn(actor, ctx, cx);
+        this.works.extend(calling.end());
         this.free();
+        // A handler may have asked that nothing runs beside what it waits for.
+        if !ctx.waiting() {
+            this.go_on(cx);
+        }
         // Not before what was begun is polled: its answers do not wait for messages behind them.
         let answered = this.running.poll(cx);
         this.inbox.counts.answered.more(answered);

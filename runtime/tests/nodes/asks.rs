@@ -1,9 +1,17 @@
 //! Asks and tells between nodes, and what their errors say.
 
+use std::future::Future;
 use std::time::Duration;
 
+use actix::{Actor, Context, Handler, Message};
 use bytes::Bytes;
-use vioduct_runtime::{Access, ActorRef, AskError, Codec, Doubt, Node, NotDelivered};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use vioduct_runtime::{
+    Access, ActorRef, AskError, Cancellable, Codec, Doubt, Node, NotDelivered, RemoteMessage,
+};
 
 use crate::support::{
     Add, Block, Counter, Echo, Gate, Panic, Pass, SOON, WhoAmI, find, name, pair,
@@ -144,4 +152,57 @@ async fn a_panic_leaves_its_own_ask_in_doubt_and_those_behind_it_not_delivered()
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Its work notes the number; that of an odd one does not end.
+#[derive(Debug, Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "()")]
+#[remote(name = "test.Note")]
+struct Note(u64);
+
+#[derive(Debug, Default)]
+struct Notes {
+    seen: watch::Sender<Vec<u64>>,
+}
+
+impl Actor for Notes {
+    type Context = Context<Self>;
+}
+
+impl Handler<Note> for Notes {
+    type Result = Cancellable<()>;
+
+    fn handle(&mut self, Note(number): Note, _ctx: &mut Self::Context) -> Self::Result {
+        let seen = self.seen.clone();
+        Cancellable::new(async move {
+            seen.send_modify(|seen| seen.push(number));
+            if number % 2 == 1 {
+                std::future::pending().await
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn works_begin_in_the_order_of_their_messages_though_others_end_between() {
+    let (a, b) = pair().await;
+    let seen = watch::Sender::<Vec<u64>>::default();
+    let theirs = seen.clone();
+    let actor = b.actor(move || Notes { seen: theirs.clone() }).named(name("notes"));
+    let actor = actor.accept::<Note>(Access::nodes()).start().await.unwrap();
+    let (local, remote) = (actor.now().unwrap(), find::<Notes>(&a, &b, "notes").await);
+    let order = [0, 2, 1, 4, 3, 5, 6, 8, 7, 9, 10];
+    let asked = join_all(order.map(|number| local.ask(Note(number), SOON)));
+    let asked_from_afar = join_all(order.map(|number| remote.ask(Note(number), SOON)));
+    let mut watched = seen.subscribe();
+    let mut all_of = async |asked: &mut (dyn Future<Output = ()> + Unpin)| {
+        let done = watched.wait_for(|seen| seen.len() == order.len());
+        tokio::select! {
+            () = asked => panic!("odd ones do not end"),
+            done = tokio::time::timeout(SOON, done) => drop(done.unwrap().unwrap()),
+        }
+        seen.send_replace(Vec::new())
+    };
+    assert_eq!(all_of(&mut Box::pin(asked.map(drop))).await, order);
+    assert_eq!(all_of(&mut Box::pin(asked_from_afar.map(drop))).await, order);
 }
