@@ -50,6 +50,6 @@ pub(crate) async fn start(node: &Node, config: DbConfig) -> Result<Replicas, DbR
 pub(crate) const fn is_configuration(error: &DbRoleError) -> bool {
     match error {
         DbRoleError::Config(_) | DbRoleError::Store(StoreError::Newer { .. }) => true,
-        DbRoleError::Store(_) | DbRoleError::Actor(_) | DbRoleError::Ended => false,
+        DbRoleError::Store(_) | DbRoleError::Actor(_) => false,
     }
 }

@@ -1,6 +1,7 @@
 //! The cluster's database: replicated by consensus, sharded, stored in RocksDB, spoken to as
 //! actors.
 
+pub mod chance;
 pub mod client;
 pub mod clock;
 pub mod command;
@@ -18,6 +19,7 @@ pub mod schema;
 pub mod shard;
 pub mod space;
 pub mod state;
+pub mod watch;
 
 pub use error::StoreError;
 pub use shard::ShardId;

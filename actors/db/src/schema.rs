@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+use vioduct_runtime::Wire;
+
 use crate::ShardId;
 use crate::command::{Place, TableId};
 
 /// What a table's changes mean to those who watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Wire, Serialize, Deserialize,
+)]
 pub enum Class {
     /// Things come, change and go: who is behind needs only how they are now.
-    Lifecycle = 1,
+    Lifecycle,
     /// Each one counts.
-    Alert = 2,
+    Alert,
 }
 
 /// The tables of a database, the same on all its nodes and clients.
@@ -90,6 +94,12 @@ impl Schema {
     pub fn named(&self, name: &str) -> Option<TableId> {
         let found = self.tables.iter().find(|(_number, table)| table.name == name);
         found.map(|(number, _)| *number)
+    }
+
+    /// A table's name.
+    #[must_use]
+    pub fn name(&self, table: TableId) -> Option<&str> {
+        self.tables.get(&table).map(|table| table.name.as_str())
     }
 
     /// The names of all tables.

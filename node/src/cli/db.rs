@@ -1,6 +1,8 @@
 //! `vioduct db …`: the cluster's database.
 
 mod answer;
+mod lease;
+mod watch;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use vioduct_node::db::schema;
 use vioduct_node::tool::Tool;
 
 use self::answer::{CasAnswer, Founded, Listed, Reformed, ReplicaRow, Shown, Written};
+use self::lease::LeaseCommand;
+use self::watch::WatchArgs;
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
 
@@ -37,12 +41,17 @@ pub(crate) enum DbCommand {
     Cas(CasArgs),
     /// List rows in order of their keys.
     Scan(ScanArgs),
+    /// Print each change of rows as it comes, a line for each, until interrupted.
+    Watch(WatchArgs),
     /// List the replicas of every shard. Exit code 1 when a shard has no leader, or a replica does
     /// not answer.
     Status(StatusArgs),
     /// Change which nodes have a replica of a shard, and which one leads.
     #[command(subcommand)]
     Replica(ReplicaCommand),
+    /// Rows that go when their holder stops saying that it is there.
+    #[command(subcommand)]
+    Lease(LeaseCommand),
 }
 
 /// Change which nodes have a replica of a shard, and which one leads.
@@ -132,6 +141,9 @@ pub(crate) struct PutArgs {
     db: DbArgs,
     #[command(flatten)]
     place: PlaceArgs,
+    /// The lease with whose end the row goes, one of the row's shard.
+    #[arg(long)]
+    lease: Option<u64>,
     /// The value.
     value: String,
 }
@@ -195,8 +207,10 @@ impl DbCommand {
             Self::Delete(args) => on_local_set(args.run(out)),
             Self::Cas(args) => on_local_set(args.run(out)),
             Self::Scan(args) => on_local_set(args.run(out)),
+            Self::Watch(args) => on_local_set(args.run(out)),
             Self::Status(args) => on_local_set(args.run(out)),
             Self::Replica(command) => on_local_set(command.run(out)),
+            Self::Lease(command) => on_local_set(command.run(out)),
         }
     }
 }
@@ -274,7 +288,14 @@ impl PutArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
         let session = self.db.open().await?;
         let place = session.place(&self.place)?;
-        let revision = session.db.put(place, bytes(&self.value)).await?;
+        let value = bytes(&self.value);
+        let revision = match self.lease {
+            None => session.db.put(place, value).await?,
+            Some(number) => {
+                let lease = session.db.lease(session.schema.shard_of(&place), number)?;
+                session.db.put_leased(place, value, &lease).await?
+            }
+        };
         out.print(&Written::at(revision))?;
         session.tool.close().await;
         Ok(ExitCode::SUCCESS)

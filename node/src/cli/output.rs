@@ -29,6 +29,14 @@ impl OutputFormat {
         }
         stdout.flush()
     }
+
+    /// Prints one of many answers as a line of its own, at once.
+    pub(crate) fn print_line(self, answer: &(impl Display + Serialize)) -> io::Result<()> {
+        match self {
+            Self::Text => print_line(answer),
+            Self::Json => print_line(serde_json::to_string(answer)?),
+        }
+    }
 }
 
 /// Prints a line at once, for those who follow along.

@@ -5,7 +5,8 @@ use crate::replica::client::Refusal;
 
 /// Why a call to the database failed.
 ///
-/// Performed: no, with every one of these but [`Unknown`](Self::Unknown).
+/// Performed: no, with every one of these but [`Unknown`](Self::Unknown),
+/// [`SessionOver`](Self::SessionOver) and [`Unexpected`](Self::Unexpected), where it is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DbError {
@@ -51,6 +52,12 @@ pub enum DbError {
     /// The shard has as many sessions as it can have.
     #[error("the shard has as many sessions as it can have")]
     TooManySessions,
+    /// The shard has as many leases as it can have.
+    #[error("the shard has as many leases as it can have")]
+    TooManyLeases,
+    /// As many wait for changes of the shard as may wait.
+    #[error("as many wait for changes of the shard as may wait")]
+    TooManyWatches,
     /// The leader refuses what the command says.
     #[error("refused: {why}")]
     Invalid {
@@ -65,8 +72,7 @@ pub enum DbError {
         /// What the last one said.
         why: String,
     },
-    /// Performed: unknown. No answer came before the deadline. It is done at most once, and not
-    /// any more once the session's next command is.
+    /// Performed: unknown. No answer came before the deadline. It is done at most once.
     #[error("no answer from {shard} in time: it may have been done")]
     Unknown {
         /// Which shard.
@@ -90,6 +96,7 @@ impl DbError {
         match refusal {
             Refusal::Invalid { why } => Some(Self::Invalid { why: why.clone() }),
             Refusal::NoTable { table } => Some(Self::NoTable { table: *table }),
+            Refusal::TooManyWatches => Some(Self::TooManyWatches),
             Refusal::NotLeader { .. }
             | Refusal::DiskFull
             | Refusal::NoQuorum

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{ActorRef, AskError, Node};
 
@@ -19,6 +19,8 @@ use crate::role::Prepare;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long one step may take on one replica.
 const STEP: Duration = Duration::from_secs(10);
+/// How long one that was asked to lead may take until it does.
+const LED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the replicas are as they were, or on their way.
 #[derive(Debug, thiserror::Error)]
@@ -123,9 +125,23 @@ impl<'a> Members<'a> {
     ///
     /// [`MembersError`].
     pub async fn lead(&self, host: &NodeName) -> Result<(), MembersError> {
-        let replica = self.replica_on(&self.leader().await?, host)?;
-        self.reform(MemberChange::Lead { replica }).await?;
-        self.until("another leader", |leader| leader.replica == replica).await.map(drop)
+        let trying = async {
+            loop {
+                let leader = self.leader().await?;
+                let replica = self.replica_on(&leader, host)?;
+                if leader.replica == replica {
+                    return Ok(());
+                }
+                self.reform(MemberChange::Lead { replica }).await?;
+                let leads = self.until("another leader", |leader| leader.replica == replica);
+                // One that lags is passed over, and is asked again once it had time.
+                if let Ok(led) = timeout(LED_WITHIN, leads).await {
+                    return led.map(drop);
+                }
+            }
+        };
+        let late = MembersError::Late { shard: self.shard, step: "another leader" };
+        timeout_at(self.deadline, trying).await.unwrap_or(Err(late))
     }
 
     /// A replica on that node that has all rows, without a vote if it had none.

@@ -7,12 +7,15 @@
 mod config;
 mod error;
 mod found;
+mod lease;
 mod members;
 mod route;
 mod session;
 mod shard;
+mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use vioduct_certs::identity::NodeName;
@@ -21,13 +24,16 @@ use vioduct_runtime::Node;
 pub use self::config::DbConfig;
 pub use self::error::DbError;
 pub use self::found::{FoundError, found};
+pub use self::lease::Lease;
 pub use self::members::{Members, MembersError};
 use self::shard::Shard;
+pub use self::watch::{Watch, WatchEvent, WatchFrom};
 use crate::ShardId;
-use crate::command::{Answer, Change, Condition, Found, Operation, Place, TableId};
+use crate::command::{Answer, Change, Condition, Found, KEY_BYTES_MAX, Operation, Place, TableId};
 use crate::query::{FoundRow, Query, Rows};
 pub use crate::replica::client::{Freshness, Status};
 use crate::schema::Schema;
+use crate::watch::Filter;
 
 /// What a transaction came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +97,47 @@ impl Db {
             Outcome::Done { revision } => Ok(revision),
             Outcome::Refused { .. } => Err(DbError::Unexpected),
         }
+    }
+
+    /// Writes a row that goes when the lease ends; gives the shard's revision with it.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`]: `AcrossShards` if the row lies on another shard than the lease, `NoLease` if
+    /// that has ended.
+    pub async fn put_leased(
+        &self,
+        place: Place,
+        value: Bytes,
+        lease: &Lease,
+    ) -> Result<u64, DbError> {
+        if self.shard_of([&place])?.id() != lease.shard() {
+            return Err(DbError::AcrossShards);
+        }
+        let put = Change::Put { place, value, lease: Some(lease.number()) };
+        match self.transact(Vec::new(), vec![put]).await? {
+            Outcome::Done { revision } => Ok(revision),
+            Outcome::Refused { .. } => Err(DbError::Unexpected),
+        }
+    }
+
+    /// Begins a lease of a shard, which lasts for `ttl`, 100 ms to 49 days, from now and whenever
+    /// it is kept alive.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`]: `TooManyLeases` if the shard has as many as it can have.
+    pub async fn grant(&self, shard: ShardId, ttl: Duration) -> Result<Lease, DbError> {
+        Lease::grant(self.shard(shard)?.clone(), ttl).await
+    }
+
+    /// The lease of this number, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError::NoShard`].
+    pub fn lease(&self, shard: ShardId, number: u64) -> Result<Lease, DbError> {
+        Ok(Lease::of(self.shard(shard)?.clone(), number))
     }
 
     /// Takes a row away, if it is there; gives the shard's revision with it.
@@ -172,6 +219,32 @@ impl Db {
         self.check_table(table)?;
         let (from, to) = range;
         self.shard(shard)?.read(&Query::Scan { table, from, to, limit }, freshness).await
+    }
+
+    /// Begins to watch a shard's changes. With [`WatchFrom::Now`] the shard is asked how far it is,
+    /// else nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`].
+    pub async fn watch(
+        &self,
+        shard: ShardId,
+        filter: Filter,
+        from: WatchFrom,
+    ) -> Result<Watch, DbError> {
+        if let Some(table) = filter.table {
+            self.check_table(table)?;
+        }
+        if filter.prefix.len() > KEY_BYTES_MAX {
+            return Err(DbError::KeyTooLong { bytes: filter.prefix.len() });
+        }
+        let shard = self.shard(shard)?.clone();
+        let after = match from {
+            WatchFrom::Now => shard.revision().await?,
+            WatchFrom::After(revision) => revision,
+        };
+        Ok(Watch::new(shard, filter, after))
     }
 
     /// `count` numbers that this counter of the system's shard gives to nobody else: the first one,

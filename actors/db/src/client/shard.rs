@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use rand::Rng;
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, AskError, Node, RemoteMessage};
 
@@ -14,13 +16,19 @@ use super::error::DbError;
 use super::route::Route;
 use super::session::{Session, Underway};
 use crate::ShardId;
+use crate::chance::Chance;
 use crate::command::{
     Answer, Change, Command, Condition, KEY_BYTES_MAX, Operation, Place, VALUE_BYTES_MAX,
 };
 use crate::query::{Query, Rows};
 use crate::replica::client::{
-    AskStatus, Encoded, Freshness, Propose, Read, Refusal, ReplicaClient, Status,
+    AskChanges, AskStatus, Encoded, Freshness, KeepAlive, Propose, Read, Refusal, ReplicaClient,
+    Status,
 };
+use crate::watch::{Filter, Told};
+
+/// How long a replica keeps one who watches waiting before it says that nothing has changed.
+const WATCH_FOR: Duration = Duration::from_millis(500);
 
 /// One shard, from a client. A clone is the same.
 #[derive(Clone)]
@@ -60,7 +68,11 @@ impl Shard {
     pub(super) async fn perform(&self, operation: Operation) -> Result<Answer, DbError> {
         check(&operation)?;
         let deadline = Instant::now() + self.inner.config.deadline;
-        let underway = self.begin(deadline).await?;
+        let underway =
+            timeout_at(deadline, self.begin(deadline)).await.unwrap_or_else(|_late| {
+                let why = "too many commands are under way".into();
+                Err(DbError::Unavailable { shard: self.inner.shard, why })
+            })?;
         let command = Command { attempt: Some(underway.attempt()), operation };
         let answer = self.propose(&command, deadline).await?;
         match answer {
@@ -80,15 +92,38 @@ impl Shard {
         let query = query.encode();
         let anywhere = matches!(freshness, Freshness::AtLeast { .. } | Freshness::Stale);
         let ask = || Read { freshness, query: query.clone() };
-        let body = self.try_all(ask, anywhere, deadline).await;
-        let body = body.map_err(|error| match error {
-            // A read that was not answered has done nothing.
-            DbError::Unknown { shard } => {
-                DbError::Unavailable { shard, why: "no answer in time".into() }
-            }
-            error => error,
-        })?;
-        Rows::decode(body).map_err(|_unreadable| DbError::Unexpected)
+        let body = self.try_all(ask, anywhere, self.inner.config.attempt, deadline).await;
+        Rows::decode(body.map_err(without_effect)?).map_err(|_unreadable| DbError::Unexpected)
+    }
+
+    /// How far it is now.
+    pub(super) async fn revision(&self) -> Result<u64, DbError> {
+        let nothing = Query::Get(Vec::new());
+        Ok(self.read(&nothing, Freshness::Linearizable).await?.revision)
+    }
+
+    /// What changes behind this revision, or that nothing does.
+    pub(super) async fn changes(&self, filter: &Filter, after: u64) -> Result<Told, DbError> {
+        let within = self.inner.config.attempt + WATCH_FOR;
+        let deadline = Instant::now() + self.inner.config.deadline.max(within);
+        let wait_ms = u32::try_from(WATCH_FOR.as_millis()).expect("half a second");
+        let table = filter.table.map(|table| table.0);
+        let (class, prefix) = (filter.class, filter.prefix.clone());
+        let ask = || AskChanges { after, wait_ms, table, class, prefix: prefix.clone() };
+        let body = self.try_all(ask, false, within, deadline).await;
+        Told::decode(body.map_err(without_effect)?).map_err(|_unreadable| DbError::Unexpected)
+    }
+
+    /// Lets a lease last for its whole time from now on.
+    pub(super) async fn keep_alive(&self, lease: u64) -> Result<Answer, DbError> {
+        let (within, now) = (self.inner.config.attempt, Instant::now());
+        let ask = || KeepAlive { lease };
+        let body = self.try_all(ask, false, within, now + self.inner.config.deadline).await?;
+        Answer::decode(body).map_err(|_unreadable| DbError::Unexpected)
+    }
+
+    pub(super) fn id(&self) -> ShardId {
+        self.inner.shard
     }
 
     /// How its replicas are, those that can be reached.
@@ -129,15 +164,16 @@ impl Shard {
     async fn propose(&self, command: &Command, deadline: Instant) -> Result<Answer, DbError> {
         let command = command.encode();
         let ask = || Propose { command: command.clone() };
-        let body = self.try_all(ask, false, deadline).await?;
+        let body = self.try_all(ask, false, self.inner.config.attempt, deadline).await?;
         Answer::decode(body).map_err(|_unreadable| DbError::Unexpected)
     }
 
-    /// Asks the leader, or whoever may lead, until one answers.
+    /// Asks the leader, or whoever may lead, until one answers. Each may take so long.
     async fn try_all<M>(
         &self,
         message: impl Fn() -> M,
         anywhere: bool,
+        attempt: Duration,
         deadline: Instant,
     ) -> Result<Bytes, DbError>
     where
@@ -155,7 +191,7 @@ impl Shard {
                 sleep_until(deadline.min(now + self.inner.config.pause)).await;
                 continue;
             };
-            let within = self.inner.config.attempt.min(deadline - now);
+            let within = attempt.min(deadline - now);
             match replica.ask(message(), within).await {
                 Ok(Ok(encoded)) => {
                     if !anywhere {
@@ -183,7 +219,7 @@ impl Shard {
             }
             // The first time another one is tried at once.
             if turn > 0 {
-                let pause = self.inner.config.pause.mul_f64(0.5 + rand::random::<f64>());
+                let pause = self.inner.config.pause.mul_f64(0.5 + Chance.random::<f64>());
                 sleep_until(deadline.min(Instant::now() + pause)).await;
             }
         }
@@ -193,6 +229,16 @@ impl Shard {
         } else {
             DbError::Unavailable { shard, why }
         })
+    }
+}
+
+/// What was not answered and changes nothing has done nothing.
+fn without_effect(error: DbError) -> DbError {
+    match error {
+        DbError::Unknown { shard } => {
+            DbError::Unavailable { shard, why: "no answer in time".into() }
+        }
+        error => error,
     }
 }
 

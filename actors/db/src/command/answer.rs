@@ -58,6 +58,13 @@ pub enum Answer {
     TooManySessions,
     /// The counter has no more numbers.
     Exhausted,
+    /// The shard has as many leases as it can have.
+    TooManyLeases,
+    /// The first rows of the lease are gone: it has more, and is to be revoked again.
+    Partly {
+        /// The shard's revision with it.
+        revision: u64,
+    },
 }
 
 impl Answer {
@@ -83,6 +90,8 @@ impl Answer {
             Self::TooFarAhead => out.put_u8(9),
             Self::TooManySessions => out.put_u8(10),
             Self::Exhausted => out.put_u8(11),
+            Self::TooManyLeases => out.put_u8(12),
+            Self::Partly { revision } => put_number(out, 13, *revision),
         }
     }
 
@@ -109,6 +118,8 @@ impl Answer {
             9 => Self::TooFarAhead,
             10 => Self::TooManySessions,
             11 => Self::Exhausted,
+            12 => Self::TooManyLeases,
+            13 => Self::Partly { revision: from.u64()? },
             number => return Err(DecodeError::Unknown { what: "answer", number: number.into() }),
         };
         from.end()?;

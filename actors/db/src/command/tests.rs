@@ -69,6 +69,8 @@ fn answer() -> impl Strategy<Value = Answer> {
         Just(Answer::TooFarAhead),
         Just(Answer::TooManySessions),
         Just(Answer::Exhausted),
+        Just(Answer::TooManyLeases),
+        any::<u64>().prop_map(|revision| Answer::Partly { revision }),
     ]
 }
 

@@ -1,13 +1,17 @@
 //! Consensus of a shard's replicas, by openraft: what it needs of us.
 //!
 //! The library decides who leads and which entries are committed. Ours is what it stands on: the
-//! log ([`logs`]), the rows ([`rows`]), the way to other replicas ([`network`]), and how entries
-//! look on disk and on the wire ([`entry`]), which is no concern of the library's version.
+//! log ([`logs`]), the rows ([`rows`]) and what changed of them lately ([`recent`]), the way to
+//! other replicas ([`network`]), and how entries look on disk and on the wire ([`entry`]), which is
+//! no concern of the library's version.
 
 pub mod entry;
 pub mod logs;
 pub mod network;
+pub mod recent;
 pub mod rows;
+pub mod runtime;
+pub mod watched;
 
 use openraft::declare_raft_types;
 use openraft::impls::leader_id_adv::LeaderId;
@@ -25,6 +29,7 @@ declare_raft_types!(
         R = Answer,
         NodeId = ReplicaId,
         Node = entry::Host,
+        AsyncRuntime = runtime::Runtime,
 );
 
 /// The identity of a log entry: the leader that made it, and its index.

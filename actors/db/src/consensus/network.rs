@@ -18,12 +18,14 @@ use openraft::raft::{
     VoteResponse,
 };
 use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
+use rand::Rng;
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, ActorName, ActorRef, AskError, Node, RemoteMessage};
 
 use super::entry::{Host, encode_entry, encode_log_id, encode_members};
 use super::rows::{SnapshotOf, SnapshotRows, view_with_meta};
 use super::{ReplicaId, Types, Vote};
+use crate::chance::Chance;
 use crate::offload::Offload;
 use crate::replica::message::{
     Append, AppendAnswer, AskVote, PeerRefusal, ReplicaPeer, SnapshotPart, TakeLead, join,
@@ -157,7 +159,7 @@ impl<S: ShardState> Way<S> {
         let mut part = SnapshotPart {
             to: self.to,
             vote: vote.into(),
-            snapshot: rand::random(),
+            snapshot: Chance.random(),
             number: 0,
             is_last: false,
             body: bytes::Bytes::new(),
@@ -214,16 +216,19 @@ impl<S: ShardState> RaftNetworkV2<Types> for Way<S> {
 
     fn stream_append<'s, I>(
         &'s mut self,
-        input: I,
+        mut input: I,
         option: RPCOption,
     ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<Types>>>>>
     where
         I: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
         async move {
+            // After a failure the library waits before it gives the first request, and nowhere
+            // else: a look-up that fails at once, without one, would be made again at once.
+            let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
             let actor = self.actor().await?;
             let way = &*self;
-            let asks = input.map(move |rpc| {
+            let asks = stream::iter([first]).chain(input).map(move |rpc| {
                 let previous = rpc.prev_log_id;
                 let last = rpc.entries.last().map(RaftEntry::log_id).or(previous);
                 let (actor, append) = (actor.clone(), way.append(rpc));

@@ -17,10 +17,11 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use tokio::sync::watch;
 
 use super::entry::{Proposal, decode_log_id, decode_members, encode_log_id, encode_members};
+use super::recent::Recent;
 use super::{LogId, StoredMembership, Types};
 use crate::StoreError;
 use crate::command::{Answer, Command};
-use crate::machine::{Overlay, apply, damaged, forget_events, system_key};
+use crate::machine::{Event, Overlay, apply, damaged, forget_events, system_key};
 use crate::offload::Offload;
 use crate::state::{Replacement, ShardState, View};
 
@@ -49,6 +50,7 @@ pub struct ShardRows<S> {
     applied: Option<LogId>,
     members: StoredMembership,
     progress: watch::Sender<u64>,
+    recent: Recent,
     /// How far the last flush reaches.
     flushed: Arc<Mutex<Option<SnapshotMeta>>>,
 }
@@ -61,13 +63,15 @@ impl<S: ShardState> ShardRows<S> {
     /// As the store says.
     pub fn open(rows: S, offload: Offload) -> Result<Self, StoreError> {
         let meta = read_meta(|key| rows.get(key))?;
-        let (progress, _) = watch::channel(index_of(meta.last_log_id.as_ref()));
+        let applied = index_of(meta.last_log_id.as_ref());
+        let (progress, _) = watch::channel(applied);
         Ok(Self {
             rows,
             offload,
             applied: meta.last_log_id,
             members: meta.last_membership,
             progress,
+            recent: Recent::new(applied),
             flushed: Arc::default(),
         })
     }
@@ -78,12 +82,18 @@ impl<S: ShardState> ShardRows<S> {
         self.progress.subscribe()
     }
 
+    /// What the last revisions changed: as far as [`progress`](Self::progress) says, or further.
+    #[must_use]
+    pub fn recent(&self) -> Recent {
+        self.recent.clone()
+    }
+
     fn apply_one(
         &mut self,
         rows: &mut Overlay<S>,
         log_id: LogId,
         payload: EntryPayload<Proposal, u64, super::entry::Host>,
-    ) -> Result<Answer, StoreError> {
+    ) -> Result<(Answer, Vec<Event>), StoreError> {
         self.applied = Some(log_id);
         match payload {
             EntryPayload::Blank => forget_events(rows, log_id.index),
@@ -95,11 +105,10 @@ impl<S: ShardState> ShardRows<S> {
             EntryPayload::Normal(Proposal { now_ms, command }) => {
                 let command = Command::decode(command);
                 let command = command.map_err(|why| damaged("a committed command", why))?;
-                let (answer, _events) = apply(rows, log_id.index, now_ms, command)?;
-                return Ok(answer);
+                return apply(rows, log_id.index, now_ms, command);
             }
         }
-        Ok(Answer::Done { revision: log_id.index })
+        Ok((Answer::Done { revision: log_id.index }, Vec::new()))
     }
 }
 
@@ -112,7 +121,7 @@ fn index_of(log_id: Option<&LogId>) -> u64 {
 /// # Errors
 ///
 /// As the store says.
-pub(crate) fn read_meta(
+pub fn read_meta(
     mut get: impl FnMut(&[u8]) -> Result<Option<Bytes>, StoreError>,
 ) -> Result<SnapshotMeta, StoreError> {
     let applied = get(&system_key(APPLIED))?.map(decode_log_id).transpose();
@@ -121,6 +130,15 @@ pub(crate) fn read_meta(
         last_log_id: applied.map_err(|why| damaged(APPLIED, why))?.flatten(),
         last_membership: members.map_err(|why| damaged(MEMBERS, why))?.unwrap_or_default(),
     })
+}
+
+/// Up to which index the rows are, from the rows themselves.
+///
+/// # Errors
+///
+/// As the store says.
+pub(crate) fn read_applied<S: ShardState>(rows: &S) -> Result<u64, StoreError> {
+    Ok(index_of(read_meta(|key| rows.get(key))?.last_log_id.as_ref()))
 }
 
 /// All rows as they are now, and how far that is.
@@ -182,16 +200,22 @@ impl<S: ShardState> RaftStateMachine<Types> for ShardRows<S> {
         I: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
         let mut rows = Overlay::new(self.rows.clone());
-        let mut answers = Vec::new();
+        let (mut answers, mut revised) = (Vec::new(), Vec::new());
         while let Some(entry) = entries.next().await {
             let (entry, responder) = entry?;
             let log_id = entry.log_id();
-            let answer = self.apply_one(&mut rows, log_id, entry.payload);
-            answers.push((responder, answer.map_err(io::Error::other)?));
+            let applied = self.apply_one(&mut rows, log_id, entry.payload);
+            let (answer, events) = applied.map_err(io::Error::other)?;
+            answers.push((responder, answer));
+            if !events.is_empty() {
+                revised.push((log_id.index, events));
+            }
         }
         rows.put(system_key(APPLIED), encode_log_id(self.applied.as_ref()));
         self.rows.write(rows.into_changes()).map_err(io::Error::other)?;
-        self.progress.send_replace(index_of(self.applied.as_ref()));
+        let applied = index_of(self.applied.as_ref());
+        self.recent.publish(revised, applied);
+        self.progress.send_replace(applied);
         for (responder, answer) in answers {
             if let Some(responder) = responder {
                 responder.send(answer);
@@ -227,7 +251,9 @@ impl<S: ShardState> RaftStateMachine<Types> for ShardRows<S> {
         self.applied = found.last_log_id;
         self.members = found.last_membership;
         *self.flushed.lock().expect("nothing panics while it holds this") = Some(meta.clone());
-        self.progress.send_replace(index_of(self.applied.as_ref()));
+        let applied = index_of(self.applied.as_ref());
+        self.recent.restart(applied);
+        self.progress.send_replace(applied);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::keys::{counter_key, event_key, row_key};
 use super::overlay::Overlay;
-use super::row::{Event, Stored, encode_events};
+use super::row::{Event, EventKind, Stored, encode_events};
 use super::{damaged, lease, session};
 use crate::StoreError;
 use crate::command::{Answer, Change, Command, Condition, Found, Operation, Place};
@@ -68,7 +68,7 @@ fn perform<S: ShardState>(
             Some(()) => Answer::Done { revision: index },
             None => Answer::NoSession,
         }),
-        Operation::Grant { ttl_ms } => Ok(lease::grant(rows, index, ttl_ms)),
+        Operation::Grant { ttl_ms } => lease::grant(rows, index, ttl_ms),
         Operation::Revoke { lease } => lease::revoke(rows, lease, index, events),
     }
 }
@@ -124,11 +124,11 @@ fn make<S: ShardState>(
                 lease::attach(rows, lease, &place);
             }
             rows.put(row_key(&place), Stored { revision, lease, value }.encode());
-            events.push(Event { place, is_delete: false });
+            events.push(Event { place, kind: EventKind::Put });
         }
         Change::Delete { place } if before.is_some() => {
             rows.delete(row_key(&place));
-            events.push(Event { place, is_delete: true });
+            events.push(Event { place, kind: EventKind::Delete });
         }
         Change::Delete { .. } => {}
     }

@@ -65,6 +65,16 @@ pub(crate) fn event_key(revision: u64) -> Bytes {
     numbered(EVENTS, &[revision])
 }
 
+/// The revision of a record of changes, from its key.
+pub(crate) fn event_revision(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(1..)?.try_into().ok()?))
+}
+
+/// From where to where the records of changes behind a revision are.
+pub(crate) fn events_after(revision: u64) -> (Bytes, Bytes) {
+    (event_key(revision.saturating_add(1)), Bytes::from_static(&[EVENTS + 1]))
+}
+
 pub(super) fn session_key(session: u64) -> Bytes {
     numbered(SESSIONS, &[session])
 }
@@ -84,6 +94,16 @@ pub(super) fn answer_key(session: u64, sequence: u64) -> Bytes {
 
 pub(super) fn lease_key(lease: u64) -> Bytes {
     numbered(LEASES, &[lease])
+}
+
+/// The number of a lease, from its key.
+pub(super) fn lease_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.get(1..)?.try_into().ok()?))
+}
+
+/// From where to where the leases past this one are.
+pub(super) fn leases_range(after: u64) -> (Bytes, Bytes) {
+    (lease_key(after.saturating_add(1)), Bytes::from_static(&[LEASES + 1]))
 }
 
 pub(super) fn attached_key(lease: u64, place: &Place) -> Bytes {

@@ -5,6 +5,7 @@
 //! rows that are there and written once for many commands.
 
 mod apply;
+mod count;
 mod keys;
 mod lease;
 mod overlay;
@@ -15,9 +16,11 @@ mod tests;
 
 pub(crate) use self::apply::forget_events;
 pub use self::apply::{EVENTS_KEPT, apply};
-pub(crate) use self::keys::{row_key, row_range, system_key};
+pub(crate) use self::keys::{event_revision, events_after, row_key, row_range, system_key};
+pub use self::lease::{LEASES_MAX, Lease, TTL_MIN_MS, lease, leases_after};
 pub use self::overlay::Overlay;
-pub use self::row::{Event, Stored};
+pub use self::row::{Event, EventKind, Stored};
+pub(crate) use self::row::{decode_events, encode_events};
 pub use self::session::{SESSION_IDLE_MS, SESSIONS_MAX};
 
 /// A row that is none, read from a shard's own store. Nothing more is taken from it.

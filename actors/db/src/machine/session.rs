@@ -4,6 +4,7 @@
 
 use bytes::{BufMut, Bytes};
 
+use super::count::{number, read_number};
 use super::damaged;
 use super::keys::{answer_key, session_key, session_of, session_range, system_key};
 use super::overlay::Overlay;
@@ -141,14 +142,4 @@ fn read<S: ShardState>(rows: &Overlay<S>, session: u64) -> Result<Option<Session
 
 fn decode(bytes: Bytes) -> Result<Session, StoreError> {
     Session::decode(bytes).map_err(|why| damaged("a session", why))
-}
-
-fn number(number: u64) -> Bytes {
-    Bytes::copy_from_slice(&number.to_le_bytes())
-}
-
-fn read_number<S: ShardState>(rows: &Overlay<S>, name: &str) -> Result<u64, StoreError> {
-    let Some(found) = rows.get(&system_key(name))? else { return Ok(0) };
-    let found = <[u8; 8]>::try_from(found.as_ref());
-    found.map(u64::from_le_bytes).map_err(|why| damaged(name, why))
 }

@@ -8,7 +8,6 @@ use crate::ShardId;
 use crate::command::{
     Answer, Attempt, Change, Command, Condition, Operation, Place, TableId, WINDOW,
 };
-use crate::encoding::{DecodeError, Reader};
 use crate::state::{MemoryState, ShardState, StateEngine};
 
 type Rows = <MemoryState as StateEngine>::Shard;
@@ -49,18 +48,6 @@ impl Shard {
         let row = self.rows.get(&row_key(&place(key))).unwrap()?;
         Some(Stored::decode(row).unwrap().value)
     }
-}
-
-/// What the record of a revision's changes says.
-fn decode_events(bytes: Bytes) -> Result<Vec<Event>, DecodeError> {
-    let mut from = Reader::new(bytes);
-    let mut events = Vec::new();
-    while !from.is_empty() {
-        let is_delete = from.flag("a kind of event")?;
-        let place = Place { table: TableId(from.u16()?), key: from.bytes()? };
-        events.push(Event { place, is_delete });
-    }
-    Ok(events)
 }
 
 fn place(key: &str) -> Place {
@@ -160,7 +147,7 @@ fn the_rows_of_a_lease_go_with_it_and_only_they() {
     shard.answer(put("other", "1"));
     let (done, events) = shard.apply(None, Operation::Revoke { lease });
     assert!(matches!(done, Answer::Done { .. }));
-    assert_eq!(events, [Event { place: place("mine"), is_delete: true }]);
+    assert_eq!(events, [Event { place: place("mine"), kind: EventKind::Expired }]);
     let left = ["mine", "moved", "other"].map(|key| shard.value(key).is_some());
     assert_eq!(left, [false, true, true]);
     assert_eq!(shard.answer(leased("k", "v", Some(lease))), Answer::NoLease { lease });
@@ -174,11 +161,27 @@ fn a_lease_with_very_many_rows_ends_piece_by_piece() {
     for number in 0..1500 {
         shard.answer(leased(&format!("{number:05}"), "v", Some(lease)));
     }
-    assert!(matches!(shard.answer(Operation::Revoke { lease }), Answer::Done { .. }));
+    assert!(matches!(shard.answer(Operation::Revoke { lease }), Answer::Partly { .. }));
     assert!(shard.value("01499").is_some());
     assert!(matches!(shard.answer(Operation::Revoke { lease }), Answer::Done { .. }));
     assert!((0..1500).all(|number| shard.value(&format!("{number:05}")).is_none()));
     assert_eq!(shard.answer(Operation::Revoke { lease }), Answer::NoLease { lease });
+}
+
+#[test]
+fn a_shard_has_so_many_leases_and_those_that_end_make_room() {
+    let mut shard = Shard::new();
+    let near = Bytes::copy_from_slice(&(LEASES_MAX - 1).to_le_bytes());
+    shard.rows.write(vec![crate::state::Change::Put(system_key("leases"), near)]).unwrap();
+    let grant = Operation::Grant { ttl_ms: 1000 };
+    let Answer::Granted { lease: number } = shard.answer(grant.clone()) else { panic!() };
+    assert_eq!(shard.answer(grant.clone()), Answer::TooManyLeases);
+    let found = Lease { number, ttl_ms: 1000 };
+    assert_eq!(lease(&shard.rows, number).unwrap(), Some(found));
+    assert_eq!(leases_after(&shard.rows, number - 1, 9).unwrap(), [found]);
+    assert_eq!(leases_after(&shard.rows, number, 9).unwrap(), []);
+    shard.answer(Operation::Revoke { lease: number });
+    assert!(matches!(shard.answer(grant), Answer::Granted { .. }));
 }
 
 #[test]
@@ -222,7 +225,7 @@ fn what_a_revision_changed_is_kept_for_a_while() {
         let found = shard.rows.get(&event_key(index)).unwrap();
         found.map(|events| decode_events(events).unwrap())
     };
-    assert_eq!(kept(&shard, first), Some(vec![Event { place: place("a"), is_delete: false }]));
+    assert_eq!(kept(&shard, first), Some(vec![Event { place: place("a"), kind: EventKind::Put }]));
     shard.index = first + EVENTS_KEPT - 1;
     shard.answer(put("b", "1"));
     assert_eq!(kept(&shard, first), None);

@@ -8,29 +8,36 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::TransferLeaderRequest;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::{Config, Raft};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use vioduct_runtime::{ActorName, Cancellable, Node, myself};
 
 use super::arrive::{Arrived, Arriving};
-use super::client::{AskStatus, Encoded, Freshness, Member, Propose, Read, Refusal, Status};
+use super::client::{
+    AskChanges, AskStatus, Encoded, Freshness, Member, Propose, Read, Refusal, Status,
+};
 use super::gate::Gate;
+use super::lease::Leases;
 use super::message::{
     Append, AppendAnswer, AskVote, PeerRefusal, SnapshotPart, TakeLead, VoteAnswer, VoteHead, split,
 };
 use super::read::look_up;
+use super::watch::Watches;
 use crate::ShardId;
 use crate::clock::WallClock;
-use crate::command::{Change, Command, Condition, Operation, TableId};
+use crate::command::{Change, Command, Condition, KEY_BYTES_MAX, Operation, TableId};
 use crate::consensus::entry::{Proposal, decode_entry};
 use crate::consensus::logs::ShardLog;
 use crate::consensus::network::Ways;
 use crate::consensus::rows::ShardRows;
 use crate::consensus::{ReplicaId, Types, Vote};
 use crate::log::LogEngine;
+use crate::machine::TTL_MIN_MS;
 use crate::offload::Offload;
 use crate::query::Query;
 use crate::schema::Schema;
 use crate::state::ShardState;
+use crate::watch::Filter;
 
 /// The name of the actor that is a shard's replica on a node.
 #[must_use]
@@ -78,6 +85,8 @@ struct Running<S: ShardState> {
     raft: Raft<Types, ShardRows<S>>,
     gate: Gate<S>,
     progress: watch::Receiver<u64>,
+    watches: Watches<S>,
+    leases: Leases<S>,
 }
 
 impl<E: LogEngine, S: ShardState> Replica<E, S> {
@@ -107,6 +116,34 @@ impl<E: LogEngine, S: ShardState> Replica<E, S> {
         }
     }
 
+    /// What is to be watched, if this replica leads, as far as it knows. One that lost the lead
+    /// goes on telling those who wait: what it applies is committed.
+    pub(super) fn filter(&self, watch: &AskChanges) -> Result<Filter, Refusal> {
+        let table = watch.table.map(TableId);
+        self.check_tables(table.into_iter())?;
+        if watch.prefix.len() > KEY_BYTES_MAX {
+            let why = format!("a prefix of more than {KEY_BYTES_MAX} bytes");
+            return Err(Refusal::Invalid { why });
+        }
+        let metrics = self.running()?.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.current_leader != Some(self.setup.replica) {
+            let members = metrics.membership_config.membership();
+            let leader = metrics.current_leader.and_then(|leader| members.get_node(&leader));
+            return Err(Refusal::not_leader(leader.cloned()));
+        }
+        Ok(Filter { table, class: watch.class, prefix: watch.prefix.clone() })
+    }
+
+    pub(super) fn watches(&self) -> Result<Watches<S>, Refusal> {
+        Ok(self.running()?.watches)
+    }
+
+    pub(super) fn leases(&self) -> Result<(Gate<S>, Leases<S>), Refusal> {
+        let running = self.running()?;
+        Ok((running.gate, running.leases))
+    }
+
     fn check(&self, propose: &Propose) -> Result<(), Refusal> {
         let command = Command::decode(propose.command.clone());
         let command = command.map_err(|why| Refusal::Invalid { why: why.to_string() })?;
@@ -115,17 +152,29 @@ impl<E: LogEngine, S: ShardState> Replica<E, S> {
             let changed = changes.iter().map(Change::place);
             self.check_tables(read.chain(changed).map(|place| place.table))?;
         }
+        if let Operation::Grant { ttl_ms } = command.operation
+            && ttl_ms < TTL_MIN_MS
+        {
+            let why = format!("a lease of {ttl_ms} ms is shorter than {TTL_MIN_MS} ms");
+            return Err(Refusal::Invalid { why });
+        }
         if *self.setup.has_room.borrow() { Ok(()) } else { Err(Refusal::DiskFull) }
     }
 }
 
 async fn begin<E: LogEngine, S: ShardState>(setup: Setup<E, S>) -> Result<Running<S>, String> {
+    let state = setup.rows.clone();
     let rows = ShardRows::open(setup.rows, setup.offload).map_err(|error| error.to_string())?;
-    let progress = rows.progress();
+    let (progress, recent) = (rows.progress(), rows.recent());
     let ways = Ways::new(setup.node, replica_name(setup.shard), setup.offload);
     let raft = Raft::new(setup.replica, setup.config, ways, setup.log, rows).await;
     let raft = raft.map_err(|error| error.to_string())?;
-    Ok(Running { gate: Gate::new(raft.clone()), raft, progress })
+    let gate = Gate::new(raft.clone());
+    let news = (recent, progress.clone());
+    let watches = Watches::begin(setup.schema, state.clone(), news, gate.clone());
+    let (replica, raft_of, clock) = (setup.replica, raft.clone(), setup.clock);
+    let leases = Leases::begin(replica, state, raft_of, clock, progress.clone());
+    Ok(Running { gate, raft, progress, watches, leases })
 }
 
 impl<E: LogEngine, S: ShardState> Actor for Replica<E, S> {
@@ -145,12 +194,14 @@ impl<E: LogEngine, S: ShardState> Actor for Replica<E, S> {
         }));
     }
 
-    fn stopping(&mut self, ctx: &mut Self::Context) -> actix::Running {
+    fn stopped(&mut self, _ctx: &mut Self::Context) {
         if let Some(Running { raft, .. }) = self.running.take() {
-            // Its tasks end by themselves; only the log and the rows are held until then.
-            ctx.spawn(async move { drop(raft.shutdown().await) }.into_actor(self));
+            // Apart from the actor, which is over. It holds the log and the rows until it is done.
+            // Without a runtime the actor ends because its thread does, and the library with it.
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(async move { drop(raft.shutdown().await) });
+            }
         }
-        actix::Running::Stop
     }
 }
 

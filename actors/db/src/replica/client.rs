@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use crate::consensus::entry::Host;
+use crate::schema::Class;
 
 /// What a replica takes of a client.
 #[derive(Debug)]
@@ -14,6 +15,10 @@ pub struct ReplicaClient;
 impl Accepts<Propose> for ReplicaClient {}
 
 impl Accepts<Read> for ReplicaClient {}
+
+impl Accepts<AskChanges> for ReplicaClient {}
+
+impl Accepts<KeepAlive> for ReplicaClient {}
 
 impl Accepts<AskStatus> for ReplicaClient {}
 
@@ -65,7 +70,44 @@ impl Message for Read {
     type Result = Result<Encoded, Refusal>;
 }
 
-/// An answer to a command or a query, encoded.
+/// Asks the leader for changes. It is answered at once if there are any, else as soon as there are,
+/// or when it has waited long enough.
+#[derive(Clone, Debug, RemoteMessage, Serialize, Deserialize)]
+#[remote(name = "db.AskChanges")]
+pub struct AskChanges {
+    /// The asker knows all up to this revision.
+    pub after: u64,
+    /// How long it waits for changes, milliseconds; a minute at most.
+    pub wait_ms: u32,
+    /// Changes of this table; without it, of all.
+    pub table: Option<u16>,
+    /// Changes of tables of this class; without it, of both.
+    pub class: Option<Class>,
+    /// Changes of keys that begin so.
+    #[serde(skip)]
+    #[remote(body)]
+    pub prefix: Bytes,
+}
+
+impl Message for AskChanges {
+    /// What is [told](crate::watch::Told), encoded.
+    type Result = Result<Encoded, Refusal>;
+}
+
+/// Asks the leader to let a lease last for its whole time from now on.
+#[derive(Clone, Copy, Debug, RemoteMessage, Serialize, Deserialize)]
+#[remote(name = "db.KeepAlive")]
+pub struct KeepAlive {
+    /// Which.
+    pub lease: u64,
+}
+
+impl Message for KeepAlive {
+    /// An [answer](crate::command::Answer), encoded.
+    type Result = Result<Encoded, Refusal>;
+}
+
+/// An answer to a command, a query or a watch, encoded.
 #[derive(Clone, Debug, PartialEq, Eq, Wire, Serialize, Deserialize)]
 pub struct Encoded {
     /// The encoding.
@@ -141,6 +183,9 @@ pub enum Refusal {
     /// As many reads wait as may wait.
     #[error("too many reads wait")]
     Busy,
+    /// As many wait for changes as may wait.
+    #[error("too many wait for changes")]
+    TooManyWatches,
     /// The replica has stopped, or is about to. Whether a command was done is not known.
     #[error("the replica has stopped")]
     Stopped,

@@ -7,8 +7,10 @@ mod actor;
 mod arrive;
 pub mod client;
 mod gate;
+mod lease;
 pub mod message;
 mod read;
 pub mod reform;
+pub mod watch;
 
 pub use self::actor::{Replica, Setup, replica_name};

@@ -114,6 +114,9 @@ impl DbRoleConfig {
             max_in_snapshot_log_to_keep: self.keep,
             purge_batch_size: 256,
             enable_pre_vote: Some(true),
+            // One that starts again as the leader that it was would answer reads before it knows
+            // again which of its entries are committed.
+            enable_leader_restore: Some(false),
             ..Config::default()
         }
     }

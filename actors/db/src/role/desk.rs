@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::fut::{WrapFuture, wrap_future};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture};
 use openraft::Config;
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use vioduct_certs::identity::Role;
@@ -15,10 +16,11 @@ use vioduct_runtime::{
 };
 
 use super::{DbRoleConfig, Origin, Stores};
+use crate::chance::Chance;
 use crate::consensus::ReplicaId;
 use crate::consensus::logs::ShardLog;
 use crate::log::{LogEngine, LogOp, MetaTag};
-use crate::replica::client::{AskStatus, Member, Propose, Read};
+use crate::replica::client::{AskChanges, AskStatus, KeepAlive, Member, Propose, Read};
 use crate::replica::message::{Append, AskVote, SnapshotPart, TakeLead};
 use crate::replica::reform::{Initialize, Reform, ReformRefusal, Retire};
 use crate::replica::{Replica, Setup, replica_name};
@@ -32,8 +34,6 @@ pub struct DeskClient;
 impl Accepts<Prepare> for DeskClient {}
 
 impl Accepts<Found> for DeskClient {}
-
-impl Accepts<AskReplicas> for DeskClient {}
 
 /// Asks that this node have a replica of these shards. Those that it has stay as they are.
 #[derive(Clone, Debug, RemoteMessage, Serialize, Deserialize)]
@@ -71,15 +71,6 @@ pub struct Found {
 
 impl Message for Found {
     type Result = Result<(), DeskRefusal>;
-}
-
-/// Asks which replicas this node has.
-#[derive(Clone, Copy, Debug, RemoteMessage, Serialize, Deserialize)]
-#[remote(name = "db.AskReplicas")]
-pub struct AskReplicas;
-
-impl Message for AskReplicas {
-    type Result = Vec<HereReplica>;
 }
 
 /// Asks that no replica of this node lead any more.
@@ -213,7 +204,7 @@ impl<E: LogEngine, T: StateEngine> Starter<E, T> {
     async fn make(&self, shard: ShardId, founders: Vec<String>) -> Result<Origin, StoreError> {
         let state = self.stores.state.clone();
         self.config.offload.run(move || state.forget(shard)).await??;
-        let replica: ReplicaId = rand::random_range(1..u64::MAX);
+        let replica: ReplicaId = Chance.random_range(1..u64::MAX);
         let origin = Origin { replica, founders };
         let (tag, value) = (MetaTag::Replica, origin.encode());
         let (done, written) = oneshot::channel();
@@ -249,6 +240,7 @@ impl<E: LogEngine, T: StateEngine> Starter<E, T> {
         let actor = actor.accept::<Append>(peers()).accept::<AskVote>(peers());
         let actor = actor.accept::<TakeLead>(peers()).accept::<SnapshotPart>(peers());
         let actor = actor.accept::<Propose>(clients()).accept::<Read>(clients());
+        let actor = actor.accept::<AskChanges>(clients()).accept::<KeepAlive>(clients());
         let actor = actor.accept::<AskStatus>(clients());
         let actor = actor.accept::<Reform>(Access::tools().or(peers()));
         let handle = actor.start().await;
@@ -345,14 +337,6 @@ impl<E: LogEngine, T: StateEngine> Handler<Found> for Desk<E, T> {
                 refusal => DeskRefusal::Failed { why: refusal.to_string() },
             })
         })
-    }
-}
-
-impl<E: LogEngine, T: StateEngine> Handler<AskReplicas> for Desk<E, T> {
-    type Result = Vec<HereReplica>;
-
-    fn handle(&mut self, _ask: AskReplicas, _ctx: &mut Self::Context) -> Self::Result {
-        self.here().collect()
     }
 }
 

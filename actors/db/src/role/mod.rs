@@ -8,12 +8,12 @@ mod stores;
 
 use std::time::Duration;
 
-use vioduct_certs::identity::NodeName;
-use vioduct_runtime::{Access, ActorHandle, ActorName, LocalRef, Node, RestartPolicy, StartError};
+use vioduct_certs::identity::{NodeName, Role};
+use vioduct_runtime::{Access, ActorHandle, ActorName, Node, RestartPolicy, StartError};
 
 pub use self::config::{ConfigError, DbRoleConfig, Timing};
 use self::desk::RetireAll;
-pub use self::desk::{AskReplicas, Desk, DeskClient, DeskRefusal, Found, HereReplica, Prepare};
+pub use self::desk::{Desk, DeskClient, DeskRefusal, Found, HereReplica, Prepare};
 pub use self::origin::Origin;
 pub use self::stores::Stores;
 use crate::StoreError;
@@ -32,9 +32,6 @@ pub enum DbRoleError {
     /// The actors did not start, since the node is ending, or does this already.
     #[error("an actor of the database")]
     Actor(#[from] StartError),
-    /// The actor that starts the others ended as soon as it was started.
-    #[error("the database's actor has ended")]
-    Ended,
 }
 
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -66,25 +63,18 @@ impl<E: LogEngine, T: StateEngine> DbRole<E, T> {
         let of_node = node.clone();
         let make = move || Desk::new(of_node.clone(), stores.clone(), config.clone());
         let desk = node.actor(make).named(desk_name()).restart(RestartPolicy::never());
-        let asked_by = || Access::tools().or(Access::nodes());
+        let asked_by = || Access::tools().or(Access::roles([Role::Db]));
         let desk = desk.accept::<Prepare>(asked_by()).accept::<Found>(asked_by());
-        let desk = desk.accept::<AskReplicas>(asked_by()).start().await?;
-        Ok(Self { desk })
+        Ok(Self { desk: desk.start().await? })
     }
 
     /// Has other nodes lead what this one leads, for two seconds at most. Then the node may end,
     /// and nobody waits for an election.
     pub async fn close(&self) {
-        if let Some(desk) = self.desk() {
+        if let Some(desk) = self.desk.now() {
             // The node may be past answering; then there is nothing to hand over.
             drop(desk.ask(RetireAll, CLOSE_WITHIN).await);
         }
-    }
-
-    /// The actor that makes this node's replicas.
-    #[must_use]
-    pub fn desk(&self) -> Option<LocalRef<Desk<E, T>>> {
-        self.desk.now()
     }
 }
 

@@ -108,7 +108,12 @@ impl Cluster {
 
     /// A client on one of the nodes.
     pub(crate) fn client(&self, node: usize) -> Db {
-        let config = DbConfig { deadline: Duration::from_secs(20), ..DbConfig::default() };
+        self.client_for(node, Duration::from_secs(20))
+    }
+
+    /// The same, whose calls may take so long.
+    pub(crate) fn client_for(&self, node: usize, deadline: Duration) -> Db {
+        let config = DbConfig { deadline, ..DbConfig::default() };
         Db::new(&self.nodes[node].node, Arc::clone(&self.schema), config)
     }
 }

@@ -3,5 +3,8 @@
 
 mod basics;
 mod cluster;
+mod lease;
 mod members;
 mod power;
+mod watch;
+mod ways;

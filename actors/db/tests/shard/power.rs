@@ -1,5 +1,6 @@
 //! What was acknowledged outlives the power of all nodes.
 
+use vioduct_db::ShardId;
 use vioduct_db::client::Freshness;
 
 use crate::cluster::{Cluster, bytes, wide};
@@ -30,5 +31,23 @@ async fn what_was_acknowledged_is_there_after_all_nodes_lost_their_power_again_a
             let found = db.get(wide(&key), Freshness::Linearizable).await.unwrap();
             assert_eq!(found.map(|row| row.value), Some(bytes(&key)), "{key}");
         }
+    }
+}
+
+/// The index up to which entries are committed is not synced: a leader that starts again and goes
+/// on as such, without a vote, answers reads with less than it acknowledged before.
+#[tokio::test]
+async fn a_leader_that_lost_its_power_leads_again_only_by_a_new_vote() {
+    let mut cluster = Cluster::start(3, 0).await;
+    let term = async |cluster: &Cluster| {
+        let db = cluster.client(0);
+        db.put(wide("key"), bytes("value")).await.unwrap();
+        let statuses = db.status(ShardId(0)).await.unwrap();
+        statuses.into_iter().map(|(_node, status)| status.term).max().unwrap()
+    };
+    for _ in 0..2 {
+        let before = term(&cluster).await;
+        cluster.power_cut().await;
+        assert!(term(&cluster).await > before);
     }
 }

@@ -4,9 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 use vioduct_certs::identity::NodeName;
-use vioduct_db::client::{Outcome, Status};
-use vioduct_db::command::Found;
+use vioduct_db::ShardId;
+use vioduct_db::client::{Outcome, Status, WatchEvent};
+use vioduct_db::command::{Found, Place};
+use vioduct_db::machine::{Event, EventKind};
 use vioduct_db::query::FoundRow;
+use vioduct_db::schema::Schema;
 use vioduct_node::status::SCHEMA;
 
 use crate::cli::table::Table;
@@ -105,6 +108,27 @@ impl fmt::Display for Written {
     }
 }
 
+/// What was done to a lease.
+#[derive(Debug, Serialize)]
+pub(super) struct LeaseAnswer {
+    schema: u32,
+    shard: u32,
+    lease: u64,
+    done: &'static str,
+}
+
+impl LeaseAnswer {
+    pub(super) fn of(shard: u32, lease: u64, done: &'static str) -> Self {
+        Self { schema: SCHEMA, shard, lease, done }
+    }
+}
+
+impl fmt::Display for LeaseAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "shard {}, lease {}: {}", self.shard, self.lease, self.done)
+    }
+}
+
 /// What a compare-and-set came to.
 #[derive(Debug, Serialize)]
 pub(super) struct CasAnswer {
@@ -171,6 +195,57 @@ impl fmt::Display for Listed {
         }
         write!(f, "{table}")?;
         if self.is_cut { writeln!(f, "there are more: see --from and --limit") } else { Ok(()) }
+    }
+}
+
+/// A change that was noticed, or that some were missed.
+#[derive(Debug, Serialize)]
+pub(super) struct Noticed {
+    schema: u32,
+    shard: u32,
+    revision: u64,
+    kind: &'static str,
+    table: Option<String>,
+    key: Option<String>,
+}
+
+impl Noticed {
+    /// A line for each change; none for progress.
+    pub(super) fn of(shard: ShardId, event: WatchEvent, tables: &Schema) -> Vec<Self> {
+        let noticed = |revision, kind, place: Option<&Place>| {
+            let name = |place: &Place| {
+                let number = || place.table.0.to_string();
+                tables.name(place.table).map_or_else(number, ToOwned::to_owned)
+            };
+            let (table, key) = (place.map(name), place.map(|place| text(&place.key)));
+            Self { schema: SCHEMA, shard: shard.0, revision, kind, table, key }
+        };
+        match event {
+            WatchEvent::Changes { revision, changes } => {
+                let line = |event: &Event| {
+                    let kind = match event.kind {
+                        EventKind::Put => "put",
+                        EventKind::Delete => "delete",
+                        EventKind::Expired => "expired",
+                    };
+                    noticed(revision, kind, Some(&event.place))
+                };
+                changes.iter().map(line).collect()
+            }
+            WatchEvent::Progress { .. } => Vec::new(),
+            WatchEvent::Resync { revision } => vec![noticed(revision, "resync", None)],
+        }
+    }
+}
+
+impl fmt::Display for Noticed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { shard, revision, kind, .. } = self;
+        write!(f, "shard {shard}, revision {revision}: {kind}")?;
+        match (&self.table, &self.key) {
+            (Some(table), Some(key)) => write!(f, " {table} {key}"),
+            _missed => write!(f, ", what changed before is not known any more: read it all"),
+        }
     }
 }
 
