@@ -190,6 +190,15 @@ impl Cluster {
         self.processes.get_mut(name).with_context(|| format!("{name} does not run"))
     }
 
+    /// The number of a node's process.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn id(&self, name: &str) -> Result<u32> {
+        let process = self.processes.get(name).with_context(|| format!("{name} does not run"))?;
+        process.id().context("it has ended")
+    }
+
     /// Ends a node with SIGKILL.
     ///
     /// # Errors
@@ -205,8 +214,7 @@ impl Cluster {
     /// # Errors
     /// It does not run.
     pub async fn signal(&mut self, name: &str, signal: &str) -> Result<()> {
-        let id = self.process(name)?.id().context("it has ended")?;
-        send_signal(id, signal).await
+        send_signal(self.id(name)?, signal).await
     }
 
     /// Waits until a node has ended.

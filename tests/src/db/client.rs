@@ -36,6 +36,8 @@ pub struct Load {
 pub enum Plant {
     /// Every tenth write is acknowledged and not done.
     LostWrite,
+    /// What any replica has is taken for what is there.
+    StaleRead,
 }
 
 /// Clients at work.
@@ -64,14 +66,8 @@ impl Clients {
         for number in 0..load.clients {
             let config = DbConfig { deadline: Duration::from_secs(4), ..DbConfig::default() };
             let client = cluster.client(config).await?;
-            let worker = Worker {
-                number,
-                load,
-                random: StdRng::seed_from_u64(load.seed ^ u64::from(number) << 32),
-                serial: 0,
-                recorder: Arc::clone(&recorder),
-                acknowledged: Arc::clone(&acknowledged),
-            };
+            let (tape, count) = (Arc::clone(&recorder), Arc::clone(&acknowledged));
+            let worker = Worker::new(number, load, tape, count);
             let stop = Arc::clone(&stop);
             tasks.spawn(async move { worker.work(&client.db, &stop).await });
         }
@@ -110,17 +106,24 @@ impl Clients {
         }
         let config = DbConfig { deadline: Duration::from_secs(20), ..DbConfig::default() };
         let client = cluster.client(config).await?;
-        for number in 0..load.keys {
-            let name = format!("k{number}");
-            let id = self.recorder.invoke(load.clients, Op::Get { key: Key(name.clone()) })?;
-            let found = client.db.get(key(&name), Freshness::Linearizable).await?;
-            self.recorder.ok(id, Outcome::Value(found.map(|row| text(&row.value))))?;
-        }
+        read_all(&client.db, load, &self.recorder).await?;
         Ok(self.recorder.history())
     }
 }
 
-struct Worker {
+/// Reads every key once, as one client more.
+pub(crate) async fn read_all(db: &Db, load: Load, recorder: &Recorder) -> Result<()> {
+    for number in 0..load.keys {
+        let name = format!("k{number}");
+        let id = recorder.invoke(load.clients, Op::Get { key: Key(name.clone()) })?;
+        let found = db.get(key(&name), Freshness::Linearizable).await?;
+        recorder.ok(id, Outcome::Value(found.map(|row| text(&row.value))))?;
+    }
+    Ok(())
+}
+
+/// One client.
+pub(crate) struct Worker {
     number: u32,
     load: Load,
     random: StdRng,
@@ -130,7 +133,18 @@ struct Worker {
 }
 
 impl Worker {
-    async fn work(mut self, db: &Db, stop: &AtomicBool) -> Result<()> {
+    pub(crate) fn new(
+        number: u32,
+        load: Load,
+        recorder: Arc<Recorder>,
+        acknowledged: Arc<AtomicU64>,
+    ) -> Self {
+        let random = StdRng::seed_from_u64(load.seed ^ u64::from(number) << 32);
+        Self { number, load, random, serial: 0, recorder, acknowledged }
+    }
+
+    /// Does one operation after the other until it is told to stop.
+    pub(crate) async fn work(mut self, db: &Db, stop: &AtomicBool) -> Result<()> {
         while !stop.load(Ordering::Relaxed) {
             let op = self.choose();
             let id = self.recorder.invoke(self.number, op.clone())?;
@@ -155,7 +169,11 @@ impl Worker {
         if is_lost && matches!(op, Op::Put { .. }) {
             return Ok(Outcome::Done);
         }
-        perform(db, op).await
+        let freshness = match self.load.plant {
+            Some(Plant::StaleRead) => Freshness::Stale,
+            _honest => Freshness::Linearizable,
+        };
+        perform(db, op, freshness).await
     }
 
     fn key(&mut self) -> Key {
@@ -196,10 +214,10 @@ fn bytes(value: Value) -> Bytes {
     value.0.into_bytes().into()
 }
 
-async fn perform(db: &Db, op: Op) -> Result<Outcome, DbError> {
+async fn perform(db: &Db, op: Op, freshness: Freshness) -> Result<Outcome, DbError> {
     Ok(match op {
         Op::Get { key: Key(name) } => {
-            let found = db.get(key(&name), Freshness::Linearizable).await?;
+            let found = db.get(key(&name), freshness).await?;
             Outcome::Value(found.map(|row| text(&row.value)))
         }
         Op::Put { key: Key(name), value } => {

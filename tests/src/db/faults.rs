@@ -8,7 +8,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Clients, DbClient, DbCluster};
+use super::{Clients, DbClient, DbCluster, Links};
 
 /// Operations that have to be answered between two faults.
 const BETWEEN: u64 = 30;
@@ -28,6 +28,12 @@ pub enum Fault {
     PauseFollower,
     /// All are killed at once, and started again.
     KillAll,
+    /// The leader is cut off from the others for a while; clients reach all.
+    CutLeader,
+    /// The leader and one other are cut off from each other for a while.
+    CutLink,
+    /// Another one is asked to lead.
+    MoveLead,
 }
 
 /// Faults in the order of a seed.
@@ -44,11 +50,14 @@ impl Plan {
 
     fn choose(&mut self) -> Fault {
         match self.random.random_range(0..100) {
-            0..35 => Fault::KillLeader,
-            35..50 => Fault::KillFollower,
-            50..75 => Fault::PauseLeader,
-            75..90 => Fault::PauseFollower,
-            _rest => Fault::KillAll,
+            0..20 => Fault::KillLeader,
+            20..30 => Fault::KillFollower,
+            30..45 => Fault::PauseLeader,
+            45..52 => Fault::PauseFollower,
+            52..60 => Fault::KillAll,
+            60..80 => Fault::CutLeader,
+            80..90 => Fault::CutLink,
+            _rest => Fault::MoveLead,
         }
     }
 
@@ -59,7 +68,7 @@ impl Plan {
     /// The database does not go on after one.
     pub async fn play(
         &mut self,
-        cluster: &mut DbCluster,
+        (cluster, links): (&mut DbCluster, &Links),
         clients: &Clients,
         eye: &DbClient,
         count: usize,
@@ -69,7 +78,7 @@ impl Plan {
             clients.go_on(BETWEEN, WITHIN).await?;
             let fault = self.choose();
             played.push(fault);
-            self.inflict(cluster, eye, fault).await?;
+            self.inflict(cluster, links, eye, fault).await?;
         }
         clients.go_on(BETWEEN, WITHIN).await?;
         Ok(played)
@@ -78,6 +87,7 @@ impl Plan {
     async fn inflict(
         &mut self,
         cluster: &mut DbCluster,
+        links: &Links,
         eye: &DbClient,
         fault: Fault,
     ) -> Result<()> {
@@ -101,6 +111,21 @@ impl Plan {
                 }
                 Ok(())
             }
+            Fault::CutLeader => {
+                others.iter().try_for_each(|other| links.cut(&leader, other))?;
+                self.heal_later(links).await;
+                Ok(())
+            }
+            Fault::CutLink => {
+                links.cut(&leader, &other)?;
+                self.heal_later(links).await;
+                Ok(())
+            }
+            Fault::MoveLead => {
+                let place = ["--certs", "tool", "--cluster", "cluster.toml"];
+                let lead = ["db", "replica", "lead", &other];
+                nodes.run(&[&lead[..], &place[..]].concat()).await.map(drop)
+            }
         }
     }
 
@@ -114,6 +139,11 @@ impl Plan {
         nodes.signal(name, "STOP").await?;
         self.wait(300..2500).await;
         nodes.signal(name, "CONT").await
+    }
+
+    async fn heal_later(&mut self, links: &Links) {
+        self.wait(300..3000).await;
+        links.heal();
     }
 
     async fn wait(&mut self, ms: std::ops::Range<u64>) {

@@ -3,6 +3,7 @@
 
 mod client;
 mod faults;
+mod links;
 
 use std::fs::File;
 use std::io::Write;
@@ -20,7 +21,9 @@ use vioduct_db::schema::{Class, Schema};
 use vioduct_runtime::Node;
 
 pub use self::client::{Clients, Load, Plant, key};
+pub(crate) use self::client::{Worker, read_all};
 pub use self::faults::{Fault, Plan};
+pub use self::links::Links;
 use crate::cluster::Cluster;
 
 /// How long a database may take to have a leader.
@@ -46,9 +49,26 @@ impl DbCluster {
     /// # Errors
     /// A node does not start, or the database does not begin.
     pub async fn start(vioduct: PathBuf, nodes: usize) -> Result<Self> {
+        Ok(Self::begin(vioduct, nodes, |_cluster, _names| Ok(())).await?.0)
+    }
+
+    /// The same, with links that can be cut.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_over_proxies(vioduct: PathBuf, nodes: usize) -> Result<(Self, Links)> {
+        Self::begin(vioduct, nodes, Links::between).await
+    }
+
+    async fn begin<T>(
+        vioduct: PathBuf,
+        nodes: usize,
+        prepare: impl FnOnce(&Cluster, &[String]) -> Result<T>,
+    ) -> Result<(Self, T)> {
         let names: Vec<String> = (1..=nodes).map(|number| format!("d{number}")).collect();
         let members: Vec<_> = names.iter().map(|name| (name.as_str(), r#""db""#)).collect();
         let mut cluster = Cluster::create_of(vioduct, &members).await?;
+        let prepared = prepare(&cluster, &names)?;
         for name in &names {
             let mut file = File::options().append(true).open(cluster.config(name))?;
             writeln!(file, "\n[db]\ndir = \"db\"")?;
@@ -56,7 +76,7 @@ impl DbCluster {
         }
         cluster.run(&["db", "init", "--certs", "tool", "--cluster", "cluster.toml"]).await?;
         let schema = Schema::new(0).spread_table(TABLE, "kv", Class::Lifecycle);
-        Ok(Self { cluster, names, schema: Arc::new(schema) })
+        Ok((Self { cluster, names, schema: Arc::new(schema) }, prepared))
     }
 
     /// The nodes.

@@ -175,7 +175,8 @@ struct Site {
     ended: Ended,
 }
 
-fn config() -> TransportConfig {
+/// Times short enough for every time-out to be met within a simulation.
+pub(super) fn config() -> TransportConfig {
     TransportConfig {
         keep_alive: Duration::from_millis(200),
         idle_timeout: Duration::from_millis(800),

@@ -79,10 +79,17 @@ pub(super) struct SimCa {
     /// The last certificate of each node.
     last: BTreeMap<NodeId, u8>,
     revoked: Vec<LeafName>,
+    roles: Roles,
 }
 
 impl SimCa {
+    /// A CA whose certificates name no roles.
     pub(super) fn new() -> Result<Self, IdentityError> {
+        Self::for_roles(Roles::default())
+    }
+
+    /// A CA all of whose certificates name these roles.
+    pub(super) fn for_roles(roles: Roles) -> Result<Self, IdentityError> {
         let root_name = LeafName { node: NodeId(0), leaf: 0 };
         let mut params = fields("vioduct CA sim", root_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -92,7 +99,7 @@ impl SimCa {
         let issuer = Issuer::new(params, key);
         let (crl_number, revoked) = (1, Vec::new());
         let crl = list(&issuer, crl_number, &revoked)?;
-        Ok(Self { issuer, root, crl, crl_number, last: BTreeMap::new(), revoked })
+        Ok(Self { issuer, root, crl, crl_number, last: BTreeMap::new(), revoked, roles })
     }
 
     /// A new certificate for a node, valid from long ago until `life` from `now`, or for years, and
@@ -107,7 +114,7 @@ impl SimCa {
         *last = last.saturating_add(1);
         let leaf = *last;
         let name = node.to_string();
-        let identity = Identity::node(CLUSTER.parse()?, name.parse()?, Roles::default());
+        let identity = Identity::node(CLUSTER.parse()?, name.parse()?, self.roles);
         let mut params = fields(&name, LeafName { node, leaf });
         if let Some(life) = life {
             let ends = Duration::from_secs(now.as_secs()) + life;

@@ -8,6 +8,7 @@
 
 pub mod actors;
 mod clock;
+pub mod db;
 mod executor;
 mod history;
 mod identity;

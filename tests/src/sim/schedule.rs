@@ -120,7 +120,8 @@ pub(super) fn calm(rng: &mut StdRng) -> Conditions {
     }
 }
 
-fn storm(rng: &mut StdRng) -> Conditions {
+/// Conditions of a direction in a storm.
+pub(super) fn storm(rng: &mut StdRng) -> Conditions {
     Conditions {
         delay_ms: rng.random_range(0..100),
         jitter_ms: rng.random_range(0..50),

@@ -2,6 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 #![expect(clippy::print_stdout, reason = "figures, for whoever runs it with --nocapture")]
 
+mod join;
 mod kills;
 mod linear;
 mod members;
+mod moves;
+mod watch;
