@@ -1,4 +1,4 @@
-//! Paired benchmarks: our transport, our runtime and our disks against peers, tuned the same.
+//! Paired benchmarks: our transport, runtime, disks and database against peers, tuned the same.
 //!
 //! The parent (`transport`, `runtime`) starts a server and a client process for each measurement,
 //! one core each, and takes the peers in turn within a round, so that a ratio compares neighbours
@@ -6,6 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "the results of a benchmark go to stdout")]
 
+mod db;
 mod disk;
 mod local;
 mod peers;
@@ -24,6 +25,7 @@ use vioduct_bench_harness::child::{self, Child, ClientOptions, ServerOptions};
 use vioduct_bench_harness::measure::{any_row, one_way_row};
 use vioduct_bench_harness::peer::{Peer, PeerKind};
 use vioduct_bench_harness::sample::Sample;
+use vioduct_bench_harness::store;
 
 use peers::{Actix, LocalRuntime, QuinnBatched, QuinnTasks, Runtime, Vioduct};
 
@@ -42,6 +44,11 @@ enum Command {
     Runtime(runtime::Options),
     /// Served disks beside qemu-nbd and nbdkit: a local file, and the chain to a repository.
     Disk(disk::Options),
+    /// Our database beside etcd, three nodes each.
+    Db(db::Options),
+    /// A client of our database.
+    #[command(hide = true)]
+    StoreClient(store::Options),
     /// A server of the disk benchmark.
     #[command(subcommand, hide = true)]
     DiskServer(disk::ServerOptions),
@@ -55,6 +62,10 @@ fn main() -> Result<()> {
         match cli.command {
             Command::Transport(options) => transport::run(options).await,
             Command::Runtime(options) => runtime::run(options).await,
+            Command::Db(options) => db::run(options).await,
+            Command::StoreClient(options) => {
+                store::report(db::run_client(&options).await?.as_ref())
+            }
             Command::Disk(options) => disk::run(options).await,
             Command::DiskServer(options) => disk::serve(options).await,
             Command::Child(Child::PeerServer(options)) => serve(options).await,

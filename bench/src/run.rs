@@ -46,8 +46,9 @@ pub(crate) struct Options {
     json: Option<PathBuf>,
 }
 
+/// How a result is written to standard output.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
+pub(crate) enum Output {
     Text,
     Json,
 }

@@ -9,9 +9,13 @@ use crate::steps::{Steps, announce, run, works};
 use crate::workspace::{self, Workspace};
 use crate::{setup, tidy};
 
-/// The other runtimes as peers of a benchmark: a workspace of its own. `check` looks at its
-/// formatting only: to compile it takes longer than all the rest.
+/// Other people's runtimes and clients as peers of a benchmark: a workspace of its own. `check`
+/// looks at its formatting only: to compile it takes longer than all the rest.
 const PEERS: &str = "bench/peers/Cargo.toml";
+/// Its packages, for `cargo fmt`: told to take all, that would take ours, too.
+const PEERS_PACKAGES: [&str; 4] = ["-p", "vioduct-bench-peers", "-p", "vioduct-bench-etcd"];
+/// For `bench db`: a program that is missing is named, and not installed.
+const NO_INSTALL: &str = "--no-install";
 
 /// The gate: reads and builds, never writes to the tree.
 pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
@@ -20,7 +24,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<(), Failure> {
         return steps.finish();
     }
     steps.child("fmt", &mut workspace.cargo(&["fmt", "--all", "--check"]));
-    steps.child("peers", &mut workspace.cargo(&["fmt", "--manifest-path", PEERS, "--check"]));
+    let peers = ["fmt", "--manifest-path", PEERS, "--check"];
+    steps.child("peers", workspace.cargo(&peers).args(PEERS_PACKAGES));
     steps.call("tidy", || tidy::run(&workspace.root));
     // Warnings are denied by argument: RUSTFLAGS would rebuild every dependency.
     let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
@@ -42,7 +47,8 @@ pub(crate) fn fix(workspace: &Workspace) -> Result<(), Failure> {
     let clippy = ["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty"];
     steps.child("clippy", workspace.cargo(&clippy).arg("--allow-staged"));
     steps.child("fmt", &mut workspace.cargo(&["fmt", "--all"]));
-    steps.child("peers", &mut workspace.cargo(&["fmt", "--manifest-path", PEERS]));
+    let peers = ["fmt", "--manifest-path", PEERS];
+    steps.child("peers", workspace.cargo(&peers).args(PEERS_PACKAGES));
     steps.finish()
 }
 
@@ -85,16 +91,21 @@ pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failur
     let Some(name) = args.first() else {
         return Err(Failure::usage("bench needs a name: cargo xtask bench NAME [ARGS]"));
     };
-    announce("build (optimised)");
-    if name == "stalls" {
-        return stalls(workspace, args);
+    match name.as_str() {
+        "stalls" => return stalls(workspace, args),
+        "db" => return bench_db(workspace, args),
+        _other => announce("build (optimised)"),
     }
     let build = ["build", "--release", "-p", "vioduct-bench", "--locked"];
     run("build", &mut workspace.cargo(&build))?;
     let mut bench = Command::new(workspace.built("release", "vioduct-bench"));
     bench.args(args).current_dir(&workspace.root);
     if name == "runtime" {
-        bench.arg("--peers-program").arg(build_peers(workspace)?);
+        announce(
+            "build the other runtimes (optimised; the first time some 440 crates: about ten \
+             minutes on two cores, afterwards seconds)",
+        );
+        bench.arg("--peers-program").arg(build_peer(workspace, "vioduct-bench-peers")?);
     }
     announce("bench");
     run("bench", &mut bench)
@@ -102,6 +113,7 @@ pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failur
 
 /// How long clients of a disk wait when something is lost.
 fn stalls(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
+    announce("build (optimised)");
     let bins = ["--bin", "vioduct", "--bin", "vioduct-loadtest", "--bin", "vioduct-stalls"];
     let build = ["build", "--release", "--workspace", "--locked"];
     run("build", workspace.cargo(&build).args(bins))?;
@@ -112,15 +124,30 @@ fn stalls(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
     run("bench", stalls.args(args.iter().skip(1)).current_dir(&workspace.root))
 }
 
-/// Builds the program of the other runtimes; gives where it is.
-fn build_peers(workspace: &Workspace) -> Result<PathBuf, Failure> {
-    announce(
-        "build the other runtimes (optimised; the first time some 440 crates: about ten minutes on \
-         two cores, afterwards seconds)",
-    );
+/// Our database beside etcd.
+fn bench_db(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
+    let (given, args): (Vec<_>, Vec<_>) = args.iter().partition(|arg| *arg == NO_INSTALL);
+    announce("etcd");
+    let find = if given.is_empty() { setup::install } else { setup::require };
+    find(&[setup::ETCD])?;
+    announce("build (optimised)");
+    let bins = ["--bin", "vioduct", "--bin", "vioduct-bench"];
+    let build = ["build", "--release", "--workspace", "--locked"];
+    run("build", workspace.cargo(&build).args(bins))?;
+    announce("build the client of etcd (optimised)");
+    let mut bench = Command::new(workspace.built("release", "vioduct-bench"));
+    bench.args(args).arg("--vioduct").arg(workspace.built("release", "vioduct"));
+    bench.arg("--etcd-client").arg(build_peer(workspace, "vioduct-bench-etcd")?);
+    announce("bench");
+    run("bench", bench.current_dir(&workspace.root))
+}
+
+/// Builds a program of other people's code; gives where it is.
+fn build_peer(workspace: &Workspace, name: &str) -> Result<PathBuf, Failure> {
     // A directory of its own: the long build does not hold the lock of the others.
     let target_dir = workspace.target_dir.join("bench-peers");
     let mut build = workspace.cargo(&["build", "--release", "--locked", "--manifest-path", PEERS]);
+    build.args(["-p", name]);
     build.env("CARGO_TARGET_DIR", &target_dir);
     // What `cargo xtask` tells us of our own package is not the peers': ring's build script
     // watches it, and would have half of them built again after a build by hand.
@@ -130,7 +157,7 @@ fn build_peers(workspace: &Workspace) -> Result<PathBuf, Failure> {
         }
     }
     run("build", &mut build)?;
-    Ok(workspace::program(&target_dir, "release", "vioduct-bench-peers"))
+    Ok(workspace::program(&target_dir, "release", name))
 }
 
 fn starts_with(name: &OsStr, prefix: &str) -> bool {

@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 
 /// A program, or a file by its whole path with one `*` in it, and the package with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tool {
+pub(crate) struct Tool {
     program: &'static str,
     package: &'static str,
 }
@@ -37,18 +37,22 @@ const TOOLS: [Tool; 12] = [
     Tool { program: "/usr/lib/python3/dist-packages/nbd.py", package: "python3-libnbd" },
 ];
 
+/// What `bench db` compares with. Nothing else needs it.
+pub(crate) const ETCD: Tool = Tool { program: "etcd", package: "etcd-server" };
+
 /// Parts of the Rust toolchain that a minimal rustup profile leaves out.
 const COMPONENTS: [&str; 2] = ["rustfmt", "clippy"];
 
 /// Installs what is missing. Quick and silent but for one line when nothing is.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     install_components()?;
-    install_tools()?;
+    install(&TOOLS)?;
     rocksdb::run_setup(workspace)
 }
 
-fn install_tools() -> Result<(), Failure> {
-    let lacking = lacking_tools();
+/// Installs those that are missing.
+pub(crate) fn install(tools: &[Tool]) -> Result<(), Failure> {
+    let lacking = lacking(tools);
     if lacking.is_empty() {
         println!("    nothing is missing");
         return Ok(());
@@ -69,7 +73,7 @@ fn install_tools() -> Result<(), Failure> {
     apt_get(&["update"])?;
     let install = ["install", "--yes", "--no-install-recommends"];
     apt_get(&[&install[..], &packages].concat())?;
-    match lacking_tools().first() {
+    match self::lacking(tools).first() {
         None => Ok(()),
         Some(tool) => Err(Failure::new(format!(
             "package {} is installed, but there is no `{}`",
@@ -100,9 +104,23 @@ fn install_components() -> Result<(), Failure> {
     run_unattended("rustup", Command::new("rustup").args(["component", "add"]).args(&lacking))
 }
 
-fn lacking_tools() -> Vec<Tool> {
+/// Says how to install those that are missing.
+pub(crate) fn require(tools: &[Tool]) -> Result<(), Failure> {
+    let lacking = lacking(tools);
+    let packages: Vec<&str> = lacking.iter().map(|tool| tool.package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "missing, and not to be installed: {}; run this, then try again:\n\n    {}\n",
+        packages.join(" "),
+        by_hand(&packages)
+    )))
+}
+
+fn lacking(tools: &[Tool]) -> Vec<Tool> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    TOOLS.into_iter().filter(|tool| !is_here(&path, tool.program)).collect()
+    tools.iter().copied().filter(|tool| !is_here(&path, tool.program)).collect()
 }
 
 fn is_here(path: &OsStr, program: &str) -> bool {
@@ -166,6 +184,14 @@ mod tests {
         assert!(!is_on(OsStr::new("/etc"), "passwd"));
         assert!(is_here(OsStr::new("/nowhere"), "/etc/passwd"));
         assert!(!is_here(OsStr::new("/etc"), "/nowhere"));
+    }
+
+    #[test]
+    fn what_must_not_be_installed_is_named_with_the_command_that_does() {
+        let tool = Tool { program: "no-such-program", package: "its-package" };
+        let refused = require(&[tool]).unwrap_err().message;
+        assert!(refused.contains("--no-install-recommends its-package\n"), "{refused}");
+        assert!(require(&[Tool { program: "/etc/passwd", ..tool }]).is_ok());
     }
 
     #[test]

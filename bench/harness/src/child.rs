@@ -119,7 +119,7 @@ pub fn report(sample: &Sample) -> Result<()> {
 }
 
 /// A line to the parent, at once: output to a pipe is buffered.
-fn say(line: &str) -> Result<()> {
+pub(crate) fn say(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).context("tell the parent")
 }

@@ -12,3 +12,4 @@ pub mod measure;
 pub mod peer;
 pub mod rows;
 pub mod sample;
+pub mod store;

@@ -240,31 +240,31 @@ async fn ask_while_open<P: AskPeer>(peer: &P, payload: Bytes, window: &Window) -
             payload.len()
         );
         if window.phase() == Phase::Measure {
-            window.latencies().saturating_record(nanoseconds(begin.elapsed()));
+            window.record(begin.elapsed());
         }
     }
 }
 
 /// What the asking tasks and the task that keeps the time share.
 #[derive(Debug)]
-struct Window {
+pub(crate) struct Window {
     phase: AtomicU8,
     latencies: Mutex<Histogram<u32>>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Phase {
+pub(crate) enum Phase {
     Warmup,
     Measure,
     Over,
 }
 
 impl Window {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Self { phase: AtomicU8::new(0), latencies: Mutex::new(histogram()?) })
     }
 
-    fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Warmup,
             1 => Phase::Measure,
@@ -272,7 +272,7 @@ impl Window {
         }
     }
 
-    fn set(&self, phase: Phase) {
+    pub(crate) fn set(&self, phase: Phase) {
         let value = match phase {
             Phase::Warmup => 0,
             Phase::Measure => 1,
@@ -281,7 +281,11 @@ impl Window {
         self.phase.store(value, Ordering::Relaxed);
     }
 
-    fn latencies(&self) -> MutexGuard<'_, Histogram<u32>> {
+    pub(crate) fn record(&self, latency: Duration) {
+        self.latencies().saturating_record(nanoseconds(latency));
+    }
+
+    pub(crate) fn latencies(&self) -> MutexGuard<'_, Histogram<u32>> {
         // One thread: never contended, and a histogram is whole between two records.
         self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
