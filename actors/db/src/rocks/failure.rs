@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::ErrorKind;
 
+use super::Lock;
 use crate::StoreError;
 
 /// What RocksDB's error means, met while doing `what`.
@@ -37,19 +38,33 @@ pub(crate) fn io_failed(what: &str, error: &io::Error) -> StoreError {
     StoreError::Failed { what: what.to_owned(), why: error.to_string() }
 }
 
-/// Whether a database still takes writes: not after one that failed. A clone is the same.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Health(Arc<AtomicBool>);
+/// Whether a database still takes writes: not after one that failed.
+#[derive(Debug)]
+pub(crate) struct Health {
+    has_failed: AtomicBool,
+    /// Of the directory; let go once the database is closed.
+    lock: Arc<Lock>,
+}
 
 impl Health {
+    pub(crate) fn new(lock: Arc<Lock>) -> Self {
+        Self { has_failed: AtomicBool::new(false), lock }
+    }
+
+    /// Notes damage that concerns all shards.
+    pub(crate) fn noting<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.inspect_err(|error| self.lock.note(error))
+    }
+
     /// Carries out a write, unless an earlier one failed.
     pub(crate) fn write<T>(
         &self,
         write: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        if self.0.load(Ordering::Acquire) {
+        if self.has_failed.load(Ordering::Acquire) {
             return Err(StoreError::Stopped);
         }
-        write().inspect_err(|_| self.0.store(true, Ordering::Release))
+        let written = write().inspect_err(|_| self.has_failed.store(true, Ordering::Release));
+        self.noting(written)
     }
 }

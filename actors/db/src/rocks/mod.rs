@@ -1,5 +1,6 @@
 //! A node's stores on its disk: one RocksDB for the logs, one for the rows.
 
+mod aside;
 mod failure;
 mod format;
 

@@ -30,20 +30,22 @@ pub struct Stores<E, T> {
 }
 
 impl Stores<RocksLog, RocksState> {
-    /// Opens those in a directory; makes them if it is empty or not there. What is read back from
-    /// the disk is kept in `cache_bytes` of memory. Writes are refused while less than
-    /// `reserve_bytes` of the file system are free.
+    /// Opens those in a directory; makes them if it is empty or not there. One that is damaged is
+    /// set aside, and others' replicas have the rows. What is read back from the disk is kept in
+    /// `cache_bytes` of memory. Writes are refused while less than `reserve_bytes` of the file
+    /// system are free.
     ///
     /// # Errors
     ///
-    /// As [`rocks::RocksStores::open`].
+    /// As [`rocks::RocksStores::open_or_begin_anew`].
     pub async fn open(
         dir: PathBuf,
         cache_bytes: usize,
         reserve_bytes: u64,
     ) -> Result<Self, StoreError> {
         let place = dir.clone();
-        let opened = Offload::Threads.run(move || rocks::RocksStores::open(&place, cache_bytes));
+        let opened = Offload::Threads
+            .run(move || rocks::RocksStores::open_or_begin_anew(&place, cache_bytes));
         let rocks::RocksStores { log, state } = opened.await??;
         let writer = LogWriter::on_thread(log.clone())?;
         let mut reserve = Reserve::new(reserve_bytes);

@@ -261,3 +261,67 @@ fn stores_are_open_once_at_a_time() {
     let again = RocksStores::open(store.dir.path(), CACHE_BYTES);
     assert!(matches!(again, Err(StoreError::Failed { .. })), "{again:?}");
 }
+
+fn marker(dir: &Path) -> PathBuf {
+    dir.join("marker")
+}
+
+#[test]
+fn a_damaged_directory_is_set_aside_in_the_place_of_the_one_before_and_a_new_one_begun() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, aside) = (home.path().join("db"), home.path().join("db.damaged"));
+    for turn in 0..2_u8 {
+        let stores = RocksStores::open(&dir, CACHE_BYTES).unwrap();
+        for index in 0..100 {
+            write(&stores.log, index, true);
+        }
+        drop(stores);
+        fs::write(marker(&dir), [turn]).unwrap();
+        let path = wal(&dir);
+        flip(&path, fs::read(&path).unwrap().len() / 2);
+        let anew = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES).unwrap();
+        assert_eq!(held(&anew.log), Ok(0));
+        assert_eq!(fs::read(marker(&aside)).unwrap(), [turn]);
+    }
+    let stores = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES).unwrap();
+    write(&stores.log, 0, true);
+    drop(stores);
+    let same = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES).unwrap();
+    assert_eq!(held(&same.log), Ok(1));
+}
+
+#[test]
+fn a_directory_that_is_in_use_or_newer_or_of_something_else_is_not_set_aside() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, aside) = (home.path().join("db"), home.path().join("db.damaged"));
+    let stores = RocksStores::open(&dir, CACHE_BYTES).unwrap();
+    let busy = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES);
+    assert!(matches!(busy, Err(StoreError::Failed { .. })), "{busy:?}");
+    drop(stores);
+    fs::write(dir.join("FORMAT"), "2\n").unwrap();
+    let newer = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES);
+    assert!(matches!(newer, Err(StoreError::Newer { .. })), "{newer:?}");
+    let other = home.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("letter"), "dear reader").unwrap();
+    let refused = RocksStores::open_or_begin_anew(&other, CACHE_BYTES);
+    assert!(matches!(refused, Err(StoreError::Failed { .. })), "{refused:?}");
+    assert!(!aside.exists() && other.join("letter").exists());
+}
+
+#[test]
+fn damage_that_is_met_in_the_log_while_it_is_in_use_is_found_by_the_next_start() {
+    let (dir, _) = synced_and_not(120, 120);
+    // A start writes what was replayed into tables.
+    assert_eq!(open_and_read(&dir), Ok(120));
+    let tables = files(&dir.path().join("log"), "sst");
+    let largest = tables.iter().max_by_key(|path| fs::read(path).unwrap().len()).unwrap();
+    let table = fs::read(largest).unwrap();
+    // Among the records, which are read last.
+    flip(largest, table.len() / 3);
+    let stores = RocksStores::open(dir.path(), CACHE_BYTES).unwrap();
+    assert!(matches!(held(&stores.log), Err(StoreError::Damaged { .. })));
+    drop(stores);
+    let next = RocksStores::open(dir.path(), CACHE_BYTES);
+    assert!(matches!(next, Err(StoreError::Damaged { .. })), "{next:?}");
+}

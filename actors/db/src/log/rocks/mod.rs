@@ -44,9 +44,8 @@ pub struct RocksLog {
 struct Inner {
     db: Db,
     mark: Mark,
+    // Behind the database: it has the lock of the directory.
     health: Health,
-    // Let go once the database is closed.
-    _lock: Arc<Lock>,
 }
 
 impl RocksLog {
@@ -72,7 +71,7 @@ impl RocksLog {
                 what: "the log, which lacks what was synced,".into(),
             });
         }
-        let inner = Inner { db, mark, health: Health::default(), _lock: lock };
+        let inner = Inner { db, mark, health: Health::new(lock) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -119,28 +118,8 @@ impl RocksLog {
         }
         Ok(batch)
     }
-}
 
-impl LogEngine for RocksLog {
-    fn write(&self, ops: &[LogOp], sync: bool) -> Result<(), StoreError> {
-        let what = "writing the log";
-        self.inner.health.write(|| {
-            let batch = self.batch(ops)?;
-            if !batch.is_empty() {
-                let mut options = WriteOptions::default();
-                options.set_sync(sync);
-                self.inner.db.write_opt(batch, &options).map_err(|error| failed(what, &error))?;
-            } else if sync {
-                self.inner.db.flush_wal(true).map_err(|error| failed(what, &error))?;
-            }
-            if sync {
-                self.inner.mark.raise(self.inner.db.latest_sequence_number())?;
-            }
-            Ok(())
-        })
-    }
-
-    fn read(
+    fn records(
         &self,
         shard: ShardId,
         range: Range<u64>,
@@ -169,7 +148,7 @@ impl LogEngine for RocksLog {
         Ok(found)
     }
 
-    fn bounds(&self, shard: ShardId) -> Result<Option<RangeInclusive<u64>>, StoreError> {
+    fn first_and_last(&self, shard: ShardId) -> Result<Option<RangeInclusive<u64>>, StoreError> {
         let mut options = ReadOptions::default();
         options.set_iterate_range(record_key(shard, 0).to_vec()..end_key(shard));
         let mut rows = self.inner.db.raw_iterator_cf_opt(&self.family(RECORDS)?, options);
@@ -181,11 +160,48 @@ impl LogEngine for RocksLog {
         Ok(first.zip(last).map(|(first, last)| first..=last))
     }
 
-    fn meta(&self, shard: ShardId, tag: MetaTag) -> Result<Option<Bytes>, StoreError> {
+    fn small_value(&self, shard: ShardId, tag: MetaTag) -> Result<Option<Bytes>, StoreError> {
         let key = meta_key(shard, tag);
         let value = self.inner.db.get_pinned_cf(&self.family(META)?, key);
         let value = value.map_err(|error| failed("reading the log", &error))?;
         value.map(|value| unsealed(&key, &value, "a small value of the log")).transpose()
+    }
+}
+
+impl LogEngine for RocksLog {
+    fn write(&self, ops: &[LogOp], sync: bool) -> Result<(), StoreError> {
+        let what = "writing the log";
+        self.inner.health.write(|| {
+            let batch = self.batch(ops)?;
+            if !batch.is_empty() {
+                let mut options = WriteOptions::default();
+                options.set_sync(sync);
+                self.inner.db.write_opt(batch, &options).map_err(|error| failed(what, &error))?;
+            } else if sync {
+                self.inner.db.flush_wal(true).map_err(|error| failed(what, &error))?;
+            }
+            if sync {
+                self.inner.mark.raise(self.inner.db.latest_sequence_number())?;
+            }
+            Ok(())
+        })
+    }
+
+    fn read(
+        &self,
+        shard: ShardId,
+        range: Range<u64>,
+        max_bytes: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        self.inner.health.noting(self.records(shard, range, max_bytes))
+    }
+
+    fn bounds(&self, shard: ShardId) -> Result<Option<RangeInclusive<u64>>, StoreError> {
+        self.inner.health.noting(self.first_and_last(shard))
+    }
+
+    fn meta(&self, shard: ShardId, tag: MetaTag) -> Result<Option<Bytes>, StoreError> {
+        self.inner.health.noting(self.small_value(shard, tag))
     }
 }
 

@@ -45,9 +45,8 @@ struct Inner {
     /// Where rows that replace others are gathered, each replacement in a directory of its own.
     incoming: PathBuf,
     replacements: AtomicU64,
+    // Behind the database: it has the lock of the directory.
     health: Health,
-    // Let go once the database is closed.
-    _lock: Arc<Lock>,
 }
 
 /// The rows of one shard. A clone is the same shard.
@@ -78,9 +77,9 @@ impl RocksState {
         for family in left_over {
             db.drop_cf(&family).map_err(|error| failed("dropping rows", &error))?;
         }
-        let health = Health::default();
+        let health = Health::new(lock);
         let replacements = AtomicU64::new(0);
-        let inner = Inner { db, family_options, incoming, replacements, health, _lock: lock };
+        let inner = Inner { db, family_options, incoming, replacements, health };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -90,7 +89,7 @@ impl StateEngine for RocksState {
 
     fn open(&self, shard: ShardId) -> Result<RocksShard, StoreError> {
         let store = Arc::clone(&self.inner);
-        let current = match generation::current(&store.db, shard)? {
+        let current = match store.health.noting(generation::current(&store.db, shard))? {
             Some(current) => current,
             None => store.health.write(|| {
                 let first = Generation::first(shard);
@@ -104,7 +103,8 @@ impl StateEngine for RocksState {
 
     fn forget(&self, shard: ShardId) -> Result<(), StoreError> {
         let store = &self.inner;
-        let Some(current) = generation::current(&store.db, shard)? else { return Ok(()) };
+        let current = store.health.noting(generation::current(&store.db, shard))?;
+        let Some(current) = current else { return Ok(()) };
         store.health.write(|| {
             generation::remove(&store.db, shard)?;
             store.drop_family(current)
