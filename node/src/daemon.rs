@@ -13,7 +13,7 @@ use vioduct_certs::credentials::{Credentials, LoadError};
 use vioduct_certs::identity::{Identity, Kind, Role};
 use vioduct_certs::install::{InstallError, finish, pending};
 use vioduct_certs::serial::Serial;
-use vioduct_db::role::DbRoleError;
+use vioduct_db::role::{DbEnd, DbRoleError};
 use vioduct_runtime::membership::{ExpelReason, Seed};
 use vioduct_runtime::{ClusterConfig, ClusterView, Node, NodeError, Standing};
 use vioduct_transport::EndpointError;
@@ -326,6 +326,16 @@ impl Daemon {
             if let Standing::Expelled(reason) = view.standing {
                 return reason;
             }
+        }
+    }
+
+    /// Waits until the node can do nothing more for the database, and says why. What it
+    /// acknowledged is not lost, but it has to be stopped: others would wait for it in vain.
+    /// Cancel-safe.
+    pub async fn database_ended(&self) -> DbEnd {
+        match &self.replicas {
+            Some(replicas) => replicas.ended().await,
+            None => std::future::pending().await,
         }
     }
 

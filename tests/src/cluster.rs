@@ -217,6 +217,14 @@ impl Cluster {
         send_signal(self.id(name)?, signal).await
     }
 
+    /// Whether a node that was started still runs.
+    ///
+    /// # Errors
+    /// It was not started, or it can't be known.
+    pub fn is_alive(&mut self, name: &str) -> Result<bool> {
+        Ok(self.process(name)?.try_wait()?.is_none())
+    }
+
     /// Waits until a node has ended.
     ///
     /// # Errors

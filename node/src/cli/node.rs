@@ -175,6 +175,12 @@ async fn run(config: NodeConfig) -> Result<ExitCode> {
                     started = start_anew(&config) => started?,
                 };
             }
+            end = daemon.database_ended() => {
+                let why = anyhow::Error::new(end).context(format!("node {node} has to stop"));
+                tracing::error!("{why:#}");
+                daemon.close().await;
+                return Err(why);
+            }
             _looked_long_ago = timeout(daemon.pause(), std::future::pending::<()>()) => {
                 daemon.look_at_credentials(UnixTime::now()).await;
             }

@@ -89,11 +89,19 @@ impl DbCluster {
     /// # Errors
     /// Its end does not start.
     pub async fn client(&self, config: DbConfig) -> Result<DbClient> {
+        self.client_of(&self.names, config).await
+    }
+
+    /// A client that knows only these nodes.
+    ///
+    /// # Errors
+    /// As [`client`](Self::client).
+    pub async fn client_of(&self, names: &[String], config: DbConfig) -> Result<DbClient> {
         let credentials = Credentials::load(&self.cluster.dir().join("tool"), UnixTime::now())?;
         let builder = Node::builder(Arc::new(credentials)).workers(1);
         let node = builder.listen(([0, 0, 0, 0], 0).into()).start().await?;
         let mut hosts = Vec::new();
-        for name in &self.names {
+        for name in names {
             let host: NodeName = name.parse()?;
             node.connect(host.clone(), self.cluster.addr(name).parse()?).await?;
             hosts.push(host);

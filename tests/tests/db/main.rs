@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 #![expect(clippy::print_stdout, reason = "figures, for whoever runs it with --nocapture")]
 
+mod damage;
+mod full;
 mod join;
 mod kills;
 mod linear;

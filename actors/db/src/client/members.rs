@@ -10,7 +10,8 @@ use super::Db;
 use super::error::DbError;
 use super::found::{FoundError, desk, settle};
 use crate::ShardId;
-use crate::replica::client::{Member, ReplicaClient, Status};
+use crate::query::Query;
+use crate::replica::client::{Freshness, Member, ReplicaClient, Status};
 use crate::replica::reform::{MemberChange, Reform, ReformRefusal};
 use crate::replica::replica_name;
 use crate::role::Prepare;
@@ -110,11 +111,13 @@ impl<'a> Members<'a> {
     ///
     /// [`MembersError`].
     pub async fn replace(&self, old: &NodeName, new: &NodeName) -> Result<(), MembersError> {
-        let before = self.leader().await?;
-        let gone = self.replica_on(&before, old)?;
+        self.replica_on(&self.leader().await?, old)?;
         let replica = self.bring(new).await?;
-        let mut voters = voters(&self.leader().await?);
-        voters.retain(|voter| *voter != gone && *voter != replica);
+        let leader = self.leader().await?;
+        // All of the old node's: an earlier call that was cut off may have left one.
+        let stays = |member: &&Member| member.node != old.as_str() && member.is_voter;
+        let staying = leader.members.iter().filter(stays).map(|member| member.replica);
+        let mut voters: Vec<u64> = staying.filter(|voter| *voter != replica).collect();
         voters.push(replica);
         self.reform(MemberChange::SetVoters { voters }).await
     }
@@ -177,8 +180,17 @@ impl<'a> Members<'a> {
         timeout_at(self.deadline, waiting).await.unwrap_or(Err(late))
     }
 
-    async fn leader(&self) -> Result<Status, MembersError> {
+    /// The replica that leads, as it sees itself and the others.
+    pub(crate) async fn leader(&self) -> Result<Status, MembersError> {
         self.until("a leader", |_any| true).await
+    }
+
+    /// The same, once it was sure that it leads: one that the others left behind may not know.
+    pub(crate) async fn sure_leader(&self) -> Result<Status, MembersError> {
+        let leader = self.leader().await?;
+        let nothing = Query::Get(Vec::new());
+        self.db.shard(self.shard)?.read(&nothing, Freshness::Linearizable).await?;
+        Ok(leader)
     }
 
     /// The leader, once it is as asked.
@@ -221,7 +233,11 @@ impl<'a> Members<'a> {
                 let Some(actor) = self.actor_of(&leader).await else { continue };
                 match actor.ask(Reform { change: change.clone() }, STEP).await {
                     Ok(Ok(())) => return Ok(()),
-                    Ok(Err(ReformRefusal::NotLeader { .. } | ReformRefusal::Stopped)) => {}
+                    Ok(Err(
+                        ReformRefusal::NotLeader { .. }
+                        | ReformRefusal::UnderWay
+                        | ReformRefusal::Stopped,
+                    )) => {}
                     Ok(Err(source)) => return Err(MembersError::Refused { shard, source }),
                     Err(AskError::NotDelivered(_) | AskError::MaybeDelivered(_)) => {}
                 }

@@ -3,9 +3,12 @@
 mod engine;
 mod memory;
 mod rocks;
+mod watched;
 mod writer;
 
 pub use engine::{LogEngine, LogOp, MetaTag};
 pub use memory::MemoryLog;
 pub use rocks::RocksLog;
+pub(crate) use watched::LogDamage;
+pub use watched::WatchedLog;
 pub use writer::LogWriter;

@@ -175,6 +175,12 @@ impl LogWriter {
         self.ended().await
     }
 
+    /// Whether the writer takes nothing any more.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.inner.end.borrow().is_some() || self.inner.end.has_changed().is_err()
+    }
+
     /// Waits until the writer takes nothing any more. A node whose writer ended with an error has
     /// to stop.
     ///

@@ -8,7 +8,6 @@ use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::TransferLeaderRequest;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::{Config, Raft};
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use vioduct_runtime::{ActorName, Cancellable, Node, myself};
 
@@ -18,12 +17,12 @@ use super::client::{
 };
 use super::gate::Gate;
 use super::lease::Leases;
+use super::life::{Life, Underway};
 use super::message::{
     Append, AppendAnswer, AskVote, PeerRefusal, SnapshotPart, TakeLead, VoteAnswer, VoteHead, split,
 };
 use super::read::look_up;
 use super::watch::Watches;
-use crate::ShardId;
 use crate::clock::WallClock;
 use crate::command::{Change, Command, Condition, KEY_BYTES_MAX, Operation, TableId};
 use crate::consensus::entry::{Proposal, decode_entry};
@@ -31,13 +30,14 @@ use crate::consensus::logs::ShardLog;
 use crate::consensus::network::Ways;
 use crate::consensus::rows::ShardRows;
 use crate::consensus::{ReplicaId, Types, Vote};
-use crate::log::LogEngine;
+use crate::log::{LogEngine, LogWriter};
 use crate::machine::TTL_MIN_MS;
 use crate::offload::Offload;
 use crate::query::Query;
 use crate::schema::Schema;
 use crate::state::ShardState;
 use crate::watch::Filter;
+use crate::{ShardId, StoreError};
 
 /// The name of the actor that is a shard's replica on a node.
 #[must_use]
@@ -52,8 +52,12 @@ pub struct Setup<E, S> {
     pub shard: ShardId,
     /// Which replica it is.
     pub replica: ReplicaId,
-    /// Its log.
-    pub log: ShardLog<E>,
+    /// Its life.
+    pub life: Life,
+    /// The logs of its node.
+    pub log: E,
+    /// Their one writer.
+    pub writer: LogWriter,
     /// Its rows.
     pub rows: S,
     /// Its node.
@@ -75,6 +79,7 @@ pub struct Setup<E, S> {
 pub struct Replica<E, S: ShardState> {
     setup: Setup<E, S>,
     running: Option<Running<S>>,
+    underway: Option<Underway<S>>,
     /// One part at a time.
     arriving: Arc<Mutex<Option<Arriving<S>>>>,
 }
@@ -93,7 +98,7 @@ impl<E: LogEngine, S: ShardState> Replica<E, S> {
     /// A replica that is made of this.
     #[must_use]
     pub fn new(setup: Setup<E, S>) -> Self {
-        Self { setup, running: None, arriving: Arc::default() }
+        Self { setup, running: None, underway: None, arriving: Arc::default() }
     }
 
     pub(super) fn raft(&self) -> Result<Raft<Types, ShardRows<S>>, PeerRefusal> {
@@ -162,19 +167,52 @@ impl<E: LogEngine, S: ShardState> Replica<E, S> {
     }
 }
 
-async fn begin<E: LogEngine, S: ShardState>(setup: Setup<E, S>) -> Result<Running<S>, String> {
+async fn begin<E: LogEngine, S: ShardState>(
+    setup: Setup<E, S>,
+) -> Result<(Running<S>, Underway<S>), String> {
+    let said = |error: StoreError| error.to_string();
+    let Setup { shard, log, writer, offload, .. } = setup;
+    let turn = setup.life.begin(&writer, offload).await.map_err(said)?;
+    let log = offload.run(move || ShardLog::open(shard, log, writer)).await;
+    let log = log.and_then(|opened| opened).map_err(said)?;
     let state = setup.rows.clone();
-    let rows = ShardRows::open(setup.rows, setup.offload).map_err(|error| error.to_string())?;
+    let rows = ShardRows::open(setup.rows, offload).map_err(said)?;
     let (progress, recent) = (rows.progress(), rows.recent());
-    let ways = Ways::new(setup.node, replica_name(setup.shard), setup.offload);
-    let raft = Raft::new(setup.replica, setup.config, ways, setup.log, rows).await;
+    let ways = Ways::new(setup.node, replica_name(shard), offload);
+    let raft = Raft::new(setup.replica, setup.config, ways, log, rows).await;
     let raft = raft.map_err(|error| error.to_string())?;
+    let underway = Underway::new(raft.clone(), progress.clone(), turn);
     let gate = Gate::new(raft.clone());
     let news = (recent, progress.clone());
     let watches = Watches::begin(setup.schema, state.clone(), news, gate.clone());
     let (replica, raft_of, clock) = (setup.replica, raft.clone(), setup.clock);
     let leases = Leases::begin(replica, state, raft_of, clock, progress.clone());
-    Ok(Running { gate, raft, progress, watches, leases })
+    Ok((Running { gate, raft, progress, watches, leases }, underway))
+}
+
+impl<E: LogEngine, S: ShardState> Replica<E, S> {
+    /// Nothing is served from here on.
+    fn end(&mut self, why: String, ctx: &mut Context<Self>) {
+        (self.running, self.underway) = (None, None);
+        let (shard, replica) = (self.setup.shard.0, self.setup.replica);
+        tracing::error!(shard, replica, why, "a replica ends");
+        match myself::<Self>().filter(|_| !self.setup.life.is_last(&self.setup.writer)) {
+            Some(me) => me.fail(why),
+            None => ctx.stop(),
+        }
+    }
+
+    /// Ends this life with its consensus, or when what is stored can't be relied on.
+    fn mind(&self, underway: &Underway<S>, ctx: &mut Context<Self>) {
+        let (over, life) = (underway.over(), self.setup.life.clone());
+        let over = async move {
+            tokio::select! {
+                why = over => why,
+                () = life.troubled() => "what is stored is not what was written".into(),
+            }
+        };
+        ctx.spawn(over.into_actor(self).map(|why, replica, ctx| replica.end(why, ctx)));
+    }
 }
 
 impl<E: LogEngine, S: ShardState> Actor for Replica<E, S> {
@@ -183,25 +221,12 @@ impl<E: LogEngine, S: ShardState> Actor for Replica<E, S> {
     fn started(&mut self, ctx: &mut Self::Context) {
         let begun = begin(self.setup.clone()).into_actor(self);
         ctx.wait(begun.map(|begun, replica, ctx| match begun {
-            Ok(running) => replica.running = Some(running),
-            Err(error) => {
-                tracing::error!(shard = replica.setup.shard.0, error, "a replica did not start");
-                match myself::<Self>() {
-                    Some(me) => me.fail(error),
-                    None => ctx.stop(),
-                }
+            Ok((running, underway)) => {
+                replica.mind(&underway, ctx);
+                (replica.running, replica.underway) = (Some(running), Some(underway));
             }
+            Err(why) => replica.end(why, ctx),
         }));
-    }
-
-    fn stopped(&mut self, _ctx: &mut Self::Context) {
-        if let Some(Running { raft, .. }) = self.running.take() {
-            // Apart from the actor, which is over. It holds the log and the rows until it is done.
-            // Without a runtime the actor ends because its thread does, and the library with it.
-            if let Ok(runtime) = Handle::try_current() {
-                runtime.spawn(async move { drop(raft.shutdown().await) });
-            }
-        }
     }
 }
 
@@ -351,6 +376,10 @@ impl<E: LogEngine, S: ShardState> Handler<Read> for Replica<E, S> {
                 Freshness::AtLeast { revision } => {
                     let reached = running.progress.wait_for(|applied| *applied >= revision).await;
                     reached.map(drop).map_err(|_over| Refusal::Stopped)?;
+                }
+                // One that was just made is about to be sent the rows.
+                Freshness::Stale if *running.progress.borrow() == 0 => {
+                    return Err(Refusal::not_leader(None));
                 }
                 Freshness::Stale => {}
             }

@@ -37,6 +37,7 @@ impl<S: ShardState> Arriving<S> {
         let mut arriving = match before {
             Some(begun) if begun.snapshot == part.snapshot && begun.next == part.number => begun,
             begun if part.number == 0 => {
+                tracing::info!(snapshot = part.snapshot, "the rows of a shard begin to arrive");
                 let begin = move || {
                     drop(begun);
                     shard.replacement()
@@ -50,6 +51,8 @@ impl<S: ShardState> Arriving<S> {
         let parts = split(part.body).map_err(|_unreadable| PeerRefusal::Unreadable)?;
         if part.is_last {
             let meta = meta(parts).ok_or(PeerRefusal::Unreadable)?;
+            let (snapshot, parts) = (part.snapshot, part.number);
+            tracing::info!(snapshot, parts, "the rows of a shard are here");
             let snapshot = SnapshotRows::Arrived(arriving.rows);
             return Ok(Arrived::Wholly(Snapshot { meta, snapshot }));
         }

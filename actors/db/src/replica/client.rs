@@ -50,7 +50,7 @@ pub enum Freshness {
         /// The revision.
         revision: u64,
     },
-    /// Whatever the replica that is asked has. It may be as old as you like.
+    /// Whatever the replica that is asked has, once it has anything. It may be as old as you like.
     Stale,
 }
 

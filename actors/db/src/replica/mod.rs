@@ -8,9 +8,12 @@ mod arrive;
 pub mod client;
 mod gate;
 mod lease;
+mod life;
 pub mod message;
 mod read;
 pub mod reform;
 pub mod watch;
 
 pub use self::actor::{Replica, Setup, replica_name};
+pub use self::life::Life;
+pub(crate) use self::life::Lives;

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actix::{Handler, Message};
-use openraft::Raft;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ClientWriteError, InitializeError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
+use openraft::{ChangeMembers, Raft};
 use serde::{Deserialize, Serialize};
 use vioduct_runtime::{Accepts, Cancellable, RemoteMessage, Wire};
 
@@ -14,7 +14,7 @@ use super::actor::Replica;
 use super::client::{Member, ReplicaClient};
 use crate::consensus::entry::{Host, REPLICAS_MAX};
 use crate::consensus::rows::ShardRows;
-use crate::consensus::{ReplicaId, Types};
+use crate::consensus::{Membership, ReplicaId, Types};
 use crate::log::LogEngine;
 use crate::state::ShardState;
 
@@ -57,7 +57,8 @@ pub enum MemberChange {
         /// Its node.
         node: String,
     },
-    /// From now on these vote; those that voted and are not among them are members no longer.
+    /// From now on these vote; those that voted and are not among them are members no longer, nor
+    /// are those without a vote whose node has one of these.
     SetVoters {
         /// Which replicas, all of them members.
         voters: Vec<u64>,
@@ -81,6 +82,9 @@ pub enum ReformRefusal {
     /// The shard has begun already.
     #[error("the shard has begun already")]
     Begun,
+    /// Another change has not ended yet.
+    #[error("another change is under way")]
+    UnderWay,
     /// The change can't be made.
     #[error("{why}")]
     Invalid {
@@ -170,8 +174,13 @@ async fn change<S: ShardState>(
         }
         MemberChange::SetVoters { voters } => {
             let voters: BTreeSet<ReplicaId> = voters.into_iter().collect();
-            let changed = raft.change_membership(voters, false).await;
-            changed.map(drop).map_err(refusal)
+            let changed = raft.change_membership(voters, false).await.map_err(refusal)?;
+            let replaced = changed.membership().as_ref().map(replaced).unwrap_or_default();
+            if replaced.is_empty() {
+                return Ok(());
+            }
+            let change = ChangeMembers::RemoveNodes(replaced);
+            raft.change_membership(change, false).await.map(drop).map_err(refusal)
         }
         MemberChange::Lead { replica } => {
             let lead = raft.trigger().transfer_leader(replica).await;
@@ -180,11 +189,24 @@ async fn change<S: ShardState>(
     }
 }
 
+/// Those without a vote that another replica of their node has taken the place of.
+fn replaced(members: &Membership) -> BTreeSet<ReplicaId> {
+    let is_voter = |replica: &ReplicaId| members.voter_ids().any(|voter| voter == *replica);
+    let (voters, others): (Vec<_>, Vec<_>) =
+        members.nodes().partition(|(replica, _host)| is_voter(replica));
+    let has_voter = |host: &Host| voters.iter().any(|(_replica, other)| *other == host);
+    let others = others.into_iter().filter(|(_replica, host)| has_voter(host));
+    others.map(|(replica, _host)| *replica).collect()
+}
+
 fn refusal(error: RaftError<Types, ClientWriteError<Types>>) -> ReformRefusal {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
             ReformRefusal::NotLeader { leader: forward.leader_node.map(|host| host.0) }
         }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_),
+        )) => ReformRefusal::UnderWay,
         RaftError::APIError(error) => ReformRefusal::Invalid { why: error.to_string() },
         RaftError::Fatal(_) => ReformRefusal::Stopped,
     }

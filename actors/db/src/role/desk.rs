@@ -11,20 +11,21 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use vioduct_certs::identity::Role;
 use vioduct_runtime::{
-    Accepts, Access, ActorHandle, Cancellable, LocalRef, Node, RemoteMessage, RestartPolicy, Wire,
-    myself,
+    Accepts, Access, ActorHandle, Cancellable, EndReason, LocalRef, Node, RemoteMessage,
+    RestartPolicy, Wire, myself,
 };
 
+use super::ends::{DbEnd, Told};
 use super::{DbRoleConfig, Origin, Stores};
 use crate::chance::Chance;
 use crate::consensus::ReplicaId;
-use crate::consensus::logs::ShardLog;
-use crate::log::{LogEngine, LogOp, MetaTag};
+use crate::log::{LogEngine, LogOp, MetaTag, WatchedLog};
+use crate::offload::Offload;
 use crate::replica::client::{AskChanges, AskStatus, KeepAlive, Member, Propose, Read};
 use crate::replica::message::{Append, AskVote, SnapshotPart, TakeLead};
 use crate::replica::reform::{Initialize, Reform, ReformRefusal, Retire};
-use crate::replica::{Replica, Setup, replica_name};
-use crate::state::StateEngine;
+use crate::replica::{Life, Lives, Replica, Setup, replica_name};
+use crate::state::{Fenced, StateEngine, Trouble};
 use crate::{ShardId, StoreError};
 
 /// What a desk takes of those who operate the database.
@@ -120,15 +121,35 @@ impl From<StoreError> for DeskRefusal {
 
 struct Running<E: LogEngine, T: StateEngine> {
     origin: Origin,
-    handle: ActorHandle<Replica<E, T::Shard>>,
+    handle: ActorHandle<Replica<WatchedLog<E>, Fenced<T::Shard>>>,
+    lives: Lives,
+}
+
+impl<E: LogEngine, T: StateEngine> Running<E, T> {
+    /// Waits until the replica has ended for good, and nothing uses what it has stored; gives how
+    /// its last life ended. Cancel-safe.
+    fn ended(&self, offload: Offload) -> impl Future<Output = EndReason> + use<E, T> {
+        let (handle, lives) = (self.handle.clone(), self.lives.clone());
+        async move {
+            let (mut before, mut last) = (None, EndReason::Gone);
+            while let Ok(life) = handle.life_after(before.as_ref()).await {
+                last = life.ended().await;
+                before = Some(life);
+            }
+            // Fails only when the node is ending.
+            drop(lives.over(offload).await);
+            last
+        }
+    }
 }
 
 /// The actor.
 pub struct Desk<E: LogEngine, T: StateEngine> {
     node: Node,
-    stores: Stores<E, T>,
+    stores: Stores<WatchedLog<E>, T>,
     config: DbRoleConfig,
     consensus: Arc<Config>,
+    told: Told,
     replicas: BTreeMap<ShardId, Running<E, T>>,
 }
 
@@ -139,9 +160,14 @@ impl<E: LogEngine, T: StateEngine> std::fmt::Debug for Desk<E, T> {
 }
 
 impl<E: LogEngine, T: StateEngine> Desk<E, T> {
-    pub(super) fn new(node: Node, stores: Stores<E, T>, config: DbRoleConfig) -> Self {
+    pub(super) fn new(
+        node: Node,
+        stores: Stores<WatchedLog<E>, T>,
+        config: DbRoleConfig,
+        told: Told,
+    ) -> Self {
         let consensus = Arc::new(config.consensus());
-        Self { node, stores, config, consensus, replicas: BTreeMap::new() }
+        Self { node, stores, config, consensus, told, replicas: BTreeMap::new() }
     }
 
     fn shards(&self) -> impl Iterator<Item = ShardId> + use<E, T> {
@@ -157,8 +183,35 @@ impl<E: LogEngine, T: StateEngine> Desk<E, T> {
         }
     }
 
-    fn took(&mut self, started: Vec<(ShardId, Running<E, T>)>) {
-        self.replicas.extend(started);
+    fn took(&mut self, started: Vec<(ShardId, Running<E, T>)>, ctx: &mut Context<Self>) {
+        for (shard, running) in started {
+            let ended = running.ended(self.config.offload).into_actor(self);
+            ctx.spawn(ended.map(move |reason, desk, _ctx| desk.lost(shard, &reason)));
+            self.replicas.insert(shard, running);
+        }
+        self.tell_who_is_here();
+    }
+
+    fn tell_who_is_here(&self) {
+        let here = self.replicas.iter().map(|(shard, here)| (*shard, here.origin.replica));
+        self.told.here.send_replace(Some(here.collect()));
+    }
+
+    /// A replica has ended for good.
+    fn lost(&mut self, shard: ShardId, reason: &EndReason) {
+        let Some(Running { origin, lives, .. }) = self.replicas.remove(&shard) else { return };
+        match lives.trouble() {
+            Some(Trouble::Rows(error)) => {
+                let (shard, replica) = (shard.0, origin.replica);
+                tracing::error!(shard, replica, %error, "a replica is damaged, and serves no more");
+            }
+            Some(Trouble::Store(source)) => self.told.end(DbEnd::Rows { source }),
+            None if reason.is_failure() => {
+                self.told.end(DbEnd::GivenUp { shard, why: reason.to_string() });
+            }
+            None => {}
+        }
+        self.tell_who_is_here();
     }
 
     fn check(&self, prepare: &Prepare) -> Result<(), DeskRefusal> {
@@ -183,9 +236,10 @@ impl<E: LogEngine, T: StateEngine> Desk<E, T> {
 }
 
 /// What starts replicas, apart from the actor, which goes on meanwhile.
+#[derive(Clone)]
 struct Starter<E, T> {
     node: Node,
-    stores: Stores<E, T>,
+    stores: Stores<WatchedLog<E>, T>,
     config: DbRoleConfig,
     consensus: Arc<Config>,
 }
@@ -215,27 +269,18 @@ impl<E: LogEngine, T: StateEngine> Starter<E, T> {
     }
 
     async fn start(&self, shard: ShardId, origin: Origin) -> Result<Running<E, T>, DeskRefusal> {
-        let (state, engine) = (self.stores.state.clone(), self.stores.log.clone());
-        let writer = self.stores.writer.clone();
-        let open = move || Ok((state.open(shard)?, ShardLog::open(shard, engine, writer)?));
-        let opened: Result<_, StoreError> = self.config.offload.run(open).await?;
-        let (rows, log) = opened?;
-        let setup = Setup {
-            shard,
-            replica: origin.replica,
-            log,
-            rows,
-            node: self.node.clone(),
-            schema: Arc::clone(&self.config.schema),
-            config: Arc::clone(&self.consensus),
-            offload: self.config.offload,
-            clock: self.config.clock.clone(),
-            has_room: self.stores.has_room.clone(),
-        };
-        let actor = self.node.actor(move || Replica::new(setup.clone()));
+        let state = self.stores.state.clone();
+        let rows = self.config.offload.run(move || state.open(shard)).await??;
+        let lives = Lives::new(self.stores.log.damage().clone());
+        let (life_after, this) = (lives.clone(), self.clone());
+        let replica = origin.replica;
+        let actor = self.node.actor(move || {
+            let (life, rows) = life_after.next(rows.clone());
+            Replica::new(this.setup(shard, replica, life, rows))
+        });
         let peers = || Access::roles([Role::Db]);
         let clients = || Access::nodes().or(Access::tools());
-        let actor = actor.named(replica_name(shard)).restart(RestartPolicy::never());
+        let actor = actor.named(replica_name(shard)).restart(RestartPolicy::default());
         let actor = actor.window(16 << 20);
         let actor = actor.accept::<Append>(peers()).accept::<AskVote>(peers());
         let actor = actor.accept::<TakeLead>(peers()).accept::<SnapshotPart>(peers());
@@ -246,7 +291,30 @@ impl<E: LogEngine, T: StateEngine> Starter<E, T> {
         let handle = actor.start().await;
         let handle = handle.map_err(|error| DeskRefusal::Failed { why: error.to_string() })?;
         tracing::info!(shard = shard.0, replica = origin.replica, "a replica of the database");
-        Ok(Running { origin, handle })
+        Ok(Running { origin, handle, lives })
+    }
+
+    fn setup(
+        &self,
+        shard: ShardId,
+        replica: ReplicaId,
+        life: Life,
+        rows: Fenced<T::Shard>,
+    ) -> Setup<WatchedLog<E>, Fenced<T::Shard>> {
+        Setup {
+            shard,
+            replica,
+            life,
+            log: self.stores.log.clone(),
+            writer: self.stores.writer.clone(),
+            rows,
+            node: self.node.clone(),
+            schema: Arc::clone(&self.config.schema),
+            config: Arc::clone(&self.consensus),
+            offload: self.config.offload,
+            clock: self.config.clock.clone(),
+            has_room: self.stores.has_room.clone(),
+        }
     }
 
     /// Starts what is on disk.
@@ -283,10 +351,11 @@ impl<E: LogEngine, T: StateEngine> Actor for Desk<E, T> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let resume = self.starter().resume(self.shards());
-        ctx.wait(resume.into_actor(self).map(|started, desk, _ctx| match started {
-            Ok(started) => desk.took(started),
+        ctx.wait(resume.into_actor(self).map(|started, desk, ctx| match started {
+            Ok(started) => desk.took(started, ctx),
             Err(error) => {
                 tracing::error!(%error, "the database's replicas do not start");
+                desk.told.end(DbEnd::NotStarted { why: error.to_string() });
                 if let Some(me) = myself::<Self>() {
                     me.fail(error.to_string());
                 }
@@ -307,9 +376,9 @@ impl<E: LogEngine, T: StateEngine> Handler<Prepare> for Desk<E, T> {
         let begin = self.starter().begin(missing, prepare.founders).into_actor(self);
         // One at a time: whoever asks for the same shards next finds them here.
         let (done, begun) = oneshot::channel();
-        ctx.wait(begin.map(move |begun, desk, _ctx| {
+        ctx.wait(begin.map(move |begun, desk, ctx| {
             let here = begun.map(|started| {
-                desk.took(started);
+                desk.took(started, ctx);
                 let asked = |here: &HereReplica| prepare.shards.contains(&here.shard);
                 desk.here().filter(asked).collect()
             });

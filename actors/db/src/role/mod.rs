@@ -3,21 +3,28 @@
 
 mod config;
 mod desk;
+mod ends;
+mod heal;
 mod origin;
 mod stores;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use vioduct_certs::identity::{NodeName, Role};
 use vioduct_runtime::{Access, ActorHandle, ActorName, Node, RestartPolicy, StartError};
 
 pub use self::config::{ConfigError, DbRoleConfig, Timing};
 use self::desk::RetireAll;
 pub use self::desk::{Desk, DeskClient, DeskRefusal, Found, HereReplica, Prepare};
+pub use self::ends::DbEnd;
+use self::ends::Told;
+use self::heal::Healer;
 pub use self::origin::Origin;
 pub use self::stores::Stores;
 use crate::StoreError;
-use crate::log::LogEngine;
+use crate::log::{LogDamage, LogEngine, LogWriter, WatchedLog};
 use crate::state::StateEngine;
 
 /// Why a node does nothing for the database. Nothing of it runs.
@@ -46,10 +53,14 @@ pub fn desk_name() -> ActorName {
 #[derive(Debug)]
 pub struct DbRole<E: LogEngine, T: StateEngine> {
     desk: ActorHandle<Desk<E, T>>,
+    writer: LogWriter,
+    damage: LogDamage,
+    told: Told,
+    healing: JoinHandle<()>,
 }
 
 impl<E: LogEngine, T: StateEngine> DbRole<E, T> {
-    /// Starts the replicas that these stores hold.
+    /// Starts the replicas that these stores hold, and has those made anew that they have lost.
     ///
     /// # Errors
     ///
@@ -60,21 +71,54 @@ impl<E: LogEngine, T: StateEngine> DbRole<E, T> {
         config: DbRoleConfig,
     ) -> Result<Self, DbRoleError> {
         config.check()?;
-        let of_node = node.clone();
-        let make = move || Desk::new(of_node.clone(), stores.clone(), config.clone());
+        let Stores { log, writer, state, has_room } = stores;
+        let log = WatchedLog::new(log);
+        let (damage, told) = (log.damage().clone(), Told::default());
+        let stores = Stores { log, writer: writer.clone(), state, has_room };
+        let healer = Healer::new(node, Arc::clone(&config.schema), told.here.subscribe());
+        let (of_node, tells) = (node.clone(), told.clone());
+        let make =
+            move || Desk::new(of_node.clone(), stores.clone(), config.clone(), tells.clone());
         let desk = node.actor(make).named(desk_name()).restart(RestartPolicy::never());
         let asked_by = || Access::tools().or(Access::roles([Role::Db]));
         let desk = desk.accept::<Prepare>(asked_by()).accept::<Found>(asked_by());
-        Ok(Self { desk: desk.start().await? })
+        let desk = desk.start().await?;
+        let healing = tokio::spawn(healer.run());
+        Ok(Self { desk, writer, damage, told, healing })
+    }
+
+    /// Waits until the node can do nothing more for the database, and says why: it is to be
+    /// stopped. Cancel-safe.
+    pub async fn ended(&self) -> DbEnd {
+        let writer = async {
+            match self.writer.ended().await {
+                Err(source) => DbEnd::Log { source },
+                Ok(()) => std::future::pending().await,
+            }
+        };
+        let damage = async { DbEnd::LogDamaged { source: self.damage.found().await } };
+        tokio::select! {
+            biased;
+            end = damage => end,
+            end = writer => end,
+            end = self.told.ended() => end,
+        }
     }
 
     /// Has other nodes lead what this one leads, for two seconds at most. Then the node may end,
     /// and nobody waits for an election.
     pub async fn close(&self) {
+        self.healing.abort();
         if let Some(desk) = self.desk.now() {
             // The node may be past answering; then there is nothing to hand over.
             drop(desk.ask(RetireAll, CLOSE_WITHIN).await);
         }
+    }
+}
+
+impl<E: LogEngine, T: StateEngine> Drop for DbRole<E, T> {
+    fn drop(&mut self) {
+        self.healing.abort();
     }
 }
 

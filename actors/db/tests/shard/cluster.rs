@@ -15,6 +15,8 @@ use vioduct_db::schema::{Class, Schema};
 use vioduct_db::state::MemoryState;
 use vioduct_runtime::Node;
 
+use crate::faulty::{Faults, FaultyLog, FaultyState};
+
 /// A table that is spread over the shards.
 pub(crate) const WIDE: u16 = 1;
 /// A table of the system's shard.
@@ -33,9 +35,16 @@ pub(crate) struct Cluster {
 /// One of them.
 pub(crate) struct Member {
     pub(crate) node: Node,
+    pub(crate) faults: Faults,
     log: MemoryLog,
     state: MemoryState,
-    _role: DbRole<MemoryLog, MemoryState>,
+    pub(crate) role: DbRole<FaultyLog, FaultyState>,
+}
+
+/// The disk of a node that has ended.
+pub(crate) struct Gone {
+    log: MemoryLog,
+    state: MemoryState,
 }
 
 impl Cluster {
@@ -77,6 +86,26 @@ impl Cluster {
         }
     }
 
+    /// The last node ends.
+    pub(crate) async fn last_goes(&mut self) -> Gone {
+        let last = self.nodes.pop().unwrap();
+        last.node.shutdown(Duration::ZERO).await;
+        Gone { log: last.log, state: last.state }
+    }
+
+    /// It comes back, with the disk that it had.
+    pub(crate) async fn comes_back(&mut self, gone: Gone) {
+        self.run += 1;
+        self.join_with(gone.log, gone.state).await;
+    }
+
+    /// The last node ends, and comes back with an empty disk.
+    pub(crate) async fn last_loses_its_disk(&mut self) {
+        drop(self.last_goes().await);
+        self.run += 1;
+        self.join().await;
+    }
+
     async fn join_with(&mut self, log: MemoryLog, state: MemoryState) {
         let number = self.nodes.len() + 1;
         let roles = [Role::Db].into_iter().collect::<Roles>();
@@ -88,15 +117,17 @@ impl Cluster {
             node.connect(name.clone(), addr).await.unwrap();
             node.endpoint().link(&name).unwrap().up().await.unwrap();
         }
-        let writer = LogWriter::on_thread(log.clone()).unwrap();
-        let stores = Stores::roomy(log.clone(), writer, state.clone());
+        let faults = Faults::default();
+        let faulty = FaultyLog::new(log.clone(), faults.clone());
+        let writer = LogWriter::on_thread(faulty.clone()).unwrap();
+        let stores = Stores::roomy(faulty, writer, FaultyState::new(state.clone(), faults.clone()));
         let config = DbRoleConfig {
             flush_every: self.flush_every,
             keep: self.keep,
             ..DbRoleConfig::new(Arc::clone(&self.schema))
         };
         let role = DbRole::start(&node, stores, config).await.unwrap();
-        self.nodes.push(Member { node, log, state, _role: role });
+        self.nodes.push(Member { node, faults, log, state, role });
     }
 
     /// A database on the first of them.

@@ -3,6 +3,8 @@
 
 mod basics;
 mod cluster;
+mod faulty;
+mod heal;
 mod lease;
 mod members;
 mod power;
