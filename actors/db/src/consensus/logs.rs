@@ -9,7 +9,7 @@ mod tail;
 
 use std::fmt::Debug;
 use std::io;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use openraft::entry::RaftEntry;
@@ -17,7 +17,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
-use self::tail::Tail;
+use self::tail::{Tail, bytes_of};
 use super::entry::{
     decode_entry, decode_log_id, decode_vote, encode_entry, encode_log_id, encode_vote,
 };
@@ -27,6 +27,9 @@ use crate::{ShardId, StoreError};
 
 /// Bytes of entries that are read from the store at once.
 const READ_BYTES: usize = 8 << 20;
+/// Bytes of entries that are sent at once, but one entry at least: a message has a bound, and a
+/// replica takes several of them at a time.
+const SENT_BYTES: usize = 2 << 20;
 
 /// The log of one shard. A clone is the same log.
 #[derive(Clone, Debug)]
@@ -79,36 +82,63 @@ impl<E: LogEngine> ShardLog<E> {
     }
 
     fn read(&self, start: u64, end: u64) -> Result<Vec<Entry>, StoreError> {
-        let (mut entries, rest) = {
-            let tail = self.tail();
-            let end = end.min(tail.next_index());
-            let start = start.max(tail.first_index());
-            let in_memory = tail.range(start, end);
-            let missing = in_memory.first().map_or(end, RaftEntry::index);
-            (in_memory, start..missing)
-        };
+        let (mut entries, rest) = self.in_memory(start, end);
         if rest.is_empty() {
             return Ok(entries);
         }
         let mut read = Vec::new();
         let mut next = rest.start;
         while next < rest.end {
-            let records = self.engine.read(self.shard, next..rest.end, READ_BYTES)?;
-            if records.is_empty() {
-                return Err(damaged(self.shard, "log", format!("record {next} is missing")));
-            }
-            for record in records {
-                let entry =
-                    decode_entry(record).map_err(|why| damaged(self.shard, "record", why))?;
-                if entry.index() != next {
-                    return Err(damaged(self.shard, "log", format!("record {next} is another")));
-                }
-                read.push(entry);
-                next += 1;
-            }
+            let mut stored = self.read_stored(next..rest.end, READ_BYTES)?;
+            next += stored.len() as u64;
+            read.append(&mut stored);
         }
         read.append(&mut entries);
         Ok(read)
+    }
+
+    /// The first few of these.
+    fn read_some(&self, start: u64, end: u64) -> Result<Vec<Entry>, StoreError> {
+        let (mut entries, rest) = self.in_memory(start, end);
+        if !rest.is_empty() {
+            return self.read_stored(rest, SENT_BYTES);
+        }
+        let mut bytes = 0_usize;
+        let fits = |entry: &&Entry| {
+            bytes = bytes.saturating_add(bytes_of(entry));
+            bytes <= SENT_BYTES
+        };
+        let count = entries.iter().take_while(fits).count();
+        entries.truncate(count.max(1));
+        Ok(entries)
+    }
+
+    /// Those of these that are in memory, which are the last; and which ones are not.
+    fn in_memory(&self, start: u64, end: u64) -> (Vec<Entry>, Range<u64>) {
+        let tail = self.tail();
+        let end = end.min(tail.next_index());
+        let start = start.max(tail.first_index());
+        let in_memory = tail.range(start, end);
+        let missing = in_memory.first().map_or(end, RaftEntry::index);
+        (in_memory, start..missing)
+    }
+
+    /// The first of these, as many as come to so many bytes, but one at least.
+    fn read_stored(&self, range: Range<u64>, bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        let start = range.start;
+        let records = self.engine.read(self.shard, range, bytes)?;
+        if records.is_empty() {
+            return Err(damaged(self.shard, "log", format!("record {start} is missing")));
+        }
+        let entry = |(index, record)| {
+            let entry = decode_entry(record).map_err(|why| damaged(self.shard, "record", why))?;
+            if entry.index() == index {
+                Ok(entry)
+            } else {
+                Err(damaged(self.shard, "log", format!("record {index} is another")))
+            }
+        };
+        (start..).zip(records).map(entry).collect()
     }
 }
 
@@ -137,6 +167,14 @@ impl<E: LogEngine> RaftLogReader<Types> for ShardLog<E> {
     {
         let (start, end) = bounds(&range);
         self.read(start, end).map_err(io::Error::other)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, io::Error> {
+        self.read_some(start, end).map_err(io::Error::other)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::time::{interval, timeout};
 use vioduct_db::ShardId;
 use vioduct_db::client::{Freshness, Members, MembersError};
+use vioduct_db::command::VALUE_BYTES_MAX;
 
 use crate::cluster::{Cluster, bytes, wide};
 
@@ -68,4 +71,29 @@ async fn a_removed_replica_counts_no_more_and_one_that_is_none_is_named() {
     let third = cluster.nodes[2].node.name().clone();
     Members::of(&db, node, SHARD, SOON).remove(&third).await.unwrap();
     db.put(wide("after"), bytes("1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replica_that_is_behind_by_more_than_a_message_holds_catches_up() {
+    let mut cluster = Cluster::start(3, 0).await;
+    let gone = cluster.last_goes().await;
+    let db = cluster.client(0);
+    let large = Bytes::from(vec![7; VALUE_BYTES_MAX]);
+    let mut last = 0;
+    for number in 0..48 {
+        last = db.put(wide(&number.to_string()), large.clone()).await.unwrap();
+    }
+    cluster.comes_back(gone).await;
+    let mut looks = interval(Duration::from_millis(50));
+    let caught_up = async {
+        loop {
+            looks.tick().await;
+            let statuses = db.status(SHARD).await.unwrap();
+            let mut of_third = statuses.iter().filter(|(node, _)| node == "d3");
+            if of_third.any(|(_, status)| status.applied >= last) {
+                return;
+            }
+        }
+    };
+    timeout(SOON, caught_up).await.expect("it has all of them");
 }

@@ -118,7 +118,8 @@ impl Tail {
     }
 }
 
-fn bytes_of(entry: &Entry) -> usize {
+/// What an entry takes in memory, and in a message.
+pub(super) fn bytes_of(entry: &Entry) -> usize {
     match &entry.payload {
         EntryPayload::Normal(proposal) => ENTRY_BYTES + proposal.command.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => ENTRY_BYTES,
