@@ -21,6 +21,7 @@ mod quic;
 mod reset;
 pub mod seam;
 mod segments;
+mod socket;
 pub mod wire;
 
 pub use config::{ConfigError, KeptAlive, LANES_MAX, MTU_MAX, TransportConfig};

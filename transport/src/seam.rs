@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::Handle;
 
 pub use crate::reset::ResetSecret;
+use crate::socket::Udp;
 
 /// Socket, clocks, spawning and randomness of one endpoint. The only quinn types that leave this
 /// crate are the traits named here.
@@ -60,7 +61,7 @@ impl Runtime for Home {
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let _home = self.0.enter();
-        TokioRuntime.wrap_udp_socket(socket)
+        Ok(Arc::new(Udp::new(socket)?))
     }
 
     fn now(&self) -> Instant {
