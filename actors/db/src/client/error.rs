@@ -78,8 +78,8 @@ pub enum DbError {
         /// Which shard.
         shard: crate::ShardId,
     },
-    /// The session had been forgotten, because it was not used for long: what was under way in it
-    /// may have been done.
+    /// The session had been forgotten, because it was not used for long or thousands of commands
+    /// had failed in it: what was under way in it may have been done.
     #[error("the session of {shard} is over: it may have been done")]
     SessionOver {
         /// Which shard.

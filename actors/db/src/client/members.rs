@@ -83,12 +83,7 @@ impl<'a> Members<'a> {
     /// [`MembersError`].
     pub async fn add(&self, host: &NodeName) -> Result<(), MembersError> {
         let replica = self.bring(host).await?;
-        let mut voters = voters(&self.leader().await?);
-        if !voters.contains(&replica) {
-            voters.push(replica);
-            self.reform(MemberChange::SetVoters { voters }).await?;
-        }
-        Ok(())
+        self.reform(MemberChange::Voters { come: vec![replica], go: Vec::new() }).await
     }
 
     /// Takes a node's replica from the members. Its node may be gone.
@@ -99,9 +94,7 @@ impl<'a> Members<'a> {
     pub async fn remove(&self, host: &NodeName) -> Result<(), MembersError> {
         let leader = self.leader().await?;
         let gone = self.replica_on(&leader, host)?;
-        let mut voters = voters(&leader);
-        voters.retain(|voter| *voter != gone);
-        self.reform(MemberChange::SetVoters { voters }).await
+        self.reform(MemberChange::Voters { come: Vec::new(), go: vec![gone] }).await
     }
 
     /// Has `new` hold a replica in the place of `old`, by one change of the voters. `old` may be
@@ -115,11 +108,9 @@ impl<'a> Members<'a> {
         let replica = self.bring(new).await?;
         let leader = self.leader().await?;
         // All of the old node's: an earlier call that was cut off may have left one.
-        let stays = |member: &&Member| member.node != old.as_str() && member.is_voter;
-        let staying = leader.members.iter().filter(stays).map(|member| member.replica);
-        let mut voters: Vec<u64> = staying.filter(|voter| *voter != replica).collect();
-        voters.push(replica);
-        self.reform(MemberChange::SetVoters { voters }).await
+        let of_old = leader.members.iter().filter(|member| member.node == old.as_str());
+        let go = of_old.map(|member| member.replica).filter(|old| *old != replica).collect();
+        self.reform(MemberChange::Voters { come: vec![replica], go }).await
     }
 
     /// Has a node's replica lead.
@@ -252,11 +243,6 @@ impl<'a> Members<'a> {
         let host: NodeName = own.node.parse().ok()?;
         self.node.lookup(&host, &replica_name(self.shard)).await.ok()
     }
-}
-
-fn voters(leader: &Status) -> Vec<u64> {
-    let voters = leader.members.iter().filter(|member| member.is_voter);
-    voters.map(|member| member.replica).collect()
 }
 
 fn looks() -> tokio::time::Interval {

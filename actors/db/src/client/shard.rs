@@ -76,12 +76,14 @@ impl Shard {
         let command = Command { attempt: Some(underway.attempt()), operation };
         let answer = self.propose(&command, deadline).await?;
         match answer {
-            Answer::NoSession => {
+            // Too far ahead it is when thousands before it got nowhere: the shard does not know
+            // that they are over.
+            Answer::NoSession | Answer::TooFarAhead => {
                 self.inner.session.over(underway.id());
                 Err(DbError::SessionOver { shard: self.inner.shard })
             }
-            // Its own client never asks for these.
-            Answer::StaleSequence | Answer::TooFarAhead => Err(DbError::Unexpected),
+            // Its own client never asks for that.
+            Answer::StaleSequence => Err(DbError::Unexpected),
             answer => Ok(answer),
         }
     }

@@ -6,6 +6,7 @@
 //! overtake one another.
 
 mod tail;
+mod weight;
 
 use std::fmt::Debug;
 use std::io;
@@ -72,11 +73,16 @@ impl<E: LogEngine> ShardLog<E> {
         self.tail.lock().expect("nothing panics while it holds the log's tail")
     }
 
+    /// The index up to which it is to be purged if it has more than so many bytes.
+    pub(crate) fn excess(&self, bytes_max: u64) -> Option<u64> {
+        self.tail().weight.excess(bytes_max)
+    }
+
     /// Gives operations to the writer and waits until they are written.
     async fn write(&self, ops: Vec<LogOp>) -> Result<(), io::Error> {
         let (done, written) = oneshot::channel();
         let tell = move |result| drop(done.send(result));
-        self.writer.submit(ops, true, tell).await;
+        self.writer.submit(ops, tell).await;
         let result = written.await.unwrap_or(Err(StoreError::Stopped));
         result.map_err(io::Error::other)
     }
@@ -201,16 +207,17 @@ impl<E: LogEngine> RaftLogStorage<Types> for ShardLog<E> {
         Ok(())
     }
 
-    /// Not waited for, and not synced: it says only how far the entries may be applied again on
-    /// the next start.
+    /// Written with the next entries: it says only how far the entries may be applied again on the
+    /// next start, and what is missing there is told by the next leader.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        let (shard, tag) = (self.shard, MetaTag::Committed);
-        let value = encode_log_id(committed.as_ref());
-        self.writer.submit(vec![LogOp::SetMeta { shard, tag, value }], false, drop).await;
+        self.tail().committed = committed;
         Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        if let Some(committed) = self.tail().committed {
+            return Ok(Some(committed));
+        }
         let found = self.engine.meta(self.shard, MetaTag::Committed).map_err(io::Error::other)?;
         let found = found.map(decode_log_id).transpose();
         let found = found.map_err(|why| damaged(self.shard, "committed index", why));
@@ -227,8 +234,19 @@ impl<E: LogEngine> RaftLogStorage<Types> for ShardLog<E> {
             callback.io_completed(Ok(()));
             return Ok(());
         };
+        let shard = self.shard;
+        let mut ops = Vec::with_capacity(2);
         let records = entries.iter().map(encode_entry).collect();
-        let number = self.tail().append(entries);
+        ops.push(LogOp::Append { shard, first, records });
+        let number = {
+            let mut tail = self.tail();
+            ops.extend(tail.committed.take().map(|committed| LogOp::SetMeta {
+                shard,
+                tag: MetaTag::Committed,
+                value: encode_log_id(Some(&committed)),
+            }));
+            tail.append(entries)
+        };
         let tail = Arc::clone(&self.tail);
         let done = move |result: Result<(), StoreError>| {
             if result.is_ok() {
@@ -236,8 +254,7 @@ impl<E: LogEngine> RaftLogStorage<Types> for ShardLog<E> {
             }
             callback.io_completed(result.map_err(io::Error::other));
         };
-        let ops = vec![LogOp::Append { shard: self.shard, first, records }];
-        self.writer.submit(ops, true, done).await;
+        self.writer.submit(ops, done).await;
         Ok(())
     }
 

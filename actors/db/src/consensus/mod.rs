@@ -8,6 +8,7 @@
 pub mod entry;
 pub mod logs;
 pub mod network;
+mod news;
 pub mod recent;
 pub mod rows;
 pub mod runtime;

@@ -23,10 +23,12 @@ use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, ActorName, ActorRef, AskError, Node, RemoteMessage};
 
 use super::entry::{Host, encode_entry, encode_log_id, encode_members};
+use super::news;
 use super::rows::{SnapshotOf, SnapshotRows, view_with_meta};
 use super::{ReplicaId, Types, Vote};
 use crate::chance::Chance;
 use crate::offload::Offload;
+use crate::replica::Sending;
 use crate::replica::message::{
     Append, AppendAnswer, AskVote, PeerRefusal, ReplicaPeer, SnapshotPart, TakeLead, join,
 };
@@ -48,14 +50,15 @@ pub struct Ways<S> {
     node: Node,
     name: ActorName,
     offload: Offload,
+    sending: Sending,
     _rows: std::marker::PhantomData<fn() -> S>,
 }
 
 impl<S> Ways<S> {
-    /// From this node, to the actors of this name.
+    /// From this node, to the actors of this name; `sending` is told whom rows are sent to.
     #[must_use]
-    pub fn new(node: Node, name: ActorName, offload: Offload) -> Self {
-        Self { node, name, offload, _rows: std::marker::PhantomData }
+    pub fn new(node: Node, name: ActorName, offload: Offload, sending: Sending) -> Self {
+        Self { node, name, offload, sending, _rows: std::marker::PhantomData }
     }
 }
 
@@ -152,6 +155,7 @@ impl<S: ShardState> Way<S> {
     /// Sends all rows as they are now. They may be further than the snapshot that was asked for;
     /// the last part says how far.
     async fn send_rows(&mut self, vote: Vote, rows: S) -> Result<Vote, StreamingError<Types>> {
+        let _sending = self.ways.sending.begin();
         let store = |error: crate::StoreError| StreamingError::from(unreachable(error));
         let offload = self.ways.offload;
         let view = offload.run(move || view_with_meta(&rows)).await;
@@ -228,7 +232,8 @@ impl<S: ShardState> RaftNetworkV2<Types> for Way<S> {
             let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
             let actor = self.actor().await?;
             let way = &*self;
-            let asks = stream::iter([first]).chain(input).map(move |rpc| {
+            let requests = stream::iter([first]).chain(news::with_the_next(input));
+            let asks = requests.map(move |rpc| {
                 let previous = rpc.prev_log_id;
                 let last = rpc.entries.last().map(RaftEntry::log_id).or(previous);
                 let (actor, append) = (actor.clone(), way.append(rpc));

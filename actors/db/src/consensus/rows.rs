@@ -51,6 +51,8 @@ pub struct ShardRows<S> {
     members: StoredMembership,
     progress: watch::Sender<u64>,
     recent: Recent,
+    /// Never written.
+    in_use: watch::Sender<()>,
     /// How far the last flush reaches.
     flushed: Arc<Mutex<Option<SnapshotMeta>>>,
 }
@@ -72,6 +74,7 @@ impl<S: ShardState> ShardRows<S> {
             members: meta.last_membership,
             progress,
             recent: Recent::new(applied),
+            in_use: watch::Sender::new(()),
             flushed: Arc::default(),
         })
     }
@@ -80,6 +83,11 @@ impl<S: ShardState> ShardRows<S> {
     #[must_use]
     pub fn progress(&self) -> watch::Receiver<u64> {
         self.progress.subscribe()
+    }
+
+    /// Changes when the library has no use for them any more: its work has ended, or panicked.
+    pub(crate) fn in_use(&self) -> watch::Receiver<()> {
+        self.in_use.subscribe()
     }
 
     /// What the last revisions changed: as far as [`progress`](Self::progress) says, or further.

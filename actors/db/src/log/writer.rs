@@ -29,10 +29,9 @@ const OP_BYTES: usize = 64;
 /// the same writer.
 ///
 /// While one round is being synced, the submissions that arrive wait, and all of them are the next
-/// round: one write, and one sync if any of them asked for it. So a submission that asked for no
-/// sync waits as long as its round, and may be synced with it.
+/// round: one write, and one sync.
 ///
-/// Each submission is answered exactly once, whatever happens: `Ok` once its round is written, the
+/// Each submission is answered exactly once, whatever happens: `Ok` once its round is synced, the
 /// error if that failed, `Stopped` if it was not tried, because the writer failed before, was shut
 /// down, or went away. After a failed write nothing reaches the store any more.
 ///
@@ -60,7 +59,6 @@ enum Item {
 struct Submission {
     ops: Vec<LogOp>,
     bytes: usize,
-    sync: bool,
     answer: Answer,
 }
 
@@ -85,7 +83,6 @@ struct Rounds<E> {
 struct Round {
     ops: Vec<LogOp>,
     bytes: usize,
-    sync: bool,
     answers: Vec<Answer>,
 }
 
@@ -118,9 +115,9 @@ impl LogWriter {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// A writer in a task of the caller's runtime, for stores that do not block. A round with a
-    /// sync takes `sync_time` of the runtime's clock: it is written when half of that has passed,
-    /// so that a crash within it finds the round in the store, or does not.
+    /// A writer in a task of the caller's runtime, for stores that do not block. A round takes
+    /// `sync_time` of the runtime's clock: it is written when half of that has passed, so that a
+    /// crash within it finds the round in the store, or does not.
     ///
     /// The task ends once the last clone is dropped and what was submitted is written.
     #[must_use]
@@ -129,7 +126,7 @@ impl LogWriter {
         tokio::spawn(async move {
             while let Some(item) = rounds.queue.recv().await {
                 let round = rounds.gather(item);
-                let half = if round.sync { sync_time / 2 } else { Duration::ZERO };
+                let half = sync_time / 2;
                 sleep_until(Instant::now() + half).await;
                 let written = rounds.write(&round);
                 sleep_until(Instant::now() + half).await;
@@ -142,14 +139,13 @@ impl LogWriter {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Hands `ops` to the writer, which calls `done` when they are written, and synced if `sync`.
+    /// Hands `ops` to the writer, which calls `done` when they are synced.
     ///
     /// Waits for room. What is submitted after this has returned is written after it. Dropped
     /// before it returns, it may have submitted or not; `done` is called in any case.
     pub async fn submit(
         &self,
         ops: Vec<LogOp>,
-        sync: bool,
         done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
         let mut answer = Answer { done: Some(Box::new(done)), _room: None };
@@ -159,7 +155,7 @@ impl LogWriter {
             return;
         };
         answer._room = Some(room);
-        let submission = Item::Submission(Submission { ops, bytes, sync, answer });
+        let submission = Item::Submission(Submission { ops, bytes, answer });
         // Refused, it is dropped here, and that is its answer.
         let _refused = self.inner.queue.send(submission).await.is_err();
     }
@@ -238,7 +234,7 @@ impl<E: LogEngine> Rounds<E> {
         if round.answers.is_empty() {
             return Ok(());
         }
-        self.engine.write(&round.ops, round.sync)
+        self.engine.write(&round.ops, true)
     }
 
     /// Answers a round; false if nothing may be written any more.
@@ -270,7 +266,6 @@ impl Round {
     fn add(&mut self, mut submission: Submission) {
         self.ops.append(&mut submission.ops);
         self.bytes = self.bytes.saturating_add(submission.bytes);
-        self.sync |= submission.sync;
         self.answers.push(submission.answer);
     }
 }

@@ -114,7 +114,11 @@ fn make<S: ShardState>(
     change: Change,
     events: &mut Vec<Event>,
 ) -> Result<(), StoreError> {
-    let before = read(rows, change.place())?;
+    // What a put takes the place of matters only if it may belong to a lease.
+    let before = match &change {
+        Change::Put { .. } if !lease::is_any(rows)? => None,
+        change => read(rows, change.place())?,
+    };
     if let Some(lease) = before.as_ref().and_then(|row| row.lease) {
         lease::detach(rows, lease, change.place());
     }

@@ -14,8 +14,11 @@ pub(super) fn number(number: u64) -> Bytes {
 }
 
 /// The number of that name, 0 if there is none.
-pub(super) fn read_number<S: ShardState>(rows: &Overlay<S>, name: &str) -> Result<u64, StoreError> {
-    let Some(found) = rows.get(&system_key(name))? else { return Ok(0) };
+pub(super) fn read_number<S: ShardState>(
+    rows: &mut Overlay<S>,
+    name: &str,
+) -> Result<u64, StoreError> {
+    let Some(found) = rows.get_and_keep(system_key(name))? else { return Ok(0) };
     let found = <[u8; 8]>::try_from(found.as_ref());
     found.map(u64::from_le_bytes).map_err(|why| damaged(name, why))
 }

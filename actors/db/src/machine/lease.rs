@@ -76,7 +76,7 @@ pub(super) fn grant<S: ShardState>(
     lease: u64,
     ttl_ms: u32,
 ) -> Result<Answer, StoreError> {
-    let count = read_number(rows, "leases")?;
+    let count = count(rows)?;
     if count >= LEASES_MAX {
         return Ok(Answer::TooManyLeases);
     }
@@ -89,6 +89,15 @@ pub(super) fn grant<S: ShardState>(
 
 pub(super) fn exists<S: ShardState>(rows: &Overlay<S>, lease: u64) -> Result<bool, StoreError> {
     Ok(rows.get(&lease_key(lease))?.is_some())
+}
+
+/// Whether there is any, and so a row that belongs to one.
+pub(super) fn is_any<S: ShardState>(rows: &mut Overlay<S>) -> Result<bool, StoreError> {
+    Ok(count(rows)? > 0)
+}
+
+fn count<S: ShardState>(rows: &mut Overlay<S>) -> Result<u64, StoreError> {
+    read_number(rows, "leases")
 }
 
 /// The row belongs to the lease from now on.
@@ -117,7 +126,7 @@ pub(super) fn revoke<S: ShardState>(
     let is_all = attached.len() < REVOKED_AT_ONCE;
     if is_all {
         rows.delete(lease_key(lease));
-        let count = read_number(rows, "leases")?;
+        let count = count(rows)?;
         rows.put(system_key("leases"), number(count.saturating_sub(1)));
     }
     for (key, _nothing) in attached {

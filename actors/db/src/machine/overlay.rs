@@ -12,12 +12,14 @@ use crate::state::{Change, Row, ShardState};
 pub struct Overlay<S> {
     rows: S,
     changes: BTreeMap<Bytes, Option<Bytes>>,
+    /// What was read of the rows and is needed by many commands.
+    kept: BTreeMap<Bytes, Option<Bytes>>,
 }
 
 impl<S: ShardState> Overlay<S> {
     /// Over a shard's rows, with no change yet.
     pub fn new(rows: S) -> Self {
-        Self { rows, changes: BTreeMap::new() }
+        Self { rows, changes: BTreeMap::new(), kept: BTreeMap::new() }
     }
 
     /// A row's value.
@@ -30,6 +32,20 @@ impl<S: ShardState> Overlay<S> {
             Some(value) => Ok(value.clone()),
             None => self.rows.get(key),
         }
+    }
+
+    /// A row's value, which stays in memory for those who ask for it again. For small ones.
+    ///
+    /// # Errors
+    ///
+    /// As the store says.
+    pub fn get_and_keep(&mut self, key: Bytes) -> Result<Option<Bytes>, StoreError> {
+        if let Some(value) = self.changes.get(&key).or_else(|| self.kept.get(&key)) {
+            return Ok(value.clone());
+        }
+        let value = self.rows.get(&key)?;
+        self.kept.insert(key, value.clone());
+        Ok(value)
     }
 
     /// Writes a row.

@@ -26,21 +26,26 @@ const AGED_AT_ONCE: usize = 16;
 struct Session {
     answered_below: u64,
     used_ms: u64,
+    /// No attempt from this sequence on was done.
+    done_below: u64,
 }
 
 impl Session {
     fn encode(self) -> Bytes {
-        let mut out = Vec::with_capacity(16);
+        let mut out = Vec::with_capacity(24);
         out.put_u64_le(self.answered_below);
         out.put_u64_le(self.used_ms);
+        out.put_u64_le(self.done_below);
         out.into()
     }
 
     fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut from = Reader::new(bytes);
-        let session = Self { answered_below: from.u64()?, used_ms: from.u64()? };
+        let (answered_below, used_ms) = (from.u64()?, from.u64()?);
+        // Format 1 has no such number.
+        let done_below = if from.is_empty() { u64::MAX } else { from.u64()? };
         from.end()?;
-        Ok(session)
+        Ok(Self { answered_below, used_ms, done_below })
     }
 }
 
@@ -62,18 +67,19 @@ pub(super) fn begin<S: ShardState>(
     {
         return Ok(Some(Answer::TooFarAhead));
     }
-    if let Some(given) = rows.get(&answer_key(attempt.session, attempt.sequence))? {
+    if attempt.sequence < session.done_below
+        && let Some(given) = rows.get(&answer_key(attempt.session, attempt.sequence))?
+    {
         return Answer::decode(given).map(Some).map_err(|why| damaged("an answer", why));
     }
     for sequence in session.answered_below..answered_below {
         rows.delete(answer_key(attempt.session, sequence));
     }
     let is_aged = now_ms.saturating_sub(session.used_ms) >= USED_EVERY_MS;
-    if is_aged || answered_below > session.answered_below {
-        let used_ms = if is_aged { now_ms } else { session.used_ms };
-        let session = Session { answered_below, used_ms };
-        rows.put(session_key(attempt.session), session.encode());
-    }
+    let used_ms = if is_aged { now_ms } else { session.used_ms };
+    let done_below = session.done_below.max(attempt.sequence.saturating_add(1));
+    let session = Session { answered_below, used_ms, done_below };
+    rows.put(session_key(attempt.session), session.encode());
     Ok(None)
 }
 
@@ -96,7 +102,7 @@ pub(super) fn open<S: ShardState>(
     }
     count += 1;
     rows.put(system_key("sessions"), number(count));
-    let opened = Session { answered_below: 0, used_ms: now_ms };
+    let opened = Session { answered_below: 0, used_ms: now_ms, done_below: 0 };
     rows.put(session_key(session), opened.encode());
     Ok(Answer::Opened { session })
 }
@@ -136,8 +142,8 @@ fn age<S: ShardState>(rows: &mut Overlay<S>, now_ms: u64) -> Result<u64, StoreEr
     read_number(rows, "sessions")
 }
 
-fn read<S: ShardState>(rows: &Overlay<S>, session: u64) -> Result<Option<Session>, StoreError> {
-    rows.get(&session_key(session))?.map(decode).transpose()
+fn read<S: ShardState>(rows: &mut Overlay<S>, session: u64) -> Result<Option<Session>, StoreError> {
+    rows.get_and_keep(session_key(session))?.map(decode).transpose()
 }
 
 fn decode(bytes: Bytes) -> Result<Session, StoreError> {

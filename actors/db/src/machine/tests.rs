@@ -91,6 +91,35 @@ fn a_sequence_whose_answer_the_client_has_is_stale_and_changes_nothing() {
 }
 
 #[test]
+fn attempts_that_overtake_one_another_are_each_done_once() {
+    let mut shard = Shard::new();
+    let session = shard.open_session();
+    let count = Operation::Allocate { counter: Bytes::from_static(b"c"), count: 1 };
+    let mut done = |sequence| {
+        let attempt = Some(Attempt { session, sequence, answered_below: 0 });
+        match shard.apply(attempt, count.clone()).0 {
+            Answer::Allocated { first } => first,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([2, 0, 1].map(&mut done), [1, 2, 3]);
+    assert_eq!([0, 1, 2, 3].map(&mut done), [2, 3, 1, 4]);
+}
+
+#[test]
+fn a_session_as_an_earlier_build_wrote_it_down_is_answered_again() {
+    let mut shard = Shard::new();
+    let session = shard.open_session();
+    let attempt = Some(Attempt { session, sequence: 0, answered_below: 0 });
+    let (first, _) = shard.apply(attempt, put("k", "v"));
+    let key = keys::session_key(session);
+    let row = shard.rows.get(&key).unwrap().unwrap();
+    shard.rows.write(vec![crate::state::Change::Put(key, row.slice(..16))]).unwrap();
+    assert_eq!(shard.apply(attempt, put("k", "w")).0, first);
+    assert_eq!(shard.value("k"), Some(Bytes::from_static(b"v")));
+}
+
+#[test]
 fn a_session_that_is_not_there_and_a_sequence_far_ahead_change_nothing() {
     let mut shard = Shard::new();
     let nobody = Some(Attempt { session: 99, sequence: 0, answered_below: 0 });

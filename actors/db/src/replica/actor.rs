@@ -22,6 +22,7 @@ use super::message::{
     Append, AppendAnswer, AskVote, PeerRefusal, SnapshotPart, TakeLead, VoteAnswer, VoteHead, split,
 };
 use super::read::look_up;
+use super::trim::{Kept, Sending, trim};
 use super::watch::Watches;
 use crate::clock::WallClock;
 use crate::command::{Change, Command, Condition, KEY_BYTES_MAX, Operation, TableId};
@@ -66,6 +67,8 @@ pub struct Setup<E, S> {
     pub schema: Arc<Schema>,
     /// The consensus library's settings.
     pub config: Arc<Config>,
+    /// What its log keeps.
+    pub kept: Kept,
     /// Where it waits for the disk.
     pub offload: Offload,
     /// What time leaders write on commands.
@@ -177,11 +180,13 @@ async fn begin<E: LogEngine, S: ShardState>(
     let log = log.and_then(|opened| opened).map_err(said)?;
     let state = setup.rows.clone();
     let rows = ShardRows::open(setup.rows, offload).map_err(said)?;
-    let (progress, recent) = (rows.progress(), rows.recent());
-    let ways = Ways::new(setup.node, replica_name(shard), offload);
-    let raft = Raft::new(setup.replica, setup.config, ways, log, rows).await;
+    let (progress, recent, in_use) = (rows.progress(), rows.recent(), rows.in_use());
+    let sending = Sending::default();
+    let ways = Ways::new(setup.node, replica_name(shard), offload, sending.clone());
+    let raft = Raft::new(setup.replica, setup.config, ways, log.clone(), rows).await;
     let raft = raft.map_err(|error| error.to_string())?;
-    let underway = Underway::new(raft.clone(), progress.clone(), turn);
+    tokio::task::spawn_local(trim(log, setup.kept, sending, raft.clone(), in_use.clone()));
+    let underway = Underway::new(raft.clone(), in_use, turn);
     let gate = Gate::new(raft.clone());
     let news = (recent, progress.clone());
     let watches = Watches::begin(setup.schema, state.clone(), news, gate.clone());

@@ -75,7 +75,7 @@ impl Life {
             offload.run(move || before.close()).await?;
         }
         let (done, written) = oneshot::channel();
-        writer.submit(Vec::new(), true, move |result| drop(done.send(result))).await;
+        writer.submit(Vec::new(), move |result| drop(done.send(result))).await;
         written.await.unwrap_or(Err(StoreError::Stopped))?;
         Ok(turn)
     }
@@ -101,32 +101,25 @@ pub(super) type Turn = OwnedMutexGuard<()>;
 #[derive(Debug)]
 pub(super) struct Underway<S: ShardState> {
     raft: Raft<Types, ShardRows<S>>,
-    /// How far the rows are.
-    progress: watch::Receiver<u64>,
+    rows_in_use: watch::Receiver<()>,
     turn: Option<Turn>,
 }
 
 impl<S: ShardState> Underway<S> {
     pub(super) fn new(
         raft: Raft<Types, ShardRows<S>>,
-        progress: watch::Receiver<u64>,
+        rows_in_use: watch::Receiver<()>,
         turn: Turn,
     ) -> Self {
-        Self { raft, progress, turn: Some(turn) }
+        Self { raft, rows_in_use, turn: Some(turn) }
     }
 
     /// Waits until it has ended by itself; gives why. Cancel-safe.
     pub(super) fn over(&self) -> impl Future<Output = String> + use<S> {
-        let (raft, mut progress) = (self.raft.clone(), self.progress.clone());
+        let (raft, mut rows_in_use) = (self.raft.clone(), self.rows_in_use.clone());
         async move {
-            let mut seen = raft.server_metrics();
-            let core = async { while seen.changed().await.is_ok() {} };
-            // The library does not notice before it has more to apply.
-            let rows = async { while progress.changed().await.is_ok() {} };
-            tokio::select! {
-                () = core => {}
-                () = rows => {}
-            }
+            // What leads the library's work has what applies it, and is not there without it.
+            drop(rows_in_use.changed().await);
             let running = raft.metrics().borrow_watched().running_state.clone();
             running.err().map_or_else(|| "its consensus panicked".into(), |why| why.to_string())
         }

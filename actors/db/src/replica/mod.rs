@@ -12,8 +12,10 @@ mod life;
 pub mod message;
 mod read;
 pub mod reform;
+mod trim;
 pub mod watch;
 
 pub use self::actor::{Replica, Setup, replica_name};
 pub use self::life::Life;
 pub(crate) use self::life::Lives;
+pub use self::trim::{Kept, Sending};

@@ -57,11 +57,14 @@ pub enum MemberChange {
         /// Its node.
         node: String,
     },
-    /// From now on these vote; those that voted and are not among them are members no longer, nor
-    /// are those without a vote whose node has one of these.
-    SetVoters {
-        /// Which replicas, all of them members.
-        voters: Vec<u64>,
+    /// Some vote from now on, others are members no longer, by one change. Nor are those without a
+    /// vote whose node has one of another.
+    Voters {
+        /// Which vote from now on, all of them members.
+        come: Vec<u64>,
+        /// Which are members no longer. If one was to take the place of another, and none of these
+        /// is a member, the change is refused: somebody has taken them out meanwhile.
+        go: Vec<u64>,
     },
     /// That one is to lead.
     Lead {
@@ -172,9 +175,24 @@ async fn change<S: ShardState>(
             let added = raft.add_learner(replica, Host(node), false).await;
             added.map(drop).map_err(refusal)
         }
-        MemberChange::SetVoters { voters } => {
-            let voters: BTreeSet<ReplicaId> = voters.into_iter().collect();
-            let changed = raft.change_membership(voters, false).await.map_err(refusal)?;
+        MemberChange::Voters { come, go } => {
+            let go: BTreeSet<ReplicaId> = go.into_iter().collect();
+            let is_member = |replica: &ReplicaId| {
+                let metrics = raft.metrics();
+                let metrics = metrics.borrow_watched();
+                metrics.membership_config.membership().get_node(replica).is_some()
+            };
+            if !come.is_empty() && !go.is_empty() && !go.iter().any(is_member) {
+                let why = "the replica whose place it is to take is a member no longer".into();
+                return Err(ReformRefusal::Invalid { why });
+            }
+            let come = come.into_iter().collect();
+            // As differences: another change that was made meanwhile stays.
+            let change = ChangeMembers::Batch(vec![
+                ChangeMembers::AddVoterIds(come),
+                ChangeMembers::RemoveVoters(go),
+            ]);
+            let changed = raft.change_membership(change, false).await.map_err(refusal)?;
             let replaced = changed.membership().as_ref().map(replaced).unwrap_or_default();
             if replaced.is_empty() {
                 return Ok(());

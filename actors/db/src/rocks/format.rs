@@ -1,14 +1,15 @@
 //! The file that says in which format a directory is.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::io_failed;
 use crate::StoreError;
 
-/// The newest format; the only one so far.
-const KNOWN: u32 = 1;
+/// The newest format. One of 1 differs in what it lacks, and becomes one of 2 when it is opened.
+const KNOWN: u32 = 2;
+const OLDEST: u32 = 1;
 const FILE: &str = "FORMAT";
 /// What a crash may leave of a file that was being made.
 const UNFINISHED: &str = "FORMAT.new";
@@ -69,7 +70,8 @@ pub(super) fn check(dir: &Path) -> Result<Lock, StoreError> {
         }
         make(dir).map_err(|error| io_failed("writing FORMAT", &error))?;
     }
-    let file = File::open(&path).map_err(|error| io_failed("opening FORMAT", &error))?;
+    let file = File::options().read(true).write(true).open(&path);
+    let file = file.map_err(|error| io_failed("opening FORMAT", &error))?;
     let mut lock = Lock { file, dir: dir.to_owned() };
     lock.file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => StoreError::Failed {
@@ -81,7 +83,9 @@ pub(super) fn check(dir: &Path) -> Result<Lock, StoreError> {
     let mut text = Vec::new();
     let read = (&mut lock.file).take(TEXT_BYTES_MAX).read_to_end(&mut text);
     read.map_err(|error| io_failed("reading FORMAT", &error))?;
-    judge(&text)?;
+    if judge(&text)? < KNOWN {
+        write(&mut lock.file).map_err(|error| io_failed("writing FORMAT", &error))?;
+    }
     lock.found()?;
     Ok(lock)
 }
@@ -97,13 +101,13 @@ fn without_file(dir: &Path) -> StoreError {
     }
 }
 
-fn judge(text: &[u8]) -> Result<(), StoreError> {
+fn judge(text: &[u8]) -> Result<u32, StoreError> {
     let number = text
         .strip_suffix(b"\n")
         .and_then(|digits| std::str::from_utf8(digits).ok())
         .and_then(|digits| digits.parse::<u32>().ok());
     match number {
-        Some(KNOWN) => Ok(()),
+        Some(found @ OLDEST..=KNOWN) => Ok(found),
         Some(found) if found > KNOWN => Err(StoreError::Newer { found, known: KNOWN }),
         Some(_) | None => Err(StoreError::Damaged { what: FILE.into() }),
     }
@@ -122,11 +126,16 @@ fn is_empty(dir: &Path) -> io::Result<bool> {
 
 fn make(dir: &Path) -> io::Result<()> {
     let unfinished = dir.join(UNFINISHED);
-    let mut file = File::create(&unfinished)?;
-    writeln!(file, "{KNOWN}")?;
-    file.sync_all()?;
+    write(&mut File::create(&unfinished)?)?;
     fs::rename(&unfinished, dir.join(FILE))?;
     File::open(dir)?.sync_all()
+}
+
+/// All numbers have one digit: whatever happens, the file has the old one or the new one.
+fn write(file: &mut File) -> io::Result<()> {
+    file.rewind()?;
+    writeln!(file, "{KNOWN}")?;
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -143,7 +152,7 @@ mod tests {
         let lock = check(&store).unwrap();
         assert!(matches!(check(&store), Err(StoreError::Failed { .. })));
         drop(lock);
-        assert_eq!(fs::read(store.join(FILE)).unwrap(), b"1\n");
+        assert_eq!(fs::read(store.join(FILE)).unwrap(), b"2\n");
         fs::write(store.join("other"), b"").unwrap();
         assert!(check(&store).is_ok());
     }
@@ -176,6 +185,14 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(check(dir.path()).unwrap_err(), found);
         }
+    }
+
+    #[test]
+    fn an_older_format_becomes_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILE), b"1\n").unwrap();
+        check(dir.path()).unwrap();
+        assert_eq!(fs::read(dir.path().join(FILE)).unwrap(), b"2\n");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use openraft::{Config, SnapshotPolicy};
 
 use crate::clock::WallClock;
 use crate::offload::Offload;
+use crate::replica::Kept;
 use crate::schema::Schema;
 
 /// When replicas doubt their leader.
@@ -72,6 +73,9 @@ pub struct DbRoleConfig {
     /// Entries that are kept in the log behind a flush, for replicas that are a little late.
     /// Default 10,000.
     pub keep: u64,
+    /// Bytes of a shard's log past which the same is done though they are fewer entries; half of
+    /// them are kept. 1 MiB to 1 TiB. Default 256 MiB.
+    pub log_bytes: u64,
     /// What time leaders write on commands.
     pub clock: WallClock,
     /// Where replicas wait for the disk.
@@ -87,6 +91,7 @@ impl DbRoleConfig {
             timing: Timing::default(),
             flush_every: 20_000,
             keep: 10_000,
+            log_bytes: 256 << 20,
             clock: WallClock::system(),
             offload: Offload::Threads,
         }
@@ -98,7 +103,15 @@ impl DbRoleConfig {
             let found = self.flush_every.to_string();
             return Err(ConfigError { setting: "flush_every", found, range: "100 to 10000000" });
         }
+        if !(1 << 20..=1 << 40).contains(&self.log_bytes) {
+            let found = format!("{} bytes", self.log_bytes);
+            return Err(ConfigError { setting: "log_bytes", found, range: "1 MiB to 1 TiB" });
+        }
         Ok(())
+    }
+
+    pub(super) fn kept(&self) -> Kept {
+        Kept { entries: self.keep, bytes: self.log_bytes }
     }
 
     /// The same, as the consensus library has it.
@@ -111,8 +124,8 @@ impl DbRoleConfig {
             election_timeout_min: ms(self.timing.heartbeat * 3 / 2),
             election_timeout_max: ms(self.timing.election),
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.flush_every),
-            max_in_snapshot_log_to_keep: self.keep,
-            purge_batch_size: 256,
+            // The replica sees to that.
+            max_in_snapshot_log_to_keep: u64::MAX,
             enable_pre_vote: Some(true),
             // One that starts again as the leader that it was would answer reads before it knows
             // again which of its entries are committed.

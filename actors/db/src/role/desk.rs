@@ -197,13 +197,15 @@ impl<E: LogEngine, T: StateEngine> Desk<E, T> {
         self.told.here.send_replace(Some(here.collect()));
     }
 
-    /// A replica has ended for good.
+    /// A replica has ended for good. It is lost only if its rows are: what another start may mend
+    /// is not made anew.
     fn lost(&mut self, shard: ShardId, reason: &EndReason) {
         let Some(Running { origin, lives, .. }) = self.replicas.remove(&shard) else { return };
         match lives.trouble() {
             Some(Trouble::Rows(error)) => {
                 let (shard, replica) = (shard.0, origin.replica);
                 tracing::error!(shard, replica, %error, "a replica is damaged, and serves no more");
+                self.tell_who_is_here();
             }
             Some(Trouble::Store(source)) => self.told.end(DbEnd::Rows { source }),
             None if reason.is_failure() => {
@@ -211,10 +213,18 @@ impl<E: LogEngine, T: StateEngine> Desk<E, T> {
             }
             None => {}
         }
-        self.tell_who_is_here();
+    }
+
+    /// Whether the node can do nothing more until it is started again.
+    fn is_ending(&self) -> bool {
+        let Stores { log, writer, .. } = &self.stores;
+        self.told.is_ended() || writer.has_ended() || log.damage().is_found()
     }
 
     fn check(&self, prepare: &Prepare) -> Result<(), DeskRefusal> {
+        if self.is_ending() {
+            return Err(DeskRefusal::Failed { why: "the node is about to stop".into() });
+        }
         for shard in &prepare.shards {
             if *shard > self.config.schema.data_shards() {
                 return Err(DeskRefusal::NoShard { shard: *shard });
@@ -256,16 +266,21 @@ impl<E: LogEngine, T: StateEngine> Starter<E, T> {
 
     /// Makes a replica; it is on disk when this returns.
     async fn make(&self, shard: ShardId, founders: Vec<String>) -> Result<Origin, StoreError> {
+        // Cut off between any two steps there is no replica here, and none is started.
+        self.write(LogOp::Forget { shard }).await?;
         let state = self.stores.state.clone();
         self.config.offload.run(move || state.forget(shard)).await??;
         let replica: ReplicaId = Chance.random_range(1..u64::MAX);
         let origin = Origin { replica, founders };
         let (tag, value) = (MetaTag::Replica, origin.encode());
-        let (done, written) = oneshot::channel();
-        let ops = vec![LogOp::Forget { shard }, LogOp::SetMeta { shard, tag, value }];
-        self.stores.writer.submit(ops, true, move |result| drop(done.send(result))).await;
-        written.await.unwrap_or(Err(StoreError::Stopped))?;
+        self.write(LogOp::SetMeta { shard, tag, value }).await?;
         Ok(origin)
+    }
+
+    async fn write(&self, op: LogOp) -> Result<(), StoreError> {
+        let (done, written) = oneshot::channel();
+        self.stores.writer.submit(vec![op], move |result| drop(done.send(result))).await;
+        written.await.unwrap_or(Err(StoreError::Stopped))
     }
 
     async fn start(&self, shard: ShardId, origin: Origin) -> Result<Running<E, T>, DeskRefusal> {
@@ -311,6 +326,7 @@ impl<E: LogEngine, T: StateEngine> Starter<E, T> {
             node: self.node.clone(),
             schema: Arc::clone(&self.config.schema),
             config: Arc::clone(&self.consensus),
+            kept: self.config.kept(),
             offload: self.config.offload,
             clock: self.config.clock.clone(),
             has_room: self.stores.has_room.clone(),

@@ -75,6 +75,10 @@ impl Told {
         });
     }
 
+    pub(super) fn is_ended(&self) -> bool {
+        self.end.borrow().is_some()
+    }
+
     /// Waits for it. Cancel-safe.
     pub(super) async fn ended(&self) -> DbEnd {
         let mut seen = self.end.subscribe();

@@ -71,9 +71,8 @@ impl Healer {
             let mut is_news = self.take_note();
             for shard in self.doubtful.clone() {
                 match self.look_after(shard).await {
-                    Ok(Standing::Well) => is_news |= self.doubtful.remove(&shard),
-                    Ok(Standing::None) => {}
-                    Ok(Standing::Lost) => is_news = true,
+                    Ok(true) => is_news |= self.doubtful.remove(&shard),
+                    Ok(false) => {}
                     Err(error) => tracing::debug!(shard = shard.0, %error, "not known yet"),
                 }
                 is_news |= self.take_note();
@@ -112,33 +111,38 @@ impl Healer {
         self.here.borrow().as_ref().and_then(|here| here.get(&shard)).copied()
     }
 
-    async fn look_after(&self, shard: ShardId) -> Result<Standing, MembersError> {
-        let standing = self.standing(shard).await?;
-        if standing == Standing::Lost {
-            let begun = Instant::now();
-            tracing::warn!(shard = shard.0, "the node's replica is lost: it is made anew");
-            let members = Members::of(&self.db, &self.node, shard, HEAL);
-            let replaced = members.replace(self.node.name(), self.node.name()).await;
-            let (took, replica) = (begun.elapsed(), self.replica(shard));
-            match replaced {
-                Ok(()) => tracing::info!(shard = shard.0, replica, ?took, "the new replica votes"),
-                Err(error) => {
-                    tracing::warn!(shard = shard.0, replica, %error, "the new replica has no vote");
-                }
+    /// Whether all is well with it, or is so now.
+    async fn look_after(&self, shard: ShardId) -> Result<bool, MembersError> {
+        match self.standing(shard).await? {
+            Standing::Well => return Ok(true),
+            Standing::None => return Ok(false),
+            Standing::Lost => {}
+        }
+        let begun = Instant::now();
+        tracing::warn!(shard = shard.0, "the node's replica is lost: it is made anew");
+        let members = Members::of(&self.db, &self.node, shard, HEAL);
+        let replaced = members.replace(self.node.name(), self.node.name()).await;
+        let (took, replica) = (begun.elapsed(), self.replica(shard));
+        match &replaced {
+            Ok(()) => tracing::info!(shard = shard.0, replica, ?took, "the new replica votes"),
+            Err(error) => {
+                tracing::warn!(shard = shard.0, replica, %error, "the new replica has no vote");
             }
         }
-        Ok(standing)
+        Ok(replaced.is_ok())
     }
 
     async fn standing(&self, shard: ShardId) -> Result<Standing, MembersError> {
         let leader = Members::of(&self.db, &self.node, shard, LOOK).sure_leader().await?;
         let here = self.replica(shard);
         let host = self.node.name().as_str();
-        let mut of_host = leader.members.iter().filter(|member| member.node == host);
+        let of_host = leader.members.iter().filter(|member| member.node == host);
+        let voters: Vec<ReplicaId> =
+            of_host.filter(|member| member.is_voter).map(|member| member.replica).collect();
         Ok(match here {
-            _any if of_host.any(|member| Some(member.replica) != here) => Standing::Lost,
-            Some(_replica) => Standing::Well,
-            None => Standing::None,
+            Some(replica) if voters.is_empty() || voters.contains(&replica) => Standing::Well,
+            None if voters.is_empty() => Standing::None,
+            _other => Standing::Lost,
         })
     }
 }

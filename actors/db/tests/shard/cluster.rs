@@ -27,6 +27,7 @@ pub(crate) struct Cluster {
     ca: DevCa,
     pub(crate) flush_every: u64,
     pub(crate) keep: u64,
+    pub(crate) log_bytes: u64,
     run: u64,
     pub(crate) nodes: Vec<Member>,
     pub(crate) schema: Arc<Schema>,
@@ -36,8 +37,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Member {
     pub(crate) node: Node,
     pub(crate) faults: Faults,
-    log: MemoryLog,
-    state: MemoryState,
+    pub(crate) log: MemoryLog,
+    pub(crate) state: MemoryState,
     pub(crate) role: DbRole<FaultyLog, FaultyState>,
 }
 
@@ -65,7 +66,8 @@ impl Cluster {
             .system_table(SYSTEM, "system", Class::Alert);
         let ca = DevCa::new("test", UnixTime::now()).unwrap();
         let (nodes, schema) = (Vec::new(), Arc::new(schema));
-        Self { ca, nodes, schema, flush_every: 20_000, keep: 10_000, run: 1 }
+        let (flush_every, keep, log_bytes) = (20_000, 10_000, 256 << 20);
+        Self { ca, nodes, schema, flush_every, keep, log_bytes, run: 1 }
     }
 
     /// One node more, with a link to all others and no replica.
@@ -124,6 +126,7 @@ impl Cluster {
         let config = DbRoleConfig {
             flush_every: self.flush_every,
             keep: self.keep,
+            log_bytes: self.log_bytes,
             ..DbRoleConfig::new(Arc::clone(&self.schema))
         };
         let role = DbRole::start(&node, stores, config).await.unwrap();

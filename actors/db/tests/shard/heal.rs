@@ -7,8 +7,9 @@ use tokio::time::{interval, timeout};
 use vioduct_db::ShardId;
 use vioduct_db::client::{Db, Freshness, Status};
 use vioduct_db::role::DbEnd;
+use vioduct_db::state::{ShardState, StateEngine};
 
-use crate::cluster::{Cluster, bytes, wide};
+use crate::cluster::{Cluster, Member, bytes, wide};
 
 const SHARD: ShardId = ShardId(0);
 const SOON: Duration = Duration::from_secs(60);
@@ -68,6 +69,17 @@ async fn has_another_replica(db: &Db, name: &str, old: u64) {
         new != old && statuses.len() == 3 && statuses.iter().all(|(_, status)| votes(status))
     })
     .await;
+}
+
+/// What a node stops for is no loss of what it has: as long as it takes to look after lost ones,
+/// nothing is made anew.
+async fn keeps_its_rows(member: &Member) {
+    let rows = member.state.open(SHARD).unwrap();
+    let mut looks = interval(Duration::from_millis(500));
+    for _ in 0..6 {
+        looks.tick().await;
+        assert_eq!(rows.scan(&[0], &[9], ROWS, usize::MAX).unwrap().len(), ROWS);
+    }
 }
 
 #[tokio::test]
@@ -137,6 +149,7 @@ async fn a_node_whose_log_can_not_be_written_ends_and_the_others_go_on() {
     db.put(wide("next"), bytes("1")).await.unwrap();
     let end = timeout(SOON, member.role.ended()).await.unwrap();
     assert!(matches!(end, DbEnd::Log { .. }), "{end:?}");
+    keeps_its_rows(member).await;
     all_rows_are_right(&db).await;
 }
 
@@ -161,5 +174,6 @@ async fn a_node_whose_log_is_damaged_ends_and_does_not_go_on_with_what_is_left_o
     db.put(wide("next"), bytes("1")).await.unwrap();
     let end = timeout(SOON, member.role.ended()).await.unwrap();
     assert!(matches!(end, DbEnd::LogDamaged { .. }), "{end:?}");
+    keeps_its_rows(member).await;
     all_rows_are_right(&db).await;
 }

@@ -1,7 +1,12 @@
 //! What was acknowledged outlives the power of all nodes.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{interval, timeout};
 use vioduct_db::ShardId;
 use vioduct_db::client::Freshness;
+use vioduct_db::log::LogEngine;
 
 use crate::cluster::{Cluster, bytes, wide};
 
@@ -31,6 +36,40 @@ async fn what_was_acknowledged_is_there_after_all_nodes_lost_their_power_again_a
             let found = db.get(wide(&key), Freshness::Linearizable).await.unwrap();
             assert_eq!(found.map(|row| row.value), Some(bytes(&key)), "{key}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_log_of_few_large_entries_is_purged_by_its_bytes_and_nothing_is_lost() {
+    const LARGE: usize = 256 << 10;
+    let mut cluster = Cluster::empty(0);
+    cluster.log_bytes = 1 << 20;
+    for _ in 0..3 {
+        cluster.join().await;
+    }
+    cluster.found(3).await;
+    let value = |number: usize| Bytes::from(vec![u8::try_from(number).unwrap(); LARGE]);
+    let key = |number: usize| wide(&number.to_string());
+    let db = cluster.client(0);
+    for number in 0..20 {
+        db.put(key(number), value(number)).await.unwrap();
+    }
+    for member in &cluster.nodes {
+        let entries = || member.log.bounds(ShardId(0)).unwrap().unwrap().count();
+        let purged = async {
+            let mut looks = interval(Duration::from_millis(50));
+            while entries() * LARGE > 1 << 20 {
+                looks.tick().await;
+            }
+        };
+        let purged = timeout(Duration::from_secs(30), purged).await;
+        assert!(purged.is_ok(), "{} entries are left", entries());
+    }
+    cluster.power_cut().await;
+    let db = cluster.client(0);
+    for number in 0..20 {
+        let found = db.get(key(number), Freshness::Linearizable).await.unwrap();
+        assert_eq!(found.map(|row| row.value), Some(value(number)));
     }
 }
 

@@ -13,7 +13,7 @@ use vioduct_db::consensus::Vote;
 use vioduct_db::consensus::entry::Host;
 use vioduct_db::consensus::network::Ways;
 use vioduct_db::offload::Offload;
-use vioduct_db::replica::replica_name;
+use vioduct_db::replica::{Sending, replica_name};
 use vioduct_db::state::MemoryShard;
 
 use crate::cluster::Cluster;
@@ -26,7 +26,8 @@ async fn a_replica_that_cannot_be_found_is_looked_up_only_when_there_is_somethin
     let mut cluster = Cluster::empty(0);
     cluster.join().await;
     let node = cluster.nodes[0].node.clone();
-    let mut ways = Ways::<MemoryShard>::new(node, replica_name(ShardId(0)), Offload::Here);
+    let mut ways =
+        Ways::<MemoryShard>::new(node, replica_name(ShardId(0)), Offload::Here, Sending::default());
     let mut way = ways.new_client(7, &Host("d9".into())).await;
     let is_asked = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&is_asked);

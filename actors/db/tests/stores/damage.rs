@@ -267,10 +267,14 @@ fn marker(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_damaged_directory_is_set_aside_in_the_place_of_the_one_before_and_a_new_one_begun() {
+fn damaged_directories_are_set_aside_and_new_ones_begun() {
     let home = tempfile::tempdir().unwrap();
-    let (dir, aside) = (home.path().join("db"), home.path().join("db.damaged"));
-    for turn in 0..2_u8 {
+    let dir = home.path().join("db");
+    let aside = |turn| match turn {
+        1 => home.path().join("db.damaged"),
+        later => home.path().join(format!("db.damaged{later}")),
+    };
+    for turn in 1..=10_u8 {
         let stores = RocksStores::open(&dir, CACHE_BYTES).unwrap();
         for index in 0..100 {
             write(&stores.log, index, true);
@@ -281,8 +285,15 @@ fn a_damaged_directory_is_set_aside_in_the_place_of_the_one_before_and_a_new_one
         flip(&path, fs::read(&path).unwrap().len() / 2);
         let anew = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES).unwrap();
         assert_eq!(held(&anew.log), Ok(0));
-        assert_eq!(fs::read(marker(&aside)).unwrap(), [turn]);
+        drop(anew);
+        for before in 1..=turn {
+            assert_eq!(fs::read(marker(&aside(before))).unwrap(), [before]);
+        }
     }
+    fs::write(dir.join("FORMAT"), "").unwrap();
+    let refused = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES);
+    assert!(matches!(refused, Err(StoreError::Failed { .. })), "{refused:?}");
+    fs::remove_dir_all(aside(3)).unwrap();
     let stores = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES).unwrap();
     write(&stores.log, 0, true);
     drop(stores);
@@ -298,7 +309,7 @@ fn a_directory_that_is_in_use_or_newer_or_of_something_else_is_not_set_aside() {
     let busy = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES);
     assert!(matches!(busy, Err(StoreError::Failed { .. })), "{busy:?}");
     drop(stores);
-    fs::write(dir.join("FORMAT"), "2\n").unwrap();
+    fs::write(dir.join("FORMAT"), "3\n").unwrap();
     let newer = RocksStores::open_or_begin_anew(&dir, CACHE_BYTES);
     assert!(matches!(newer, Err(StoreError::Newer { .. })), "{newer:?}");
     let other = home.path().join("other");

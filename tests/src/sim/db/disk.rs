@@ -19,7 +19,12 @@ pub(super) struct SimLog {
 
 impl LogEngine for SimLog {
     fn write(&self, ops: &[LogOp], sync: bool) -> Result<(), StoreError> {
-        let is_meta = |op: &LogOp| !matches!(op, LogOp::Append { .. });
+        let is_meta = |op: &LogOp| match op {
+            LogOp::Append { .. } => false,
+            // This comes with entries.
+            LogOp::SetMeta { tag, .. } => *tag != MetaTag::Committed,
+            _others => true,
+        };
         // Of a hasty log a crash takes entries, and never a vote or who the replica is.
         self.log.write(ops, sync && (!self.is_hasty || ops.iter().any(is_meta)))
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use openraft::EntryPayload;
 use openraft::entry::RaftEntry;
 
+use super::weight::Weight;
 use crate::consensus::{Entry, LogId, Vote};
 
 /// Written entries that are kept in memory, and their bytes.
@@ -27,10 +28,14 @@ pub(super) struct Tail {
     pub(super) vote: Option<Vote>,
     pub(super) purged: Option<LogId>,
     pub(super) last: Option<LogId>,
+    /// What is known to be committed, until it goes to the disk.
+    pub(super) committed: Option<LogId>,
     /// Where the log began: a log without a purged entry may begin behind 0.
     begin: u64,
     entries: VecDeque<Held>,
     bytes: usize,
+    /// Of all entries, in memory or not.
+    pub(super) weight: Weight,
     /// The number of the last write, and of the last that is done.
     write: u64,
     done: u64,
@@ -44,7 +49,18 @@ impl Tail {
         last: Option<LogId>,
         begin: u64,
     ) -> Self {
-        Self { vote, purged, last, begin, entries: VecDeque::new(), bytes: 0, write: 0, done: 0 }
+        Self {
+            vote,
+            purged,
+            last,
+            committed: None,
+            begin,
+            entries: VecDeque::new(),
+            bytes: 0,
+            weight: Weight::default(),
+            write: 0,
+            done: 0,
+        }
     }
 
     /// The first index that was not purged.
@@ -65,7 +81,9 @@ impl Tail {
         }
         for entry in entries {
             self.last = Some(entry.log_id());
-            self.bytes += bytes_of(&entry);
+            let bytes = bytes_of(&entry);
+            self.bytes += bytes;
+            self.weight.append(entry.index(), bytes as u64);
             self.entries.push_back(Held { entry, write: self.write });
         }
         self.write
@@ -88,6 +106,7 @@ impl Tail {
         while let Some(held) = self.entries.pop_back_if(|held| held.entry.index() >= next) {
             self.bytes -= bytes_of(&held.entry);
         }
+        self.weight.truncate(next);
         self.last = self.last.min(last);
     }
 
@@ -96,6 +115,7 @@ impl Tail {
         while self.entries.front().is_some_and(|held| held.entry.index() <= upto.index) {
             self.forget_first();
         }
+        self.weight.purge(upto.index);
         self.purged = self.purged.max(Some(upto));
         self.last = self.last.max(Some(upto));
     }

@@ -65,13 +65,9 @@ fn append(index: u64, size: usize) -> Vec<LogOp> {
     vec![LogOp::Append { shard: SHARD, first: index, records }]
 }
 
-async fn submit(
-    writer: &LogWriter,
-    index: u64,
-    sync: bool,
-) -> oneshot::Receiver<Result<(), StoreError>> {
+async fn submit(writer: &LogWriter, index: u64) -> oneshot::Receiver<Result<(), StoreError>> {
     let (tell, told) = oneshot::channel();
-    writer.submit(append(index, 10), sync, move |result| tell.send(result).unwrap()).await;
+    writer.submit(append(index, 10), move |result| tell.send(result).unwrap()).await;
     told
 }
 
@@ -87,9 +83,9 @@ async fn what_arrives_during_a_sync_is_one_round_in_order() {
     for index in 0..6 {
         let order = Arc::clone(&order);
         let done = move |result| order.lock().unwrap().push((index, result));
-        writer.submit(append(index, 10), index == 3, done).await;
+        writer.submit(append(index, 10), done).await;
         if index == 0 {
-            assert_eq!(hold.began.recv(), Ok((1, false)));
+            assert_eq!(hold.began.recv(), Ok((1, true)));
         }
     }
     hold.go_on.send(Ok(())).unwrap();
@@ -105,14 +101,14 @@ async fn what_arrives_during_a_sync_is_one_round_in_order() {
 async fn after_a_failed_write_nothing_reaches_the_store_and_all_are_answered() {
     let (engine, hold) = held();
     let writer = LogWriter::on_thread(engine).unwrap();
-    let first = submit(&writer, 0, true).await;
+    let first = submit(&writer, 0).await;
     hold.began.recv().unwrap();
-    let waiting = submit(&writer, 1, true).await;
+    let waiting = submit(&writer, 1).await;
     hold.go_on.send(Err(disk_failed())).unwrap();
     assert_eq!(first.await.unwrap(), Err(disk_failed()));
     assert_eq!(waiting.await.unwrap(), Err(StoreError::Stopped));
     assert_eq!(writer.ended().await, Err(disk_failed()));
-    assert_eq!(submit(&writer, 2, true).await.await.unwrap(), Err(StoreError::Stopped));
+    assert_eq!(submit(&writer, 2).await.await.unwrap(), Err(StoreError::Stopped));
     assert_eq!(writer.shutdown().await, Err(disk_failed()));
     drop(writer);
     // The engine is gone with the thread, and no write began.
@@ -129,7 +125,7 @@ async fn what_was_submitted_is_written_though_the_writer_is_dropped() {
     let writer = LogWriter::on_thread(engine).unwrap();
     let mut told = Vec::new();
     for index in 0..8 {
-        told.push(submit(&writer, index, false).await);
+        told.push(submit(&writer, index).await);
     }
     drop(writer);
     for mut told in told {
@@ -142,7 +138,7 @@ async fn what_was_submitted_is_written_though_the_writer_is_dropped() {
 async fn a_writer_that_was_shut_down_takes_nothing() {
     let writer = LogWriter::on_thread(MemoryLog::new()).unwrap();
     writer.shutdown().await.unwrap();
-    assert_eq!(submit(&writer, 0, true).await.await.unwrap(), Err(StoreError::Stopped));
+    assert_eq!(submit(&writer, 0).await.await.unwrap(), Err(StoreError::Stopped));
     assert_eq!(writer.shutdown().await, Ok(()));
 }
 
@@ -156,7 +152,7 @@ async fn an_answer_may_drop_the_last_of_the_writer() {
         drop(clone);
         tell.send(result).unwrap();
     };
-    writer.submit(append(0, 10), true, done).await;
+    writer.submit(append(0, 10), done).await;
     let mut end = writer.inner.end.clone();
     drop(writer);
     hold.go_on.send(Ok(())).unwrap();
@@ -168,9 +164,9 @@ async fn an_answer_may_drop_the_last_of_the_writer() {
 async fn a_panic_of_the_store_answers_all_and_ends_the_writer() {
     let (engine, hold) = held();
     let writer = LogWriter::on_thread(engine).unwrap();
-    let first = submit(&writer, 0, true).await;
+    let first = submit(&writer, 0).await;
     hold.began.recv().unwrap();
-    let waiting = submit(&writer, 1, true).await;
+    let waiting = submit(&writer, 1).await;
     drop(hold.go_on);
     assert_eq!(first.await.unwrap(), Err(StoreError::Stopped));
     assert_eq!(waiting.await.unwrap(), Err(StoreError::Stopped));
@@ -182,18 +178,18 @@ async fn a_submission_waits_for_room_and_is_answered_if_it_gives_up() {
     let (engine, hold) = held();
     let writer = LogWriter::on_thread(engine).unwrap();
     let large = append(0, WAITING_BYTES_MAX);
-    writer.submit(large, false, |result| assert_eq!(result, Ok(()))).await;
+    writer.submit(large, |result| assert_eq!(result, Ok(()))).await;
     hold.began.recv().unwrap();
     let (tell, told) = oneshot::channel();
     {
         let mut second =
-            Box::pin(writer.submit(append(1, 10), false, move |result| tell.send(result).unwrap()));
+            Box::pin(writer.submit(append(1, 10), move |result| tell.send(result).unwrap()));
         assert!(futures_util::poll!(&mut second).is_pending());
     }
     assert_eq!(told.await.unwrap(), Err(StoreError::Stopped));
     hold.go_on.send(Ok(())).unwrap();
     hold.go_on.send(Ok(())).unwrap();
-    assert_eq!(submit(&writer, 1, false).await.await.unwrap(), Ok(()));
+    assert_eq!(submit(&writer, 1).await.await.unwrap(), Ok(()));
     assert_eq!(hold.log.bounds(SHARD), Ok(Some(0..=1)));
 }
 
@@ -202,10 +198,8 @@ async fn in_a_task_a_sync_takes_its_time_of_the_runtimes_clock() {
     let log = MemoryLog::new();
     let writer = LogWriter::in_task(log.clone(), Duration::from_millis(4));
     let began = Instant::now();
-    let first = submit(&writer, 0, true).await;
+    let first = submit(&writer, 0).await;
     assert_eq!(first.await.unwrap(), Ok(()));
-    assert_eq!(began.elapsed().as_millis(), 4);
-    assert_eq!(submit(&writer, 1, false).await.await.unwrap(), Ok(()));
     assert_eq!(began.elapsed().as_millis(), 4);
     assert_eq!(log.crash().bounds(SHARD), Ok(Some(0..=0)));
     drop(writer);
@@ -218,7 +212,7 @@ fn the_end_of_the_runtime_answers_what_is_under_way() {
     let mut told = None;
     runtime.block_on(async {
         let writer = LogWriter::in_task(log.clone(), Duration::from_secs(3600));
-        told = Some(submit(&writer, 0, true).await);
+        told = Some(submit(&writer, 0).await);
     });
     drop(runtime);
     assert_eq!(told.unwrap().try_recv().unwrap(), Err(StoreError::Stopped));
