@@ -21,18 +21,18 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail, ensure};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::runtime::Builder;
-use tokio::task::LocalSet;
 use vioduct_loadtest::stats::LatencyRecorder;
 use vioduct_vios::disk::{Abilities, Disk};
 
 use crate::cli::BlockArgs;
 use crate::clock::Clock;
+use crate::control::on_one_thread;
+use crate::noise::mix as spread;
 use crate::output;
 use board::Board;
 use checker::{Checker, Place, Reads};
 use client::{Client, State};
-use content::{Content, mix as spread};
+use content::Content;
 use gate::Gate;
 use link::Link;
 use mix::{Mix, Pattern, Shares};
@@ -203,12 +203,7 @@ impl Parts<'_> {
 /// # Errors
 /// The run did not start, or its result can't be written.
 pub(crate) fn run(args: &BlockArgs, plan: Plan) -> Result<ExitCode> {
-    // Connections and clients share a thread: a request crosses none but its pacer's.
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("can't start the runtime")?;
-    let report = LocalSet::new().block_on(&runtime, run::measure(args, &plan));
-    runtime.shutdown_background();
-    let report = report?;
+    let report = on_one_thread(run::measure(args, &plan))?;
     output::write(&report, args.output, args.json.as_deref())?;
     Ok(report.exit_code())
 }

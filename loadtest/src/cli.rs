@@ -10,11 +10,13 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use vioduct_certs::identity::NodeName;
 use vioduct_certs::inventory::NodeAddr;
 
-use crate::{block, msg};
+use crate::{block, db, msg};
 
 mod block_args;
+mod db_args;
 
 pub(crate) use block_args::BlockArgs;
+pub(crate) use db_args::{DbArgs, DbFreshness};
 
 /// Drives load against a running Vioduct cluster.
 #[derive(Debug, Parser)]
@@ -33,6 +35,10 @@ enum Command {
     /// Overwrites them. Exit code 0: all was answered, and right; 1: not so; 98: the generator did
     /// not keep its schedule.
     Block(Box<BlockArgs>),
+    /// Reads and writes of the cluster's database, each read checked against what may be there. Its
+    /// rows are its own, and deleted at the end. Exit code 0: all was done, and right; 1: not so;
+    /// 98: the generator did not keep its schedule.
+    Db(Box<DbArgs>),
 }
 
 /// The form of the result.
@@ -110,6 +116,10 @@ pub(crate) fn main() -> ExitCode {
             let plan = usable(block::Plan::new(&args));
             block::run(&args, plan)
         }
+        Command::Db(args) => {
+            let plan = usable(db::Plan::new(&args));
+            db::run(&args, plan)
+        }
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -174,8 +184,18 @@ mod tests {
         assert_eq!(exit("l msg --certs c --inventory i --node n1 --node n2 --rate 5"), Ok(()));
         assert_eq!(exit("l msg --certs c --node n1 --addr h:1 --concurrency 5"), Ok(()));
         assert_eq!(exit("l msg --certs c --inventory i --tell --rate 5"), Ok(()));
+        assert_eq!(exit("l db --certs c --inventory i --node n1 --reads 0 --rate 5"), Ok(()));
+        assert_eq!(exit("l db --certs c --inventory i --freshness lease --keys 4"), Ok(()));
         for wrong in [
             "l msg --certs c",
+            "l db --certs c",
+            "l db --certs c --inventory i --rate 5 --concurrency 5",
+            "l db --certs c --inventory i --concurrency 0",
+            "l db --certs c --inventory i --reads 101",
+            "l db --certs c --inventory i --keys 3",
+            "l db --certs c --inventory i --size 31",
+            "l db --certs c --inventory i --size 524289",
+            "l db --certs c --inventory i --freshness stale",
             "l msg --certs c --addr h:1",
             "l msg --certs c --inventory i --node n1 --addr h:1",
             "l msg --certs c --inventory i --rate 5 --concurrency 5",

@@ -7,7 +7,12 @@
 mod block;
 mod cli;
 mod clock;
+mod cluster;
+mod control;
+mod db;
 mod msg;
+mod noise;
+mod open;
 mod output;
 mod report;
 mod schedule;

@@ -7,31 +7,28 @@ pub(crate) mod counts;
 mod ledger;
 mod tells;
 
-use std::io::IsTerminal;
 use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::watch;
-use tokio::task::{JoinSet, LocalSet};
-use tokio::time::interval;
-use vioduct_certs::UnixTime;
-use vioduct_certs::credentials::Credentials;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use vioduct_certs::identity::NodeName;
-use vioduct_certs::inventory::{Inventory, NodeAddr};
+use vioduct_certs::inventory::NodeAddr;
 use vioduct_node::system::{ECHO, SINK};
-use vioduct_node::tool::{Target, Tool};
+use vioduct_node::tool::Target;
 use vioduct_transport::TransportConfig;
 
 use crate::cli::MsgArgs;
-use crate::clock::{Clock, nanoseconds};
+use crate::clock::Clock;
+use crate::cluster::{chosen, tool};
+use crate::control::{Control, on_one_thread};
+use crate::open::Moments;
 use crate::output;
 use crate::report::{Config, Kind, Mode, Report};
 use crate::schedule::{Halt, Kept, Schedule, shares};
-use crate::signals::Signals;
 use asks::Asks;
 use body::Bodies;
 use counts::Board;
@@ -42,8 +39,6 @@ use tells::Tells;
 pub(crate) const OUTSTANDING_MAX: u32 = 65_536;
 /// Nodes of one open-loop run: each has a thread.
 const OPEN_NODES_MAX: usize = 256;
-/// From the last link's being up to the first message.
-const LEAD: Duration = Duration::from_millis(20);
 
 /// What to do, checked.
 #[derive(Debug)]
@@ -105,16 +100,7 @@ fn nodes(args: &MsgArgs) -> Result<Vec<(NodeName, NodeAddr)>> {
             _other => bail!("--addr is the address of one node: give --node once"),
         };
     };
-    let inventory =
-        Inventory::load(path).with_context(|| format!("inventory {}", path.display()))?;
-    for name in &args.node {
-        if !inventory.nodes.iter().any(|node| node.name == *name) {
-            bail!("{} has no node {name}", path.display());
-        }
-    }
-    let is_chosen = |name: &NodeName| args.node.is_empty() || args.node.contains(name);
-    let all = inventory.nodes.into_iter().map(|node| (node.name, node.addr));
-    Ok(all.filter(|(name, _addr)| is_chosen(name)).collect())
+    chosen(path, &args.node)
 }
 
 /// Runs to the end, and prints the result.
@@ -122,24 +108,17 @@ fn nodes(args: &MsgArgs) -> Result<Vec<(NodeName, NodeAddr)>> {
 /// # Errors
 /// The run did not start, or its result can't be written.
 pub(crate) fn run(args: &MsgArgs, plan: Plan) -> Result<ExitCode> {
-    // Links and senders share a thread: a message crosses none but its pacer's.
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("can't start the runtime")?;
-    let report = LocalSet::new().block_on(&runtime, measure(args, plan));
-    runtime.shutdown_background();
-    let report = report?;
+    let report = on_one_thread(measure(args, plan))?;
     output::write(&report, args.output, args.json.as_deref())?;
     Ok(report.exit_code())
 }
 
 async fn measure(args: &MsgArgs, plan: Plan) -> Result<Report> {
-    let mut signals = Signals::listen()?;
+    let mut control = Control::begin(args.progress)?;
     let config = plan.config(args);
     let (board, clock) = (Arc::new(Board::new()?), Clock::start());
     let bodies = Arc::new(Bodies::new(usize::try_from(args.size)?));
-    let credentials = Credentials::load(&args.certs, UnixTime::now())
-        .with_context(|| format!("certificates in {}", args.certs.display()))?;
-    let tool = Tool::new(credentials)?;
+    let tool = tool(&args.certs)?;
     let connecting = async {
         let mut targets = Vec::with_capacity(plan.nodes.len());
         for (name, addr) in &plan.nodes {
@@ -152,21 +131,16 @@ async fn measure(args: &MsgArgs, plan: Plan) -> Result<Report> {
         }
         anyhow::Ok(senders)
     };
-    let senders = tokio::select! {
-        senders = connecting => senders?,
-        () = signals.next() => bail!("stopped before the first message"),
-    };
-    let schedule = schedule(args, &clock);
+    let senders = control.before("message", connecting).await?;
+    let schedule = Schedule::from_now(&clock, args.warmup, args.duration, args.late_after);
     board.measure_in(schedule.measured_ns.clone());
-    let halt = watch::Sender::new(0);
-    let drivers = spawn(&senders, plan.mode, &schedule, &Halt(halt.subscribe()))?;
-    let mut run = Run { board, signals, halt, is_tell: args.tell };
-    let kept = run.drive(drivers, args).await?;
-    let tally = run.board.finished();
+    let drivers = spawn(&senders, plan.mode, &schedule, &control.told())?;
+    let kept = control.drive(drivers, |second| show(second, args, &board)).await?;
+    let tally = board.finished();
     // Of tells it lasts until the last node has said how many came.
     let end_ns = tally.told_at_ns.unwrap_or_else(|| clock.now_ns().min(schedule.measured_ns.end));
     let measured_ns = end_ns.saturating_sub(schedule.measured_ns.start);
-    let is_interrupted = *run.halt.borrow() > 0;
+    let is_interrupted = control.is_told();
     tool.close().await;
     Ok(Report::new(config, &tally, kept, Duration::from_nanos(measured_ns), is_interrupted))
 }
@@ -202,18 +176,6 @@ impl Sender {
     }
 }
 
-fn schedule(args: &MsgArgs, clock: &Clock) -> Schedule {
-    let start_ns = clock.now_ns().saturating_add(nanoseconds(LEAD));
-    let measured_ns = start_ns.saturating_add(nanoseconds(args.warmup));
-    let end_ns = measured_ns.saturating_add(nanoseconds(args.duration));
-    Schedule {
-        warmup_ns: start_ns..measured_ns,
-        measured_ns: measured_ns..end_ns,
-        late_after_ns: nanoseconds(args.late_after),
-        lag_ns: 0,
-    }
-}
-
 /// Starts the senders, each with its share of the load.
 fn spawn(
     senders: &[Sender],
@@ -230,8 +192,10 @@ fn spawn(
         match (sender, mode) {
             (Sender::Ask(asks), Mode::Open { .. }) => {
                 let rate = NonZeroU64::new(value.into()).context("a node without a rate")?;
-                let asks = Arc::clone(asks);
-                drivers.spawn_blocking(move || asks.open(&schedule, rate, room, &halt, &runtime));
+                let (asks, clock) = (Arc::clone(asks), asks.clock.clone());
+                let (rate_per_s, outstanding_max) = (rate, room);
+                let moments = Moments { schedule, rate_per_s, outstanding_max, clock, halt };
+                drivers.spawn_blocking(move || asks.open(&moments, &runtime));
             }
             (Sender::Tell(tells), Mode::Open { .. }) => {
                 let rate = NonZeroU64::new(value.into()).context("a node without a rate")?;
@@ -251,58 +215,16 @@ fn spawn(
     Ok(drivers)
 }
 
-/// A run under way.
-struct Run {
-    board: Arc<Board>,
-    signals: Signals,
-    /// How often a signal came.
-    halt: watch::Sender<u8>,
-    is_tell: bool,
-}
-
-impl Run {
-    /// Until every sender is done. The first signal stops the sending, the second the waiting.
-    async fn drive(&mut self, mut drivers: JoinSet<Kept>, args: &MsgArgs) -> Result<Kept> {
-        let is_shown = args.progress || std::io::stderr().is_terminal();
-        let mut seconds = interval(Duration::from_secs(1));
-        seconds.tick().await; // The first is now.
-        let (mut kept, mut second) = (Kept::default(), 0);
-        loop {
-            tokio::select! {
-                joined = drivers.join_next() => match joined {
-                    None => return Ok(kept),
-                    Some(Ok(one)) => kept.add(one),
-                    // The second signal has ended it.
-                    Some(Err(error)) if error.is_cancelled() => {}
-                    Some(Err(error)) => return Err(error).context("a sender ended by itself"),
-                },
-                _over = seconds.tick() => {
-                    second += 1;
-                    if is_shown {
-                        self.show(second, args.warmup);
-                    }
-                }
-                () = self.signals.next() => {
-                    self.halt.send_modify(|told| *told = told.saturating_add(1));
-                    if *self.halt.borrow() > 1 {
-                        drivers.abort_all();
-                    }
-                }
-            }
-        }
+fn show(second: u64, args: &MsgArgs, board: &Board) {
+    let recent = board.take_recent();
+    let phase = if second <= args.warmup.as_secs() { "  warm-up" } else { "" };
+    let errors = recent.errors;
+    if args.tell {
+        return eprintln!("{second:>4} s  {:>8}/s told  errors {errors}{phase}", recent.sent);
     }
-
-    fn show(&self, second: u64, warmup: Duration) {
-        let recent = self.board.take_recent();
-        let phase = if second <= warmup.as_secs() { "  warm-up" } else { "" };
-        let errors = recent.errors;
-        if self.is_tell {
-            return eprintln!("{second:>4} s  {:>8}/s told  errors {errors}{phase}", recent.sent);
-        }
-        let response = recent.latency().response;
-        eprintln!(
-            "{second:>4} s  {:>8}/s  p50 {:>9.1} us  p99 {:>9.1} us  errors {errors}{phase}",
-            recent.ok, response.p50_us, response.p99_us
-        );
-    }
+    let response = recent.latency().response;
+    eprintln!(
+        "{second:>4} s  {:>8}/s  p50 {:>9.1} us  p99 {:>9.1} us  errors {errors}{phase}",
+        recent.ok, response.p50_us, response.p99_us
+    );
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use vioduct_loadtest::stats::Percentiles;
 
 use crate::cli::OutputFormat;
 
@@ -41,6 +42,21 @@ pub(crate) fn exit_code(failed: u64, is_valid: bool) -> ExitCode {
         (0, false) => ExitCode::from(EXIT_INVALID),
         (_failed, _) => ExitCode::FAILURE,
     }
+}
+
+/// A table of latencies: a head, and a line for each.
+pub(crate) fn write_latencies<'a>(
+    f: &mut fmt::Formatter<'_>,
+    rows: impl IntoIterator<Item = (&'a str, Percentiles)>,
+) -> fmt::Result {
+    let head = ["us", "p50", "p90", "p99", "p99.9", "max"];
+    writeln!(f, "\n{}", head.map(|name| format!("{name:>10}")).join(" "))?;
+    for (label, p) in rows {
+        let figures = [p.p50_us, p.p90_us, p.p99_us, p.p999_us, p.max_us];
+        let figures = figures.map(|us| format!("{us:>10.1}")).join(" ");
+        writeln!(f, "{label:>10} {figures}")?;
+    }
+    Ok(())
 }
 
 /// So many a second.

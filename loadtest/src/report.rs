@@ -11,7 +11,7 @@ use vioduct_loadtest::stats::Percentiles;
 use vioduct_node::tool::Faults;
 
 use crate::msg::counts::{Counts, Tally};
-use crate::output::{exit_code, per_second};
+use crate::output::{exit_code, per_second, write_latencies};
 use crate::schedule::Kept;
 
 /// Version of the JSON. Fields are added to it, never renamed.
@@ -52,6 +52,16 @@ impl Mode {
             Self::Open { rate_per_s } => rate_per_s,
             Self::Closed { concurrency } => concurrency,
             Self::Credit => 0,
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open { rate_per_s } => write!(f, "open loop, {rate_per_s}/s"),
+            Self::Closed { concurrency } => write!(f, "closed loop, {concurrency} outstanding"),
+            Self::Credit => write!(f, "as fast as credit allows"),
         }
     }
 }
@@ -139,29 +149,12 @@ impl Report {
     }
 }
 
-impl Report {
-    fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["us", "p50", "p90", "p99", "p99.9", "max"];
-        writeln!(f, "\n{}", head.map(|name| format!("{name:>10}")).join(" "))?;
-        for (label, p) in [("service", self.service), ("response", self.response)] {
-            let figures = [p.p50_us, p.p90_us, p.p99_us, p.p999_us, p.max_us];
-            let figures = figures.map(|us| format!("{us:>10.1}")).join(" ");
-            writeln!(f, "{label:>10} {figures}")?;
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { build, machine, config, counts, .. } = self;
         writeln!(f, "machine     {machine}")?;
         writeln!(f, "build       {build}")?;
-        let load = match config.mode {
-            Mode::Open { rate_per_s } => format!("open loop, {rate_per_s}/s"),
-            Mode::Closed { concurrency } => format!("closed loop, {concurrency} outstanding"),
-            Mode::Credit => "as fast as credit allows".to_owned(),
-        };
+        let load = config.mode;
         let (kind, what) = match config.kind {
             Kind::Ask => ("asks", "answers"),
             Kind::Tell => ("tells", "counted tells"),
@@ -194,10 +187,10 @@ impl fmt::Display for Report {
             writeln!(f, "  {label:<16} {measured:>10} {warmup:>10}")?;
         }
         if config.kind == Kind::Ask {
-            self.write_latencies(f)?;
+            write_latencies(f, [("service", self.service), ("response", self.response)])?;
         }
-        if let Some(Kept { planned, late, missed }) = self.schedule {
-            writeln!(f, "\nschedule    {planned} planned, {late} late, {missed} of them not sent")?;
+        if let Some(kept) = self.schedule {
+            writeln!(f, "\nschedule    {kept}")?;
         }
         let verdict = match (self.valid, self.failed()) {
             (false, errors) => format!("INVALID: the generator was late; {errors} errors"),

@@ -1,5 +1,6 @@
 //! When the load runs, when it stops, and how well a rate was kept.
 
+use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,11 +13,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout_at;
 use vioduct_loadtest::pace::Pacer;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, nanoseconds};
 
 /// Longest that a pacing thread waits without looking whether it shall stop.
 const LOOK_MAX: Duration = Duration::from_millis(50);
 const NS_PER_S: u64 = 1_000_000_000;
+/// From the last preparation to the first request.
+const LEAD: Duration = Duration::from_millis(20);
+
+/// Pause of a closed loop that was refused.
+pub(crate) const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 /// When a request was planned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +45,24 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
+    /// A load that begins shortly.
+    pub(crate) fn from_now(
+        clock: &Clock,
+        warmup: Duration,
+        duration: Duration,
+        late_after: Duration,
+    ) -> Self {
+        let start_ns = clock.now_ns().saturating_add(nanoseconds(LEAD));
+        let measured_ns = start_ns.saturating_add(nanoseconds(warmup));
+        let end_ns = measured_ns.saturating_add(nanoseconds(duration));
+        Self {
+            warmup_ns: start_ns..measured_ns,
+            measured_ns: measured_ns..end_ns,
+            late_after_ns: nanoseconds(late_after),
+            lag_ns: 0,
+        }
+    }
+
     /// The same for the sender of this index, one of several that have equal shares of a rate: its
     /// moments lie between those of the others.
     pub(crate) fn of_sender(&self, index: usize, rate_per_s: u32) -> Self {
@@ -138,6 +162,13 @@ pub(crate) struct Kept {
     pub(crate) late: u64,
     /// Those that did not leave before the end of the run.
     pub(crate) missed: u64,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { planned, late, missed } = self;
+        write!(f, "{planned} planned, {late} late, {missed} of them not sent")
+    }
 }
 
 impl Kept {

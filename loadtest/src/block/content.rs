@@ -10,6 +10,8 @@
 //! | 24..32 | number of the write |
 //! | 32..512 | noise that follows from the three numbers |
 
+use crate::noise::{Noise, mix};
+
 /// Bytes of a sector.
 pub(crate) const SECTOR_BYTES: usize = 512;
 const MAGIC: u32 = u32::from_le_bytes(*b"VLBK");
@@ -50,7 +52,7 @@ impl Content {
     }
 
     fn fill_one(&self, sector: &mut [u8; SECTOR_BYTES], position: u64, write: u64) {
-        let mut noise = Noise(mix(self.disk ^ mix(position ^ mix(write))));
+        let mut noise = Noise::new(mix(self.disk ^ mix(position ^ mix(write))));
         let numbers = [u64::from(MAGIC), self.disk, position, write];
         let (words, _none) = sector.as_chunks_mut::<8>();
         let numbers = numbers.into_iter().chain(std::iter::from_fn(|| Some(noise.next())));
@@ -85,23 +87,6 @@ impl Content {
 fn checksum(sector: &[u8; SECTOR_BYTES]) -> u32 {
     let (_magic_and_sum, covered) = sector.split_at(8);
     crc32c::crc32c(covered)
-}
-
-/// The numbers of splitmix64: cheap, and different in every word.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mix(self.0)
-    }
-}
-
-/// Spreads each bit of a number over all of them.
-pub(crate) fn mix(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::event::Event;
 use super::mix::{Pattern, Shares};
 use super::stall::{Stretch, StretchReport};
 use crate::cli::BlockArgs;
-use crate::output::{exit_code, per_second};
+use crate::output::{exit_code, per_second, write_latencies};
 use crate::schedule::Kept;
 
 /// Version of the JSON. Fields are added to it, never renamed.
@@ -356,17 +356,10 @@ impl Report {
     }
 
     fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = ["us", "p50", "p90", "p99", "p99.9", "max"];
-        writeln!(f, "\n{}", head.map(|name| format!("{name:>10}")).join(" "))?;
         let Latencies { read, write, flush, .. } = self.latency;
-        for (label, p) in [("read", read), ("write", write), ("flush", flush)] {
-            let p = p.response;
-            if p.count > 0 {
-                let figures = [p.p50_us, p.p90_us, p.p99_us, p.p999_us, p.max_us];
-                let figures = figures.map(|us| format!("{us:>10.1}")).join(" ");
-                writeln!(f, "{label:>10} {figures}")?;
-            }
-        }
+        let rows = [("read", read), ("write", write), ("flush", flush)];
+        let rows = rows.map(|(label, latency)| (label, latency.response));
+        write_latencies(f, rows.into_iter().filter(|(_label, response)| response.count > 0))?;
         writeln!(f)
     }
 }
@@ -394,8 +387,8 @@ impl fmt::Display for Report {
                 "event       {at_s:+.2} s for {took_s:.2} s, ended with {code}: {command}"
             )?;
         }
-        if let Some(Kept { planned, late, missed }) = self.schedule {
-            writeln!(f, "schedule    {planned} planned, {late} late, {missed} of them not sent")?;
+        if let Some(kept) = self.schedule {
+            writeln!(f, "schedule    {kept}")?;
         }
         write!(f, "errors      {}", self.errors)?;
         writeln!(f, "reconnects  {}", self.reconnects)?;

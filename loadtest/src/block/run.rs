@@ -1,16 +1,15 @@
 //! A run: connect, fill, load, read back.
 
 use std::cell::RefCell;
-use std::io::IsTerminal;
 use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::board::Board;
 use super::client::{Client, Due};
@@ -20,17 +19,15 @@ use super::mix::Kind;
 use super::report::{ReadBack, Report, Run};
 use super::{Parts, Plan};
 use crate::cli::BlockArgs;
-use crate::clock::{Clock, nanoseconds};
+use crate::clock::Clock;
+use crate::control::Control;
 use crate::schedule::{Halt, Kept, Room, Schedule, pace, shares};
-use crate::signals::Signals;
 
-/// From the last block's being filled to the first request.
-const LEAD: Duration = Duration::from_millis(20);
 /// Requests of a client that fill its range, or read it back, at a time.
 const SWEEP_DEPTH: u32 = 4;
 
 pub(super) async fn measure(args: &BlockArgs, plan: &Plan) -> Result<Report> {
-    let mut run = Control::begin(args)?;
+    let mut control = Control::begin(args.progress)?;
     let parts = Parts {
         args,
         plan,
@@ -46,24 +43,25 @@ pub(super) async fn measure(args: &BlockArgs, plan: &Plan) -> Result<Report> {
         }
         anyhow::Ok(clients)
     };
-    let clients: Rc<[Rc<Client>]> = tokio::select! {
-        clients = connecting => clients?.into(),
-        () = run.signals.next() => bail!("stopped before the first request"),
+    let clients: Rc<[Rc<Client>]> = control.before("request", connecting).await?.into();
+    let halt = control.told();
+    let filling = async {
+        let is_filled = sweep(&clients, Kind::Write, &halt).await;
+        ensure!(is_filled, "the disks could not be filled: {}", first_error(&parts.board));
+        Ok(())
     };
-    let halt = run.told();
-    tokio::select! {
-        is_filled = sweep(&clients, Kind::Write, &halt) => {
-            ensure!(is_filled, "the disks could not be filled: {}", first_error(&parts.board));
-        }
-        () = run.signals.next() => bail!("stopped before the first request"),
-    }
-    let schedule = schedule(args, &parts.clock);
+    control.before("request", filling).await?;
+    let schedule = Schedule::from_now(&parts.clock, args.warmup, args.duration, args.late_after);
     parts.board.borrow_mut().measure_in(schedule.measured_ns.clone());
     let drivers = spawn(&clients, args, &schedule, &halt)?;
     let events = plan_events(args, &clients, &parts, &schedule, &halt);
     let measuring = restart(Rc::clone(&clients), parts.clock.clone(), schedule.clone());
     let measuring = tokio::task::spawn_local(measuring);
-    let kept = run.drive(drivers, &parts.board, args).await?;
+    let show = |second| {
+        let is_warm_up = second <= args.warmup.as_secs();
+        show(second, is_warm_up, &mut parts.board.borrow_mut());
+    };
+    let kept = control.drive(drivers, show).await?;
     measuring.abort();
     let now_ns = parts.clock.now_ns();
     let stalls = clients.iter().map(|client| {
@@ -72,7 +70,7 @@ pub(super) async fn measure(args: &BlockArgs, plan: &Plan) -> Result<Report> {
     });
     let stalls = stalls.collect();
     let events = finish(events, &halt).await?;
-    let read_back = run.read_back(&clients, args.settle).await;
+    let read_back = read_back(&mut control, &clients, args.settle).await;
     let end_ns = now_ns.min(schedule.measured_ns.end);
     let ended = Run {
         measured: Duration::from_nanos(end_ns.saturating_sub(schedule.measured_ns.start)),
@@ -81,7 +79,7 @@ pub(super) async fn measure(args: &BlockArgs, plan: &Plan) -> Result<Report> {
         stalls,
         events,
         read_back,
-        is_interrupted: run.is_told(),
+        is_interrupted: control.is_told(),
     };
     Report::new(args, plan, &clients, &parts.board.borrow(), ended)
 }
@@ -89,18 +87,6 @@ pub(super) async fn measure(args: &BlockArgs, plan: &Plan) -> Result<Report> {
 fn first_error(board: &RefCell<Board>) -> String {
     let board = board.borrow();
     board.errors.first.first().map_or_else(String::new, |error| error.text.clone())
-}
-
-fn schedule(args: &BlockArgs, clock: &Clock) -> Schedule {
-    let start_ns = clock.now_ns().saturating_add(nanoseconds(LEAD));
-    let measured_ns = start_ns.saturating_add(nanoseconds(args.warmup));
-    let end_ns = measured_ns.saturating_add(nanoseconds(args.duration));
-    Schedule {
-        warmup_ns: start_ns..measured_ns,
-        measured_ns: measured_ns..end_ns,
-        late_after_ns: nanoseconds(args.late_after),
-        lag_ns: 0,
-    }
 }
 
 /// Every block of every client once. False if some could not be.
@@ -218,89 +204,20 @@ async fn finish(mut events: Events, halt: &Halt) -> Result<Vec<Event>> {
     Ok(ended)
 }
 
-/// Hears signals, and tells the others.
-struct Control {
-    signals: Signals,
-    /// How often one came.
-    halt: watch::Sender<u8>,
-    is_shown: bool,
-}
-
-impl Control {
-    fn begin(args: &BlockArgs) -> Result<Self> {
-        let is_shown = args.progress || std::io::stderr().is_terminal();
-        Ok(Self { signals: Signals::listen()?, halt: watch::Sender::new(0), is_shown })
-    }
-
-    fn told(&self) -> Halt {
-        Halt(self.halt.subscribe())
-    }
-
-    fn is_told(&self) -> bool {
-        *self.halt.borrow() > 0
-    }
-
-    /// Until every client is done. The first signal stops the sending, the second the waiting.
-    async fn drive(
-        &mut self,
-        mut drivers: JoinSet<Kept>,
-        board: &RefCell<Board>,
-        args: &BlockArgs,
-    ) -> Result<Kept> {
-        let mut seconds = interval(Duration::from_secs(1));
-        seconds.tick().await; // The first is now.
-        let (mut kept, mut second) = (Kept::default(), 0);
-        loop {
-            tokio::select! {
-                joined = drivers.join_next() => match joined {
-                    None => return Ok(kept),
-                    Some(Ok(one)) => kept.add(one),
-                    // The second signal has ended it.
-                    Some(Err(error)) if error.is_cancelled() => {}
-                    Some(Err(error)) => return Err(error).context("a client ended by itself"),
-                },
-                _over = seconds.tick() => {
-                    second += 1;
-                    if self.is_shown {
-                        let is_warm_up = second <= args.warmup.as_secs();
-                        show(second, is_warm_up, &mut board.borrow_mut());
-                    }
-                }
-                () = self.signals.next() => {
-                    self.halt.send_modify(|told| *told = told.saturating_add(1));
-                    if *self.halt.borrow() > 1 {
-                        drivers.abort_all();
-                    }
-                }
-            }
+/// Reads everything, and again after a while: late writes land meanwhile.
+async fn read_back(control: &mut Control, clients: &[Rc<Client>], settle: Duration) -> ReadBack {
+    let halt = control.told();
+    let passes = if control.is_told() || settle.is_zero() { 1 } else { 2 };
+    let reading = async {
+        let mut is_whole = sweep(clients, Kind::Read, &halt).await;
+        if passes > 1 {
+            sleep_until(Instant::now() + settle).await;
+            is_whole &= sweep(clients, Kind::Read, &halt).await;
         }
-    }
-
-    /// Reads everything, and again after a while: late writes land meanwhile.
-    async fn read_back(&mut self, clients: &[Rc<Client>], settle: Duration) -> ReadBack {
-        let halt = self.told();
-        let passes = if self.is_told() || settle.is_zero() { 1 } else { 2 };
-        let reading = async {
-            let mut is_whole = sweep(clients, Kind::Read, &halt).await;
-            if passes > 1 {
-                sleep_until(Instant::now() + settle).await;
-                is_whole &= sweep(clients, Kind::Read, &halt).await;
-            }
-            is_whole
-        };
-        tokio::pin!(reading);
-        loop {
-            tokio::select! {
-                is_whole = &mut reading => return ReadBack { passes, is_whole },
-                () = self.signals.next() => {
-                    self.halt.send_modify(|told| *told = told.saturating_add(1));
-                    if *self.halt.borrow() > 1 {
-                        return ReadBack { passes, is_whole: false };
-                    }
-                }
-            }
-        }
-    }
+        is_whole
+    };
+    let is_whole = control.after(reading).await.unwrap_or(false);
+    ReadBack { passes, is_whole }
 }
 
 fn show(second: u64, is_warm_up: bool, board: &mut Board) {

@@ -16,10 +16,8 @@ use vioduct_runtime::AskError;
 use super::body::Bodies;
 use super::counts::{Board, Told};
 use crate::clock::Clock;
-use crate::schedule::{Halt, Kept, Phase, Schedule, pace};
+use crate::schedule::{Halt, Kept, Phase, REFUSED_PAUSE, Schedule, pace};
 
-/// Pause after a message was refused.
-const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 /// Messages told before other tasks get their turn.
 const BURST: u64 = 128;
 
