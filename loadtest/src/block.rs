@@ -204,6 +204,6 @@ impl Parts<'_> {
 /// The run did not start, or its result can't be written.
 pub(crate) fn run(args: &BlockArgs, plan: Plan) -> Result<ExitCode> {
     let report = on_one_thread(run::measure(args, &plan))?;
-    output::write(&report, args.output, args.json.as_deref())?;
+    output::write(&report, &args.shown)?;
     Ok(report.exit_code())
 }

@@ -51,6 +51,20 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
+/// What is shown of a run, by every driver.
+#[derive(Debug, Args)]
+pub(crate) struct Shown {
+    /// Form of the result on standard output.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: OutputFormat,
+    /// Writes the result as JSON into this file, too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// A line each second on standard error, even when that is no terminal.
+    #[arg(long)]
+    pub(crate) progress: bool,
+}
+
 /// Arguments of `msg`.
 #[derive(Debug, Args)]
 pub(crate) struct MsgArgs {
@@ -94,15 +108,8 @@ pub(crate) struct MsgArgs {
     /// Open loop: a message that leaves this long after its planned moment is late.
     #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = positive)]
     pub(crate) late_after: Duration,
-    /// Form of the result on standard output.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) output: OutputFormat,
-    /// Writes the result as JSON into this file, too.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// A line each second on standard error, even when that is no terminal.
-    #[arg(long)]
-    pub(crate) progress: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 /// The whole program.

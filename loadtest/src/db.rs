@@ -109,12 +109,12 @@ impl Plan {
 /// The run did not start, or its result can't be written.
 pub(crate) fn run(args: &DbArgs, plan: Plan) -> Result<ExitCode> {
     let report = on_one_thread(measure(args, plan))?;
-    output::write(&report, args.output, args.json.as_deref())?;
+    output::write(&report, &args.shown)?;
     Ok(report.exit_code())
 }
 
 async fn measure(args: &DbArgs, plan: Plan) -> Result<Report> {
-    let mut control = Control::begin(args.progress)?;
+    let mut control = Control::begin(args.shown.progress)?;
     let tool = tool(&args.certs)?;
     let values = Values::new(rand::random(), usize::try_from(args.size)?);
     let freshness = match args.freshness {

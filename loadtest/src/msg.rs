@@ -109,12 +109,12 @@ fn nodes(args: &MsgArgs) -> Result<Vec<(NodeName, NodeAddr)>> {
 /// The run did not start, or its result can't be written.
 pub(crate) fn run(args: &MsgArgs, plan: Plan) -> Result<ExitCode> {
     let report = on_one_thread(measure(args, plan))?;
-    output::write(&report, args.output, args.json.as_deref())?;
+    output::write(&report, &args.shown)?;
     Ok(report.exit_code())
 }
 
 async fn measure(args: &MsgArgs, plan: Plan) -> Result<Report> {
-    let mut control = Control::begin(args.progress)?;
+    let mut control = Control::begin(args.shown.progress)?;
     let config = plan.config(args);
     let (board, clock) = (Arc::new(Board::new()?), Clock::start());
     let bodies = Arc::new(Bodies::new(usize::try_from(args.size)?));

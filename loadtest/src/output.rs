@@ -2,32 +2,27 @@
 
 use std::fmt;
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use vioduct_loadtest::stats::Percentiles;
 
-use crate::cli::OutputFormat;
+use crate::cli::{OutputFormat, Shown};
 
 /// Exit code of a run whose latencies are the generator's.
 const EXIT_INVALID: u8 = 98;
 
 /// Prints a result on standard output, and writes it as JSON into a file, too.
-pub(crate) fn write(
-    report: &(impl fmt::Display + Serialize),
-    format: OutputFormat,
-    file: Option<&Path>,
-) -> Result<()> {
+pub(crate) fn write(report: &(impl fmt::Display + Serialize), shown: &Shown) -> Result<()> {
     let json = serde_json::to_string_pretty(report).context("result as JSON")?;
     let mut stdout = std::io::stdout().lock();
-    let written = match format {
+    let written = match shown.output {
         OutputFormat::Text => write!(stdout, "{report}"),
         OutputFormat::Json => writeln!(stdout, "{json}"),
     };
     written.and_then(|()| stdout.flush()).context("standard output")?;
-    match file {
+    match &shown.json {
         Some(path) => {
             std::fs::write(path, json + "\n").with_context(|| format!("result {}", path.display()))
         }

@@ -27,7 +27,7 @@ use crate::schedule::{Halt, Kept, Room, Schedule, pace, shares};
 const SWEEP_DEPTH: u32 = 4;
 
 pub(super) async fn measure(args: &BlockArgs, plan: &Plan) -> Result<Report> {
-    let mut control = Control::begin(args.progress)?;
+    let mut control = Control::begin(args.shown.progress)?;
     let parts = Parts {
         args,
         plan,

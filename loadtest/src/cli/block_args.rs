@@ -1,11 +1,10 @@
 //! Arguments of `block`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::{OutputFormat, duration, positive};
+use super::{Shown, duration, positive};
 use crate::block::Uri;
 
 /// Clients of one run: each has latencies of its own.
@@ -81,15 +80,8 @@ pub(crate) struct BlockArgs {
     /// Open loop: a request that leaves this long after its planned moment is late.
     #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = positive)]
     pub(crate) late_after: Duration,
-    /// Form of the result on standard output.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) output: OutputFormat,
-    /// Writes the result as JSON into this file, too.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// A line each second on standard error, even when that is no terminal.
-    #[arg(long)]
-    pub(crate) progress: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
 
 fn percent() -> clap::builder::RangedI64ValueParser<u32> {

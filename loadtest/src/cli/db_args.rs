@@ -10,7 +10,7 @@ use vioduct_certs::identity::NodeName;
 use vioduct_db::command::VALUE_BYTES_MAX;
 use vioduct_node::db::DATA_SHARDS_MAX;
 
-use super::{OutputFormat, duration, positive};
+use super::{Shown, duration, positive};
 use crate::db::{KEYS_MAX, VALUE_BYTES_MIN};
 
 const VALUE_BYTES: RangeInclusive<i64> = VALUE_BYTES_MIN as i64..=VALUE_BYTES_MAX as i64;
@@ -77,13 +77,6 @@ pub(crate) struct DbArgs {
     /// Open loop: an operation that leaves this long after its planned moment is late.
     #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = positive)]
     pub(crate) late_after: Duration,
-    /// Form of the result on standard output.
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) output: OutputFormat,
-    /// Writes the result as JSON into this file, too.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// A line each second on standard error, even when that is no terminal.
-    #[arg(long)]
-    pub(crate) progress: bool,
+    #[command(flatten)]
+    pub(crate) shown: Shown,
 }
