@@ -23,8 +23,8 @@ fn batches(schema: &Schema, places: impl IntoIterator<Item = Place>) -> Vec<Vec<
     shards.values().flat_map(|changes| changes.chunks(PARTS_MAX)).map(<[Change]>::to_vec).collect()
 }
 
-/// Takes these rows away. A write whose end is not known is done before it or never, as it was of
-/// the same session.
+/// Takes these rows away. A write whose end is not known is done before it or never, if it was of
+/// the same session: one that is over may still have some on their way.
 ///
 /// # Errors
 /// Some are left.

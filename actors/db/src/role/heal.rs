@@ -1,6 +1,6 @@
 //! Has this node's lost replicas made anew.
 //!
-//! A node that is a member of a shard by its leader's word, under a replica that it does not have,
+//! A node that has a vote in a shard by its leader's word, under a replica that it does not have,
 //! makes a new replica and has it put in the place of the old one. Its disk was replaced, or what
 //! was on it was damaged: there is one rule for all of them. The old replica is never taken up
 //! again, since what it has voted for may be forgotten; and whether a new one may take its place is

@@ -73,8 +73,8 @@ async fn a_log_of_few_large_entries_is_purged_by_its_bytes_and_nothing_is_lost()
     }
 }
 
-/// The index up to which entries are committed is not synced: a leader that starts again and goes
-/// on as such, without a vote, answers reads with less than it acknowledged before.
+/// The index up to which entries are committed is written with the next ones: a leader that starts
+/// again and goes on as such, without a vote, answers reads with less than it acknowledged before.
 #[tokio::test]
 async fn a_leader_that_lost_its_power_leads_again_only_by_a_new_vote() {
     let mut cluster = Cluster::start(3, 0).await;
