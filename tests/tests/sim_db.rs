@@ -9,6 +9,8 @@ use vioduct_tests::sim::db::{Plant, Report, Setup, run};
 const SEEDS: u64 = 10;
 /// A seed in which a leader is killed and starts again before the others miss it, and is read from.
 const SEED_OF_EARLY_READS: u64 = 57;
+/// A seed in which a leader starts again that is further from a client than that one pauses.
+const SEED_OF_A_FAR_LEADER: u64 = 104;
 /// Seeds within which a planted fault has to be found.
 const PLANT_SEEDS: u64 = 5;
 
@@ -24,7 +26,8 @@ fn simulate(seed: u64) -> Report {
 
 #[test]
 fn clients_see_one_copy_of_the_data_through_faults_and_are_served_after_them() {
-    let reports: Vec<_> = (1..=SEEDS).chain([SEED_OF_EARLY_READS]).map(simulate).collect();
+    let seeds = (1..=SEEDS).chain([SEED_OF_EARLY_READS, SEED_OF_A_FAR_LEADER]);
+    let reports: Vec<_> = seeds.map(simulate).collect();
     let hashes: BTreeSet<u64> = reports.iter().map(|report| report.trace_hash).collect();
     assert_eq!(hashes.len(), reports.len(), "seeds repeat each other");
     // Faults that never bite would show nothing.

@@ -1,5 +1,6 @@
 //! Which replica of a shard to ask.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::time::{Instant, timeout};
@@ -19,10 +20,9 @@ pub(super) type ReplicaRef = ActorRef<ReplicaClient>;
 #[derive(Debug, Default)]
 struct Known {
     leader: Option<ReplicaRef>,
+    found: BTreeMap<NodeName, ReplicaRef>,
     /// Who did not answer lately, and until when it is left alone.
-    silent: Option<(NodeName, Instant)>,
-    /// Whether any replica was found before.
-    has_found: bool,
+    silent: BTreeMap<NodeName, Instant>,
 }
 
 /// Knows the replicas of a shard.
@@ -50,62 +50,93 @@ impl Route {
     }
 
     /// Whom to ask: the leader if it is known, else one after the other, those last that do not
-    /// answer.
+    /// answer. Cancel-safe.
     pub(super) async fn target(&self, turn: usize, anywhere: bool) -> Option<ReplicaRef> {
         let leader = self.known().leader.clone();
         if let (Some(leader), false) = (leader, anywhere) {
             return Some(leader);
         }
-        let mut replicas = self.replicas().await;
-        let is_silent = |replica: &ReplicaRef| self.is_silent(&replica.id().node);
-        if !replicas.iter().all(is_silent) {
-            replicas.retain(|replica| !is_silent(replica));
+        let mut hosts = self.hosts();
+        if !hosts.iter().all(|host| self.is_silent(host)) {
+            hosts.retain(|host| !self.is_silent(host));
         }
-        let count = replicas.len().max(1);
-        replicas.into_iter().nth(turn % count)
+        let host = hosts.get(turn % hosts.len().max(1))?;
+        self.at(host).await
     }
 
-    /// All replicas that are found.
-    pub(super) async fn replicas(&self) -> Vec<ReplicaRef> {
-        let Some(hosts) = &self.hosts else { return self.node.find_all(&self.name) };
-        // A node that is gone must not keep the others waiting.
-        let has_found = self.known().has_found;
-        let within = if has_found { self.config.pause * 2 } else { self.config.attempt };
-        let found = hosts.iter().map(|host| timeout(within, self.node.lookup(host, &self.name)));
-        let found = futures_util::future::join_all(found).await;
-        let found: Vec<_> = found.into_iter().filter_map(|found| found.ok()?.ok()).collect();
-        self.known().has_found |= !found.is_empty();
+    fn listed(&self) -> impl Iterator<Item = ReplicaRef> {
+        self.node.find_all(&self.name).into_iter()
+    }
+
+    /// Where replicas may be.
+    fn hosts(&self) -> Vec<NodeName> {
+        match &self.hosts {
+            Some(hosts) => hosts.to_vec(),
+            None => self.listed().map(|replica| replica.id().node.clone()).collect(),
+        }
+    }
+
+    /// The replica of that node. One that is not found in the time of an attempt, or is not there,
+    /// is left alone for a while.
+    async fn at(&self, host: &NodeName) -> Option<ReplicaRef> {
+        if self.hosts.is_none() {
+            return self.listed().find(|replica| replica.id().node == *host);
+        }
+        if let Some(found) = self.known().found.get(host) {
+            return Some(found.clone());
+        }
+        let looking = self.node.lookup(host, &self.name);
+        let found = timeout(self.config.attempt, looking).await.ok().and_then(Result::ok);
+        match &found {
+            Some(replica) => drop(self.known().found.insert(host.clone(), replica.clone())),
+            None => self.leave_alone(host),
+        }
         found
+    }
+
+    /// All replicas that are found now.
+    pub(super) async fn replicas(&self) -> Vec<ReplicaRef> {
+        let hosts = self.hosts();
+        let found = hosts.iter().map(|host| self.at(host));
+        futures_util::future::join_all(found).await.into_iter().flatten().collect()
     }
 
     /// This one leads: it answered.
     pub(super) fn leads(&self, replica: ReplicaRef) {
         let mut known = self.known();
+        known.silent.remove(&replica.id().node);
         known.leader = Some(replica);
-        known.silent = None;
     }
 
-    /// This one did not answer.
+    /// This one did not answer, or is over.
     pub(super) fn is_gone(&self, replica: &ReplicaRef) {
-        let until = Instant::now() + self.config.attempt * SILENT_FOR;
+        let host = &replica.id().node;
         let mut known = self.known();
-        known.leader = None;
-        known.silent = Some((replica.id().node.clone(), until));
+        known.leader.take_if(|leader| leader.id() == replica.id());
+        known.found.remove(host);
+        drop(known);
+        self.leave_alone(host);
     }
 
-    /// Another one leads, on that node as far as is known.
+    /// Another one leads, on that node as far as is known. Cancel-safe.
     pub(super) async fn is_led_by(&self, node: Option<&str>) {
         self.known().leader = None;
-        let Some(node) = node else { return };
-        let replicas = self.replicas().await.into_iter();
-        let mut meant = replicas.filter(|replica| replica.id().node.as_str() == node);
-        let leader = meant.next().filter(|replica| !self.is_silent(&replica.id().node));
-        self.known().leader = leader;
+        let hosts = self.hosts();
+        let Some(host) = hosts.iter().find(|host| Some(host.as_str()) == node) else { return };
+        if !self.is_silent(host) {
+            let leader = self.at(host).await;
+            self.known().leader = leader;
+        }
     }
 
-    fn is_silent(&self, node: &NodeName) -> bool {
-        let known = self.known();
-        let silent = known.silent.as_ref();
-        silent.is_some_and(|(silent, until)| silent == node && Instant::now() < *until)
+    fn leave_alone(&self, host: &NodeName) {
+        let now = Instant::now();
+        let mut known = self.known();
+        known.silent.retain(|_host, until| *until > now);
+        known.silent.insert(host.clone(), now + self.config.attempt * SILENT_FOR);
+    }
+
+    fn is_silent(&self, host: &NodeName) -> bool {
+        self.known().silent.get(host).is_some_and(|until| Instant::now() < *until)
     }
 }

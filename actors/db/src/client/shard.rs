@@ -132,8 +132,11 @@ impl Shard {
     pub(super) async fn status(&self) -> Vec<(String, Status)> {
         let replicas = self.inner.route.replicas().await;
         let asked = replicas.iter().map(|replica| async {
-            let status = replica.ask(AskStatus, self.inner.config.attempt).await.ok()?.ok()?;
-            Some((replica.id().node.to_string(), status))
+            let Ok(answer) = replica.ask(AskStatus, self.inner.config.attempt).await else {
+                self.inner.route.is_gone(replica);
+                return None;
+            };
+            Some((replica.id().node.to_string(), answer.ok()?))
         });
         let answered = futures_util::future::join_all(asked).await;
         answered.into_iter().flatten().collect()
@@ -185,15 +188,15 @@ impl Shard {
         let mut may_be_done = false;
         let mut why = "no replica is known".to_owned();
         for turn in 0.. {
-            let now = Instant::now();
-            if now >= deadline {
+            if Instant::now() >= deadline {
                 break;
             }
-            let Some(replica) = self.inner.route.target(turn, anywhere).await else {
-                sleep_until(deadline.min(now + self.inner.config.pause)).await;
+            let target = self.inner.route.target(turn, anywhere);
+            let Some(replica) = timeout_at(deadline, target).await.ok().flatten() else {
+                sleep_until(deadline.min(Instant::now() + self.inner.config.pause)).await;
                 continue;
             };
-            let within = attempt.min(deadline - now);
+            let within = attempt.min(deadline.saturating_duration_since(Instant::now()));
             match replica.ask(message(), within).await {
                 Ok(Ok(encoded)) => {
                     if !anywhere {
@@ -211,7 +214,8 @@ impl Shard {
                         Refusal::NotLeader { leader } => leader.as_deref(),
                         _no_hint => None,
                     };
-                    self.inner.route.is_led_by(leader).await;
+                    // Whether it is found in time or not is seen at the next turn.
+                    drop(timeout_at(deadline, self.inner.route.is_led_by(leader)).await);
                 }
                 Err(error) => {
                     may_be_done |= matches!(error, AskError::MaybeDelivered(_));
