@@ -1,5 +1,8 @@
 //! The cluster's database: replicated by consensus, sharded, stored in RocksDB, spoken to as
 //! actors.
+//!
+//! A service that only uses it does without RocksDB: the feature `rocksdb`, which is on by default,
+//! is for nodes that have replicas on their disk.
 
 pub mod chance;
 pub mod client;
@@ -13,6 +16,7 @@ pub mod machine;
 pub mod offload;
 pub mod query;
 pub mod replica;
+#[cfg(feature = "rocksdb")]
 pub mod rocks;
 pub mod role;
 pub mod schema;

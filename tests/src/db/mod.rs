@@ -34,6 +34,29 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The table that the program's database has.
 pub const TABLE: u16 = 1;
 
+/// A client of a database on these nodes of a cluster, which has these tables.
+///
+/// # Errors
+/// Its end does not start.
+pub async fn client_on(
+    cluster: &Cluster,
+    names: impl IntoIterator<Item = &str>,
+    schema: Arc<Schema>,
+    config: DbConfig,
+) -> Result<DbClient> {
+    let credentials = Credentials::load(&cluster.dir().join("tool"), UnixTime::now())?;
+    let builder = Node::builder(Arc::new(credentials)).workers(1);
+    let node = builder.listen(([0, 0, 0, 0], 0).into()).start().await?;
+    let mut hosts = Vec::new();
+    for name in names {
+        let host: NodeName = name.parse()?;
+        node.connect(host.clone(), cluster.addr(name).parse()?).await?;
+        hosts.push(host);
+    }
+    let db = Db::on(&node, &hosts, schema, config);
+    Ok(DbClient { db, _node: node })
+}
+
 /// A database whose nodes are processes.
 #[derive(Debug)]
 pub struct DbCluster {
@@ -97,17 +120,8 @@ impl DbCluster {
     /// # Errors
     /// As [`client`](Self::client).
     pub async fn client_of(&self, names: &[String], config: DbConfig) -> Result<DbClient> {
-        let credentials = Credentials::load(&self.cluster.dir().join("tool"), UnixTime::now())?;
-        let builder = Node::builder(Arc::new(credentials)).workers(1);
-        let node = builder.listen(([0, 0, 0, 0], 0).into()).start().await?;
-        let mut hosts = Vec::new();
-        for name in names {
-            let host: NodeName = name.parse()?;
-            node.connect(host.clone(), self.cluster.addr(name).parse()?).await?;
-            hosts.push(host);
-        }
-        let db = Db::on(&node, &hosts, Arc::clone(&self.schema), config);
-        Ok(DbClient { db, _node: node })
+        let names = names.iter().map(String::as_str);
+        client_on(&self.cluster, names, Arc::clone(&self.schema), config).await
     }
 
     /// The node whose replica leads, once one does.

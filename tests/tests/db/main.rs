@@ -3,7 +3,9 @@
 #![expect(clippy::print_stdout, reason = "figures, for whoever runs it with --nocapture")]
 
 mod damage;
+mod format;
 mod full;
+mod ids;
 mod join;
 mod kills;
 mod linear;

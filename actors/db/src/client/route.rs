@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::time::{Instant, timeout};
 use vioduct_certs::identity::NodeName;
-use vioduct_runtime::{ActorName, ActorRef, Node};
+use vioduct_runtime::{ActorName, ActorRef, AskError, Node, NotDelivered};
 
 use super::config::DbConfig;
 use crate::ShardId;
@@ -56,12 +56,24 @@ impl Route {
         if let (Some(leader), false) = (leader, anywhere) {
             return Some(leader);
         }
-        let mut hosts = self.hosts();
-        if !hosts.iter().all(|host| self.is_silent(host)) {
-            hosts.retain(|host| !self.is_silent(host));
+        let is_silent = |replica: &ReplicaRef| self.is_silent(&replica.id().node);
+        let mut replicas = self.found();
+        if replicas.iter().all(is_silent) {
+            replicas = self.replicas().await;
         }
-        let host = hosts.get(turn % hosts.len().max(1))?;
-        self.at(host).await
+        if !replicas.iter().all(is_silent) {
+            replicas.retain(|replica| !is_silent(replica));
+        }
+        let count = replicas.len().max(1);
+        replicas.into_iter().nth(turn % count)
+    }
+
+    /// Those that are known without looking.
+    fn found(&self) -> Vec<ReplicaRef> {
+        match &self.hosts {
+            Some(_hosts) => self.known().found.values().cloned().collect(),
+            None => self.listed().collect(),
+        }
     }
 
     fn listed(&self) -> impl Iterator<Item = ReplicaRef> {
@@ -108,14 +120,31 @@ impl Route {
         known.leader = Some(replica);
     }
 
-    /// This one did not answer, or is over.
-    pub(super) fn is_gone(&self, replica: &ReplicaRef) {
+    /// This one did not answer, or is over; its node may have another one already.
+    pub(super) fn is_gone(&self, replica: &ReplicaRef, why: &AskError) {
+        let is_over = matches!(
+            why,
+            AskError::NotDelivered(
+                NotDelivered::Gone { .. }
+                    | NotDelivered::Restarted { .. }
+                    | NotDelivered::NoSuchActor { .. }
+            )
+        );
+        if self.forget(replica) && !is_over {
+            self.leave_alone(&replica.id().node);
+        }
+    }
+
+    /// It is looked for anew. False when another life of it is known already.
+    pub(super) fn forget(&self, replica: &ReplicaRef) -> bool {
         let host = &replica.id().node;
         let mut known = self.known();
         known.leader.take_if(|leader| leader.id() == replica.id());
+        if known.found.get(host).is_some_and(|found| found.id() != replica.id()) {
+            return false;
+        }
         known.found.remove(host);
-        drop(known);
-        self.leave_alone(host);
+        true
     }
 
     /// Another one leads, on that node as far as is known. Cancel-safe.

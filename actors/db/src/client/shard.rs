@@ -133,7 +133,7 @@ impl Shard {
         let replicas = self.inner.route.replicas().await;
         let asked = replicas.iter().map(|replica| async {
             let Ok(answer) = replica.ask(AskStatus, self.inner.config.attempt).await else {
-                self.inner.route.is_gone(replica);
+                self.inner.route.forget(replica);
                 return None;
             };
             Some((replica.id().node.to_string(), answer.ok()?))
@@ -220,7 +220,7 @@ impl Shard {
                 Err(error) => {
                     may_be_done |= matches!(error, AskError::MaybeDelivered(_));
                     why = error.to_string();
-                    self.inner.route.is_gone(&replica);
+                    self.inner.route.is_gone(&replica, &error);
                 }
             }
             // The first time another one is tried at once.

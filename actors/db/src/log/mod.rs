@@ -2,12 +2,14 @@
 
 mod engine;
 mod memory;
+#[cfg(feature = "rocksdb")]
 mod rocks;
 mod watched;
 mod writer;
 
 pub use engine::{LogEngine, LogOp, MetaTag};
 pub use memory::MemoryLog;
+#[cfg(feature = "rocksdb")]
 pub use rocks::RocksLog;
 pub(crate) use watched::LogDamage;
 pub use watched::WatchedLog;

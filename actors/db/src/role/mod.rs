@@ -3,6 +3,8 @@
 
 mod config;
 mod desk;
+#[cfg(feature = "rocksdb")]
+mod disk;
 mod ends;
 mod heal;
 mod origin;
@@ -18,6 +20,8 @@ use vioduct_runtime::{Access, ActorHandle, ActorName, Node, RestartPolicy, Start
 pub use self::config::{ConfigError, DbRoleConfig, Timing};
 use self::desk::RetireAll;
 pub use self::desk::{Desk, DeskClient, DeskRefusal, Found, HereReplica, Prepare};
+#[cfg(feature = "rocksdb")]
+pub use self::disk::{DiskConfig, DiskRole, start_on_disk};
 pub use self::ends::DbEnd;
 use self::ends::Told;
 use self::heal::Healer;

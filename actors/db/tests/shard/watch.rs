@@ -201,7 +201,7 @@ async fn more_than_may_wait_are_refused_and_those_who_wait_are_told_all_the_same
     let start = db.put(wide("a"), bytes("1")).await.unwrap();
     let begin = || db.watch(SHARD, Filter::default(), WatchFrom::After(start));
     let mut watches = Vec::new();
-    for _ in 0..1100 {
+    for _ in 0..8300 {
         watches.push(begin().await.unwrap());
     }
     let first_error = async |mut watch: Watch| loop {

@@ -12,7 +12,7 @@ use crate::schema::Schema;
 use crate::watch::{Filter, Told};
 
 /// Most who wait at one replica.
-pub(super) const WAITING_MAX: usize = 1024;
+pub(super) const WAITING_MAX: usize = 8192;
 
 /// What somebody is told.
 pub(super) type Telling<T> = (T, Result<Told, Refusal>);
