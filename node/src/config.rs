@@ -55,6 +55,10 @@
 //! # heartbeat_ms, election_ms: when replicas doubt their leader
 //! # reserve = "256MiB"      # bytes that are kept free: with less, writes are refused
 //!
+//! [cm]                      # on a node with a VIOS that registers with the cluster's database
+//! cec = 1                   # the host
+//! # attempts, answer_within_ms, pause_ms: when that is given up
+//!
 //! [renewal]                 # may be left out: then somebody renews the certificate by hand
 //! command = ["/usr/local/bin/sign-vioduct"]
 //!
@@ -78,11 +82,14 @@ use vioduct_transport::TransportConfig;
 
 use crate::db::DbConfig;
 
+mod cm;
 mod db;
 mod disks;
 mod renewal;
 mod transport;
 
+pub use cm::CmSettings;
+use cm::RawCm;
 use db::RawDb;
 pub use disks::DiskRoles;
 use disks::{RawAdapter, RawDisks, RawDsa, RawOutside, RawPhyp, RawStorage, RawVios};
@@ -159,6 +166,8 @@ pub struct NodeConfig {
     pub disks: DiskRoles,
     /// What it does for the database.
     pub db: Option<DbConfig>,
+    /// How its VIOS is a member of the cluster.
+    pub cm: Option<CmSettings>,
 }
 
 #[derive(Deserialize)]
@@ -177,6 +186,7 @@ struct RawConfig {
     storage: Option<RawStorage>,
     phyp: Option<RawPhyp>,
     db: Option<RawDb>,
+    cm: Option<RawCm>,
     renewal: Option<RawRenewal>,
     #[serde(default)]
     transport: RawTransport,
@@ -263,6 +273,7 @@ impl NodeConfig {
             storage,
             phyp,
             db,
+            cm,
             renewal,
             transport,
         } = raw;
@@ -284,6 +295,7 @@ impl NodeConfig {
         let disks = RawDisks { vios, adapter, outside, dsa, storage, phyp };
         let disks = disks.checked(&node.name, node.listen.ip(), home).map_err(setting)?;
         let db = db.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
+        let cm = cm.map(RawCm::checked).transpose().map_err(setting)?;
         let peers = peers(peer, &node.name, transport.peers_max).map_err(setting)?;
         Ok(Self {
             path: path.to_owned(),
@@ -298,6 +310,7 @@ impl NodeConfig {
             transport,
             disks,
             db,
+            cm,
         })
     }
 }

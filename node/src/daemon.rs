@@ -13,16 +13,18 @@ use vioduct_certs::credentials::{Credentials, LoadError};
 use vioduct_certs::identity::{Identity, Kind, Role};
 use vioduct_certs::install::{InstallError, finish, pending};
 use vioduct_certs::serial::Serial;
-use vioduct_db::role::{DbEnd, DbRoleError};
+use vioduct_db::role::{DbEnd, DbRoleError, DiskRole};
 use vioduct_runtime::membership::{ExpelReason, Seed};
 use vioduct_runtime::{ClusterConfig, ClusterView, Node, NodeError, Standing};
 use vioduct_transport::EndpointError;
 use vioduct_transport::seam::ResetSecret;
+use vioduct_vios::cluster::cm::{CmConfig, CmError, CmRole};
+use vioduct_vios::cluster::local::LocalStores;
 use vioduct_vios::roles::RoleError;
 
 use crate::addresses::{self, Addresses};
-use crate::config::{ConfigError, DiskRoles, NodeConfig};
-use crate::db::{self, Replicas};
+use crate::config::{CmSettings, ConfigError, DiskRoles, NodeConfig};
+use crate::db;
 use crate::disks::Disks;
 use crate::incarnation::{DataDir, DataDirError};
 use crate::reload::{Loaded, Prompt, Watcher};
@@ -30,6 +32,9 @@ use crate::renewal::Renewer;
 use crate::reporter::Reporter;
 use crate::system;
 use crate::troubles::Troubles;
+
+/// Where a VIOS keeps what it knows of its cluster, in the data directory.
+const CM_DIR: &str = "cluster";
 
 /// Why a node did not start. No packet was sent.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +107,9 @@ pub enum StartError {
         #[source]
         source: DbRoleError,
     },
+    /// The node's VIOS can't be a member of the cluster.
+    #[error("the VIOS's cluster management")]
+    Cm(#[from] CmError),
     /// The data directory can't be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -150,6 +158,7 @@ impl StartError {
             | Self::Holder { .. }
             | Self::Role { .. } => true,
             Self::Db { source, .. } => db::is_configuration(source),
+            Self::Cm(error) => error.is_configuration(),
             Self::DataDir(_)
             | Self::Listen { .. }
             | Self::Disks(_)
@@ -190,6 +199,7 @@ fn require_roles(config: &NodeConfig, holder: &Identity) -> Result<(), StartErro
         ("[vios]", Role::Vios, vios.is_some()),
         ("phyp", Role::Phyp, phyp.is_some()),
         ("db", Role::Db, config.db.is_some()),
+        ("cm", Role::Vios, config.cm.is_some()),
     ];
     let is_missing = |(_, role, is_needed): &(&str, Role, bool)| {
         *is_needed && !holder.roles.iter().any(|granted| granted == *role)
@@ -251,7 +261,8 @@ pub struct Daemon {
     /// Look-ups of names, and renewal.
     tasks: Vec<JoinHandle<()>>,
     disks: Disks,
-    replicas: Option<Replicas>,
+    replicas: Option<DiskRole>,
+    _cm: Option<CmRole>,
     /// Held while the node runs.
     _data_dir: DataDir,
 }
@@ -290,13 +301,17 @@ impl Daemon {
         }
         let replicas = match config.db {
             Some(config) => {
-                let dir = config.dir.clone();
+                let dir = config.disk.dir.clone();
                 let started = db::start(&node, config).await;
                 Some(started.map_err(|source| StartError::Db { dir, source })?)
             }
             None => None,
         };
         let disks = Disks::start(&node, config.disks).await?;
+        let cm = match config.cm {
+            Some(settings) => Some(start_cm(&node, settings, config.data_dir.join(CM_DIR)).await?),
+            None => None,
+        };
         let mut tasks = Vec::new();
         if !named.is_empty() {
             let addresses = Addresses::new(config.listen, peers, named);
@@ -310,7 +325,7 @@ impl Daemon {
         }
         let watcher = Watcher::new(dir, loaded, endpoint, disks.fabrics(), trust);
         let drain = config.transport.drain_timeout;
-        Ok(Self { node, drain, watcher, tasks, disks, replicas, _data_dir: data_dir })
+        Ok(Self { node, drain, watcher, tasks, disks, replicas, _cm: cm, _data_dir: data_dir })
     }
 
     /// Its end of the cluster: actors and links.
@@ -365,6 +380,19 @@ impl Daemon {
         }
         self.node.shutdown(self.drain).await;
     }
+}
+
+async fn start_cm(node: &Node, settings: CmSettings, dir: PathBuf) -> Result<CmRole, CmError> {
+    let CmSettings { cec, limits } = settings;
+    let config = CmConfig {
+        stores: LocalStores::open(dir)?,
+        cec,
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        // The cluster's tables lie on the system's shard.
+        schema: Arc::new(db::schema(0)),
+        limits,
+    };
+    CmRole::start(node, config).await
 }
 
 /// What a run has of its data directory.

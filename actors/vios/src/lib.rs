@@ -5,7 +5,8 @@
 //! hands of the redirect protocol's machines ([`redirect`]), whose messages travel as [`carry`]
 //! says, to a repository by the [`fabric`].
 //!
-//! A node of a cluster starts them by its [`roles`].
+//! A node of a cluster starts them by its [`roles`]; which VIOSes there are, its database knows
+//! ([`cluster`]).
 //!
 //! A disk is whatever takes requests ([`block`], [`disk`]): a client's, a local file
 //! ([`mod@file`]), a remote NBD server; any of them can be served over NBD ([`nbd`]).
@@ -14,6 +15,7 @@ pub mod block;
 pub mod carry;
 pub mod cke;
 mod clock;
+pub mod cluster;
 pub mod disk;
 pub mod dsa;
 pub mod fabric;

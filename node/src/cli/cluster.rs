@@ -1,4 +1,4 @@
-//! `vioduct cluster …`: asks every node of an inventory at once.
+//! `vioduct cluster …`: makes the cluster of VIOSes; asks every node of an inventory at once.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,15 +15,19 @@ use vioduct_node::tool::Tool;
 
 use crate::cli::output::OutputFormat;
 
+mod create;
 mod ping;
 mod status;
 
+use create::CreateArgs;
 use ping::PingArgs;
 use status::StatusArgs;
 
-/// Ask the nodes of a cluster.
+/// Make a cluster, and ask its nodes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
+    /// Make the cluster of VIOSes in the database, which `vioduct db init` began. Done once.
+    Create(CreateArgs),
     /// Show every node with its links and certificates. Exit code 1 when something is down.
     Status(StatusArgs),
     /// Send messages to every node and get them back; one line a second tells how it went.
@@ -52,6 +56,7 @@ impl ClusterCommand {
     /// Does what was asked.
     pub(crate) fn run(self, out: OutputFormat) -> Result<ExitCode> {
         match self {
+            Self::Create(args) => on_local_set(args.run(out)),
             Self::Status(args) => on_local_set(args.run(out)),
             Self::Ping(args) => on_local_set(args.run(out)),
         }
@@ -78,6 +83,17 @@ impl TargetArgs {
             }
             (None, Some(node), Some(addr)) => Ok(vec![(node.clone(), addr.clone())]),
             (None, _, _) => bail!("name whom to ask: --cluster FILE, or --node NAME --addr ADDR"),
+        }
+    }
+
+    /// Whether the inventory, if there is one, names this node.
+    ///
+    /// # Errors
+    /// It does not.
+    pub(crate) fn names(&self, node: &NodeName) -> Result<()> {
+        match &self.cluster {
+            Some(_inventory) => self.one(Some(node), "NODE").map(drop),
+            None => Ok(()),
         }
     }
 

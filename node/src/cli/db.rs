@@ -216,17 +216,25 @@ impl DbCommand {
 }
 
 /// The database, from outside the cluster.
-struct Session {
-    tool: Tool,
+pub(crate) struct Session {
+    pub(crate) tool: Tool,
     node: vioduct_runtime::Node,
     hosts: Vec<NodeName>,
     schema: Arc<Schema>,
-    db: Db,
+    pub(crate) db: Db,
 }
 
 impl DbArgs {
     async fn open(&self) -> Result<Session> {
-        let (nodes, tool) = (self.target.nodes()?, self.target.tool()?);
+        let deadline = Duration::from_millis(self.timeout_ms.into());
+        Session::open(&self.target, self.shards, deadline).await
+    }
+}
+
+impl Session {
+    /// A call may take `deadline`.
+    pub(crate) async fn open(target: &TargetArgs, shards: u32, deadline: Duration) -> Result<Self> {
+        let (nodes, tool) = (target.nodes()?, target.tool()?);
         let mut node = None;
         let mut hosts = Vec::new();
         for (name, addr) in nodes {
@@ -235,15 +243,12 @@ impl DbArgs {
             hosts.push(name);
         }
         let node = node.context("no node is named")?;
-        let schema = Arc::new(schema(self.shards));
-        let deadline = Duration::from_millis(self.timeout_ms.into());
+        let schema = Arc::new(schema(shards));
         let config = DbConfig { deadline, ..DbConfig::default() };
         let db = Db::on(&node, &hosts, Arc::clone(&schema), config);
-        Ok(Session { tool, node, hosts, schema, db })
+        Ok(Self { tool, node, hosts, schema, db })
     }
-}
 
-impl Session {
     fn table(&self, name: &str) -> Result<TableId> {
         let Some(table) = self.schema.named(name) else {
             let known = self.schema.names().collect::<Vec<_>>().join(", ");

@@ -22,6 +22,7 @@ mod node;
 mod output;
 mod path;
 mod table;
+mod vios;
 
 use actor::ActorCommand;
 use ca::CaCommand;
@@ -32,6 +33,7 @@ use lu::LuCommand;
 use node::NodeCommand;
 use output::OutputFormat;
 use path::PathCommand;
+use vios::ViosCommand;
 
 /// A node's file or its certificates must be mended. Source: BSD sysexits.h, `EX_CONFIG`.
 const EXIT_CONFIG: u8 = 78;
@@ -73,6 +75,9 @@ enum Command {
     /// Look at the ways of VIOSes to the storage, and take them out of use.
     #[command(subcommand)]
     Path(PathCommand),
+    /// Look at the cluster's VIOSes, and change which they are.
+    #[command(subcommand)]
+    Vios(ViosCommand),
 }
 
 /// The whole program.
@@ -88,6 +93,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Db(command) => command.run(output),
         Command::Lu(command) => command.run(output),
         Command::Path(command) => command.run(output),
+        Command::Vios(command) => command.run(output),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

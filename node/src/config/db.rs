@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use vioduct_db::role::Timing;
+use vioduct_db::role::{DiskConfig, Timing};
 
 use super::WrongSetting;
 use super::disks::{RawSize, wrong};
@@ -52,6 +52,7 @@ impl RawDb {
         let cache_bytes = bytes("db.cache", cache, CACHE_BYTES)?;
         let cache_bytes = usize::try_from(cache_bytes)
             .map_err(|_too_large| wrong("db.cache", cache_bytes, bound))?;
-        Ok(DbConfig { dir: home.join(dir), shards, timing, reserve_bytes, cache_bytes })
+        let disk = DiskConfig { dir: home.join(dir), cache_bytes, reserve_bytes };
+        Ok(DbConfig { disk, shards, timing })
     }
 }

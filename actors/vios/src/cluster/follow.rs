@@ -1,0 +1,171 @@
+//! Keeps a VIOS's view of the cluster as the database is.
+//!
+//! Notices say which rows changed; those are read, or all of them when they are many. Notices that
+//! come while that is done are gathered, so that a thousand VIOSes which register at once are not a
+//! thousand reads for each of them. Now and then all rows are read whatever came, for what a notice
+//! should have told and did not.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::{Instant, sleep_until};
+use vioduct_certs::identity::NodeName;
+use vioduct_db::ShardId;
+use vioduct_db::client::{Db, DbError, Watch, WatchEvent, WatchFrom};
+use vioduct_db::watch::Filter;
+
+use super::admin::{AdminError, read, vioses};
+use super::local::View;
+use super::row::{ClusterRow, ViosRow, cluster_place, cluster_table, vios_place, vios_table};
+
+/// How long notices are gathered after the first one.
+const GATHER: Duration = Duration::from_millis(100);
+/// Rows that are read one by one; more are read all at once.
+const SINGLES_MAX: usize = 8;
+/// How often all rows are read whatever came; between half of it and all.
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
+/// How long it is waited after the database gave no answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What has changed since the view was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Changed {
+    /// The rows of these nodes, and perhaps the cluster's.
+    Some { nodes: BTreeSet<String>, is_cluster: bool },
+    /// Whatever it may be.
+    All,
+}
+
+impl Changed {
+    const NOTHING: Self = Self::Some { nodes: BTreeSet::new(), is_cluster: false };
+
+    fn is_nothing(&self) -> bool {
+        matches!(self, Self::Some { nodes, is_cluster: false } if nodes.is_empty())
+    }
+
+    fn note(&mut self, event: WatchEvent) {
+        let changes = match event {
+            WatchEvent::Progress { .. } => return,
+            WatchEvent::Resync { .. } => {
+                *self = Self::All;
+                return;
+            }
+            WatchEvent::Changes { changes, .. } => changes,
+        };
+        let Self::Some { nodes, is_cluster } = self else { return };
+        for change in changes {
+            if change.place.table == cluster_table() {
+                *is_cluster = true;
+            } else if let Ok(node) = String::from_utf8(change.place.key.to_vec()) {
+                nodes.insert(node);
+            }
+        }
+        if nodes.len() > SINGLES_MAX {
+            *self = Self::All;
+        }
+    }
+}
+
+/// Follows the database from a view on.
+pub(super) struct Follower {
+    db: Db,
+    view: View,
+    cluster: Watch,
+    vioses: Watch,
+    changed: Changed,
+    compare_at: Instant,
+}
+
+impl Follower {
+    pub(super) async fn after(db: Db, view: View) -> Result<Self, DbError> {
+        let from = WatchFrom::After(view.revision);
+        let of = |table| Filter { table: Some(table), ..Filter::default() };
+        let cluster = db.watch(ShardId(0), of(cluster_table()), from).await?;
+        let vioses = db.watch(ShardId(0), of(vios_table()), from).await?;
+        let compare_at = next_comparison();
+        Ok(Self { db, view, cluster, vioses, changed: Changed::NOTHING, compare_at })
+    }
+
+    /// The next view that differs from the one before. Cancel-safe. An error of the database is
+    /// waited out.
+    pub(super) async fn next(&mut self) -> Result<View, AdminError> {
+        loop {
+            if let Err(error) = self.gather().await {
+                tracing::debug!(%error, "the database tells no changes");
+                sleep_until(Instant::now() + PAUSE).await;
+                if self.changed.is_nothing() && Instant::now() < self.compare_at {
+                    continue;
+                }
+            }
+            match self.look().await {
+                Ok(view) if view.is_as(&self.view) => self.has_read(view),
+                Ok(view) => {
+                    self.has_read(view.clone());
+                    return Ok(view);
+                }
+                Err(AdminError::Db(error)) => {
+                    tracing::debug!(%error, "changed rows are not read yet");
+                    sleep_until(Instant::now() + PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn has_read(&mut self, view: View) {
+        if self.changed == Changed::All {
+            self.compare_at = next_comparison();
+        }
+        (self.view, self.changed) = (view, Changed::NOTHING);
+    }
+
+    /// Waits until something has changed, and a little longer for what comes with it.
+    async fn gather(&mut self) -> Result<(), DbError> {
+        while self.changed.is_nothing() {
+            tokio::select! {
+                event = self.cluster.next() => self.changed.note(event?),
+                event = self.vioses.next() => self.changed.note(event?),
+                () = sleep_until(self.compare_at) => self.changed = Changed::All,
+            }
+        }
+        let until = Instant::now() + GATHER;
+        loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(until) => return Ok(()),
+                event = self.cluster.next() => self.changed.note(event?),
+                event = self.vioses.next() => self.changed.note(event?),
+            }
+        }
+    }
+
+    /// The view with what has changed.
+    async fn look(&self) -> Result<View, AdminError> {
+        let mut view = self.view.clone();
+        let (nodes, is_cluster) = match &self.changed {
+            Changed::Some { nodes, is_cluster } => (nodes, *is_cluster),
+            Changed::All => {
+                let (revision, vioses) = vioses(&self.db).await?;
+                (view.revision, view.vioses) = (revision, vioses);
+                (&BTreeSet::new(), true)
+            }
+        };
+        for name in nodes {
+            let Ok(node) = name.parse::<NodeName>() else { continue };
+            let row = read::<ViosRow>(&self.db, vios_place(&node)).await?;
+            view.set(name, row.map(|(_revision, row)| row));
+        }
+        if is_cluster {
+            let row = read::<ClusterRow>(&self.db, cluster_place()).await?;
+            view.cluster = row.ok_or(AdminError::NoCluster)?.1;
+        }
+        let told = self.cluster.revision().min(self.vioses.revision());
+        view.revision = view.revision.max(told);
+        Ok(view)
+    }
+}
+
+fn next_comparison() -> Instant {
+    Instant::now() + COMPARE_EVERY.mul_f64(rand::rng().random_range(0.5..=1.0))
+}

@@ -1,0 +1,160 @@
+//! Which VIOS does what is done once in a cluster: the primary.
+//!
+//! ```text
+//!             the row is gone                 the row is written
+//!  standing by ─────────────▶ campaigning ──────────────────────▶ primary
+//!     ▲  ▲                        │ another one was faster           │
+//!     │  └────────────────────────┘                                  │
+//!     └────── its lease has ended, or was not kept alive in time ────┘
+//! ```
+//!
+//! The primary holds one row of the database under a lease that it keeps alive. A candidate writes
+//! the row only if there is none, so the rows are never of two, and who watches the table is told
+//! of each. A primary that can't reach the database ceases to be one before its lease can end, by
+//! its own clock.
+//!
+//! Source: US 8,726,274, election of the primary node by a lock on its field in the database.
+
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use vioduct_certs::identity::NodeName;
+use vioduct_db::ShardId;
+use vioduct_db::client::{Db, DbError, Lease, Outcome, WatchEvent, WatchFrom};
+use vioduct_db::command::{Change, Condition};
+use vioduct_db::watch::Filter;
+
+use super::admin::{AdminError, read};
+use super::row::{PrimaryRow, Row, ViosRow, primary_place, primary_table, vios_place};
+
+/// How long the lease lasts without being kept alive.
+const LEASE: Duration = Duration::from_millis(800);
+/// How often it is kept alive.
+const KEEP_EVERY: Duration = Duration::from_millis(200);
+/// A primary ceases to be one so long before its lease may end.
+const MARGIN: Duration = Duration::from_millis(100);
+/// Candidates that see the row go together do not come together.
+const SPREAD: Duration = Duration::from_millis(50);
+/// How long it is waited after the database gave no answer.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Takes part in elections until it is dropped. Says whether this VIOS is the primary.
+pub(super) struct Candidate {
+    db: Db,
+    name: NodeName,
+    is_primary: watch::Sender<bool>,
+}
+
+/// The row is this VIOS's.
+struct Held {
+    lease: Lease,
+    /// Until then it can't have ended.
+    until: Instant,
+}
+
+impl Candidate {
+    pub(super) const fn new(db: Db, name: NodeName, is_primary: watch::Sender<bool>) -> Self {
+        Self { db, name, is_primary }
+    }
+
+    /// Goes on for ever.
+    pub(super) async fn run(self) {
+        // However this ends, nobody takes it for the primary.
+        let _ceasing = Ceasing(&self.is_primary);
+        loop {
+            match self.stand().await {
+                Ok(Some(held)) => self.serve(held).await,
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "no election");
+                    sleep_until(Instant::now() + PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until there is no primary, and tries to be the next one.
+    async fn stand(&self) -> Result<Option<Held>, AdminError> {
+        let all = Filter { table: Some(primary_table()), ..Filter::default() };
+        let mut changes = self.db.watch(ShardId(0), all, WatchFrom::Now).await?;
+        while read::<PrimaryRow>(&self.db, primary_place()).await?.is_some() {
+            while let WatchEvent::Progress { .. } = changes.next().await? {}
+        }
+        let wait = SPREAD.mul_f64(rand::rng().random_range(0.0..1.0));
+        sleep_until(Instant::now() + wait).await;
+        if read::<PrimaryRow>(&self.db, primary_place()).await?.is_some() {
+            return Ok(None);
+        }
+        self.campaign().await
+    }
+
+    async fn campaign(&self) -> Result<Option<Held>, AdminError> {
+        let own = vios_place(&self.name);
+        let Some((revision, row)) = read::<ViosRow>(&self.db, own.clone()).await? else {
+            return Err(AdminError::NotAdmitted(self.name.clone()));
+        };
+        let until = Instant::now() + LEASE;
+        let lease = self.db.grant(ShardId(0), LEASE).await?;
+        let is_free = Condition::Revision { place: primary_place(), revision: 0 };
+        let is_member = Condition::Revision { place: own, revision };
+        let value = PrimaryRow { node: self.name.to_string(), number: row.number }.encode();
+        let take = Change::Put { place: primary_place(), value, lease: Some(lease.number()) };
+        match self.db.transact(vec![is_free, is_member], vec![take]).await? {
+            Outcome::Done { revision } => {
+                tracing::info!(revision, "this VIOS is the primary");
+                Ok(Some(Held { lease, until }))
+            }
+            Outcome::Refused { .. } => {
+                // Else it ends by time.
+                lease.revoke().await.ok();
+                Ok(None)
+            }
+        }
+    }
+
+    /// Is the primary for as long as it is sure to be.
+    async fn serve(&self, mut held: Held) {
+        self.is_primary.send_replace(true);
+        loop {
+            let ceases_at = held.until.checked_sub(MARGIN).unwrap_or(held.until);
+            match timeout_at(ceases_at, keep(&held.lease)).await {
+                Ok(Ok(until)) => held.until = until,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "this VIOS is the primary no more: its lease has ended");
+                    break;
+                }
+                Err(_late) => {
+                    tracing::warn!("this VIOS is the primary no more: its lease was not renewed");
+                    break;
+                }
+            }
+        }
+        self.is_primary.send_replace(false);
+        // Another one need not wait for its end, if the database hears this.
+        drop(timeout_at(held.until, held.lease.revoke()).await);
+    }
+}
+
+/// Keeps a lease alive once, after a while; gives until when it can't have ended. Fails only when
+/// it has.
+async fn keep(lease: &Lease) -> Result<Instant, DbError> {
+    sleep_until(Instant::now() + KEEP_EVERY).await;
+    loop {
+        let until = Instant::now() + LEASE;
+        match lease.keep_alive().await {
+            Ok(()) => return Ok(until),
+            Err(error @ DbError::NoLease { .. }) => return Err(error),
+            Err(_away) => sleep_until(Instant::now() + PAUSE).await,
+        }
+    }
+}
+
+struct Ceasing<'a>(&'a watch::Sender<bool>);
+
+impl Drop for Ceasing<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}

@@ -1,0 +1,255 @@
+//! `vioduct vios …`: which VIOSes belong to the cluster, and how far each is with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use futures_util::future::join_all;
+use serde::Serialize;
+use vioduct_certs::identity::NodeName;
+use vioduct_node::status::SCHEMA;
+use vioduct_node::tool::Tool;
+use vioduct_vios::cluster::admin::{self, Members};
+use vioduct_vios::cluster::cm::{AskMembership, CM_NAME, CmDesk, CmPhase, RegisterAgain};
+use vioduct_vios::cluster::row::ViosRow;
+
+use crate::cli::cluster::{TargetArgs, on_local_set};
+use crate::cli::db::Session;
+use crate::cli::output::OutputFormat;
+use crate::cli::table::Table;
+
+const HEAD: [&str; 7] = ["VIOS", "NODE", "CEC", "SOFTWARE", "STATE", "KNOWS", "REASON"];
+/// How long one node is asked.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
+
+/// Look at the cluster's VIOSes, and change which they are.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ViosCommand {
+    /// List them. Exit code 1 when one is not registered, or does not answer.
+    Ls(DbTargetArgs),
+    /// Admit the VIOS of a node. It registers at its next start, or at once if it runs.
+    Add(ViosArgs),
+    /// Take the VIOS of a node out of the cluster.
+    Remove(ViosArgs),
+    /// Have the VIOS of a node register again that failed to.
+    Register(ViosArgs),
+}
+
+/// The database, as a command reaches it.
+#[derive(Debug, Args)]
+pub(crate) struct DbTargetArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    /// How long to try.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=600_000))]
+    timeout_ms: u32,
+}
+
+/// One VIOS.
+#[derive(Debug, Args)]
+pub(crate) struct ViosArgs {
+    #[command(flatten)]
+    db: DbTargetArgs,
+    /// Its node.
+    on: NodeName,
+}
+
+impl DbTargetArgs {
+    pub(crate) async fn open(&self) -> Result<Session> {
+        // The cluster's tables lie on the system's shard.
+        Session::open(&self.target, 0, Duration::from_millis(self.timeout_ms.into())).await
+    }
+}
+
+impl ViosCommand {
+    /// Does what was asked.
+    pub(crate) fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        match self {
+            Self::Ls(args) => on_local_set(args.list(out)),
+            Self::Add(args) => on_local_set(args.add(out)),
+            Self::Remove(args) => on_local_set(args.remove(out)),
+            Self::Register(args) => on_local_set(args.register(out)),
+        }
+    }
+}
+
+impl DbTargetArgs {
+    async fn list(self, out: OutputFormat) -> Result<ExitCode> {
+        let session = self.open().await?;
+        let Members { revision, cluster, primary, vioses } = admin::members(&session.db).await?;
+        let addrs: BTreeMap<_, _> = self.target.nodes()?.into_iter().collect();
+        let asked = vioses.into_iter().map(async |(node, row)| {
+            let answer = async {
+                let name: NodeName = node.parse().context("the name of its node")?;
+                let addr = addrs.get(&name).context("the inventory does not name its node")?;
+                let target = session.tool.connect(name, addr).await?;
+                let asked = target.ask_if_there::<CmDesk, _>(CM_NAME, AskMembership, ASK_WITHIN);
+                asked.await?.context("no VIOS runs there")
+            };
+            let phase = answer.await.map(|membership| membership.phase);
+            ShownVios::of(node, row, phase)
+        });
+        let list = List {
+            schema: SCHEMA,
+            revision,
+            cluster: cluster.name,
+            id: cluster.id.to_string(),
+            primary: primary.map(|primary| primary.node),
+            vioses: join_all(asked).await,
+        };
+        out.print(&list)?;
+        session.tool.close().await;
+        let is_well = list.vioses.iter().all(|vios| matches!(vios.state, "member" | "primary"));
+        Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl ViosArgs {
+    async fn add(self, out: OutputFormat) -> Result<ExitCode> {
+        self.db.target.names(&self.on)?;
+        let session = self.db.open().await?;
+        let number = admin::add(&session.db, &self.on).await?;
+        let told = tell(&session.tool, &self.db.target, &self.on).await;
+        let done = format!("is VIOS {} of the cluster", number.0);
+        self.done(done, told, session, out).await
+    }
+
+    async fn remove(self, out: OutputFormat) -> Result<ExitCode> {
+        let session = self.db.open().await?;
+        admin::remove(&session.db, &self.on).await?;
+        // The database tells it.
+        self.done("is no VIOS of the cluster any more".into(), Ok(()), session, out).await
+    }
+
+    async fn register(self, out: OutputFormat) -> Result<ExitCode> {
+        let session = self.db.open().await?;
+        tell(&session.tool, &self.db.target, &self.on).await?;
+        self.done("registers again, unless it is a member".into(), Ok(()), session, out).await
+    }
+
+    async fn done(
+        self,
+        done: String,
+        told: Result<()>,
+        session: Session,
+        out: OutputFormat,
+    ) -> Result<ExitCode> {
+        let not_told = told.err().map(|error| format!("{error:#}"));
+        out.print(&Changed { schema: SCHEMA, node: self.on, done, not_told })?;
+        session.tool.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Has the VIOS of a node register.
+pub(crate) async fn tell(tool: &Tool, target: &TargetArgs, node: &NodeName) -> Result<()> {
+    let (name, addr) = target.one(Some(node), "NODE")?;
+    let target = tool.connect(name, &addr).await?;
+    let told = target.ask_if_there::<CmDesk, _>(CM_NAME, RegisterAgain, ASK_WITHIN);
+    told.await?.with_context(|| format!("no VIOS runs on {node}; its file needs [cm]"))
+}
+
+/// A VIOS as it is listed.
+#[derive(Debug, Serialize)]
+struct ShownVios {
+    number: u32,
+    node: String,
+    cec: Option<u32>,
+    unique_id: Option<String>,
+    software: Option<String>,
+    state: &'static str,
+    /// How many VIOSes it knows of.
+    knows: Option<u32>,
+    reason: Option<String>,
+}
+
+impl ShownVios {
+    fn of(node: String, row: ViosRow, phase: Result<CmPhase>) -> Self {
+        let is_registered = row.registered.is_some();
+        let (state, knows, reason) = match phase {
+            Ok(CmPhase::Member { vioses, .. }) if !is_registered => {
+                ("admitted", Some(vioses), None)
+            }
+            Ok(CmPhase::Member { vioses, is_primary: false, .. }) => ("member", Some(vioses), None),
+            Ok(CmPhase::Member { vioses, .. }) => ("primary", Some(vioses), None),
+            Ok(CmPhase::Registering { why, .. }) => ("registering", None, why),
+            Ok(CmPhase::Failed { why }) => ("failed", None, Some(why)),
+            Err(error) => ("no answer", None, Some(format!("{error:#}"))),
+        };
+        let registered = row.registered.as_ref();
+        Self {
+            number: row.number,
+            node,
+            cec: registered.map(|registered| registered.cec),
+            unique_id: registered.map(|registered| registered.unique.to_string()),
+            software: registered.map(|registered| registered.software.clone()),
+            state,
+            knows,
+            reason,
+        }
+    }
+}
+
+/// Answer of `vios ls`.
+#[derive(Debug, Serialize)]
+struct List {
+    schema: u32,
+    revision: u64,
+    cluster: String,
+    id: String,
+    /// The node of the primary, as the database has it.
+    primary: Option<String>,
+    vioses: Vec<ShownVios>,
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(HEAD);
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        for vios in &self.vioses {
+            table.row([
+                vios.number.to_string(),
+                vios.node.clone(),
+                or_dash(vios.cec.map(|cec| cec.to_string())),
+                or_dash(vios.software.clone()),
+                vios.state.to_owned(),
+                or_dash(vios.knows.map(|count| count.to_string())),
+                or_dash(vios.reason.clone()),
+            ]);
+        }
+        writeln!(f, "cluster {} ({})", self.cluster, self.id)?;
+        write!(f, "{table}")
+    }
+}
+
+/// Answer of what changes a VIOS.
+#[derive(Debug, Serialize)]
+struct Changed {
+    schema: u32,
+    node: NodeName,
+    done: String,
+    /// Why its node was not told to register.
+    not_told: Option<String>,
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}", self.node, self.done)?;
+        self.not_told.iter().try_for_each(|error| write_not_told(f, &self.node, error))
+    }
+}
+
+/// Says that a VIOS has to be told by other means.
+pub(crate) fn write_not_told(
+    f: &mut fmt::Formatter<'_>,
+    node: &NodeName,
+    error: &str,
+) -> fmt::Result {
+    writeln!(
+        f,
+        "{node} was not told: {error}; start it anew, or run `vioduct vios register {node}`"
+    )
+}
