@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 use vioduct_certs::identity::NodeName;
 use vioduct_db::client::{Db, DbConfig, Outcome};
-use vioduct_db::command::Condition;
+use vioduct_db::command::{Condition, Place};
 use vioduct_db::schema::Schema;
 use vioduct_runtime::{
     Accepts, Access, ActorName, Node, RemoteMessage, RestartPolicy, StartError, Wire,
@@ -146,7 +146,7 @@ pub struct RegisterAgain;
 pub struct Membership {
     /// Which VIOS it is.
     pub unique: UniqueId,
-    /// The cluster and its own number, once the database told it.
+    /// The cluster and its own number, as the database told them last.
     pub known: Option<(String, u32)>,
     /// What it is doing.
     pub phase: CmPhase,
@@ -442,12 +442,10 @@ impl Registrar {
             holder: holder.as_ref().map(|(_revision, UniqueRow(node))| node),
         };
         let (cluster_row, row) = judge(known, &self.name, &self.told)?;
-        let revision_of = |found: Option<u64>| found.unwrap_or(0);
-        let as_read = |place, found| Condition::Revision { place, revision: revision_of(found) };
         let conditions = vec![
-            as_read(cluster_place(), cluster.as_ref().map(|(revision, _row)| *revision)),
-            as_read(own.clone(), vios.as_ref().map(|(revision, _row)| *revision)),
-            as_read(unique.clone(), holder.as_ref().map(|(revision, _row)| *revision)),
+            as_read(cluster_place(), cluster.as_ref()),
+            as_read(own.clone(), vios.as_ref()),
+            as_read(unique.clone(), holder.as_ref()),
         ];
         let changes = vec![put(own, &row), put(unique, &UniqueRow(self.name.clone()))];
         let done = self.db.transact(conditions, changes).await.map_err(AdminError::Db)?;
@@ -456,6 +454,11 @@ impl Registrar {
             Outcome::Refused { .. } => None,
         })
     }
+}
+
+/// The row is as it was read, or still not there.
+fn as_read<R>(place: Place, found: Option<&(u64, R)>) -> Condition {
+    Condition::Revision { place, revision: found.map_or(0, |(revision, _row)| *revision) }
 }
 
 /// An error and what it comes from, in one line.

@@ -2,7 +2,7 @@
 //!
 //! | store | file | holds |
 //! |---|---|---|
-//! | ODM | `odm` | which VIOS this is, and the devices of this node |
+//! | ODM | `odm` | which VIOS this is; so far none of its devices |
 //! | cluster view | `view` | what the database answered last |
 //!
 //! A file is two lines: the CRC32C of the second one in hexadecimal digits, and that, JSON with the
@@ -57,7 +57,7 @@ pub enum LocalError {
     },
 }
 
-/// The devices of this node, and which VIOS it is.
+/// What a VIOS knows of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Odm {
     /// Which VIOS this is.
