@@ -19,6 +19,7 @@ use openraft::raft::{
 };
 use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
 use rand::Rng;
+use tokio::time::{Instant, sleep_until};
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, ActorName, ActorRef, AskError, Node, RemoteMessage};
 
@@ -43,6 +44,14 @@ const PART_BYTES: usize = 512 << 10;
 const APPEND_TIME: Duration = Duration::from_secs(2);
 /// How long one part of a snapshot may take.
 const PART_TIME: Duration = Duration::from_secs(30);
+/// What a part took is followed by so many times as long without one: the processor, the link and
+/// the disks on the way are those of the shard's writers.
+const REST: u32 = 3;
+/// The longest rest: a part that took long because the receiver was away does not hold up the rest.
+const REST_MAX: Duration = Duration::from_secs(1);
+/// Rests are over after so long: the log that the receiver will need grows meanwhile, and is not
+/// kept for ever.
+const REST_FOR: Duration = Duration::from_secs(60);
 
 /// Makes the ways to the other replicas of a shard.
 #[derive(Clone, Debug)]
@@ -168,7 +177,9 @@ impl<S: ShardState> Way<S> {
             is_last: false,
             body: bytes::Bytes::new(),
         };
+        let rests_until = Instant::now() + REST_FOR;
         loop {
+            let begun = Instant::now();
             let next = offload.run(move || view.next(PART_BYTES).map(|rows| (view, rows))).await;
             let (back, rows) = next.and_then(|next| next).map_err(store)?;
             view = back;
@@ -181,6 +192,8 @@ impl<S: ShardState> Way<S> {
                 return Ok(seen);
             }
             part.number += 1;
+            let rest = REST_MAX.min(begun.elapsed() * REST);
+            sleep_until(rests_until.min(Instant::now() + rest)).await;
         }
         part.is_last = true;
         let last = encode_log_id(meta.last_log_id.as_ref());

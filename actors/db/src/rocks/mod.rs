@@ -22,6 +22,10 @@ pub(crate) type Db = DBWithThreadMode<MultiThreaded>;
 /// Files that each of the two databases keeps open at most.
 const OPEN_FILES_MAX: i32 = 256;
 
+/// Tables are given to the disk this much at a time: one that is written out all at once, when it
+/// is synced, holds up the log's syncs on the same disk.
+pub(crate) const BYTES_PER_SYNC: u64 = 1 << 20;
+
 /// What a node stores, in one directory that it has to itself.
 #[derive(Clone, Debug)]
 pub struct RocksStores {
@@ -61,5 +65,6 @@ pub(crate) fn database_options() -> Options {
     options.set_max_log_file_size(1 << 20);
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
     options
 }

@@ -20,7 +20,7 @@ use self::generation::Generation;
 pub use self::replacement::RocksReplacement;
 pub use self::view::RocksView;
 use super::{Change, Row, ShardState, StateEngine};
-use crate::rocks::{Db, Health, Lock, database_options, failed, io_failed};
+use crate::rocks::{BYTES_PER_SYNC, Db, Health, Lock, database_options, failed, io_failed};
 use crate::{ShardId, StoreError};
 
 /// Of each shard, before it is flushed by itself.
@@ -231,6 +231,8 @@ fn family_options(cache: &Cache) -> Options {
     table.set_bloom_filter(BLOOM_BITS, false);
     let mut options = Options::default();
     options.set_write_buffer_size(BUFFER_BYTES);
+    // Of tables that are written beside the database; its own follow the database's options.
+    options.set_bytes_per_sync(BYTES_PER_SYNC);
     options.set_block_based_table_factory(&table);
     options
 }
