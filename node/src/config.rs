@@ -55,8 +55,9 @@
 //! # heartbeat_ms, election_ms: when replicas doubt their leader
 //! # reserve = "256MiB"      # bytes that are kept free: with less, writes are refused
 //!
-//! [cm]                      # on a node with a VIOS that registers with the cluster's database
-//! cec = 1                   # the host
+//! [cm]                      # on a node of a cluster that is kept in the database: in place of
+//!                           # [[vios]], [[storage.lu]] and [[phyp.disk]], which that has
+//! cec = 1                   # the host of its VIOS, which registers; left out if it has none
 //! # attempts, answer_within_ms, pause_ms: when that is given up
 //!
 //! [renewal]                 # may be left out: then somebody renews the certificate by hand
@@ -86,15 +87,17 @@ mod cm;
 mod db;
 mod disks;
 mod renewal;
+mod size;
 mod transport;
 
 pub use cm::CmSettings;
 use cm::RawCm;
 use db::RawDb;
 pub use disks::DiskRoles;
-use disks::{RawAdapter, RawDisks, RawDsa, RawOutside, RawPhyp, RawStorage, RawVios};
+use disks::{RawAdapter, RawDisks, RawDsa, RawOutside, RawPhyp, RawStorage, RawVios, Site};
 use renewal::RawRenewal;
 pub use renewal::RenewalConfig;
+pub use size::{ByteSize, NoSize};
 use transport::RawTransport;
 
 /// Name of the file in a host's directory.
@@ -166,7 +169,7 @@ pub struct NodeConfig {
     pub disks: DiskRoles,
     /// What it does for the database.
     pub db: Option<DbConfig>,
-    /// How its VIOS is a member of the cluster.
+    /// How it follows the cluster's database.
     pub cm: Option<CmSettings>,
 }
 
@@ -292,17 +295,20 @@ impl NodeConfig {
         }
         let renewal = renewal.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
         let transport = transport.checked().map_err(setting)?;
-        let disks = RawDisks { vios, adapter, outside, dsa, storage, phyp };
-        let disks = disks.checked(&node.name, node.listen.ip(), home).map_err(setting)?;
         let db = db.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
         let cm = cm.map(RawCm::checked).transpose().map_err(setting)?;
+        let data_dir = home.join(node.data_dir);
+        let disks = RawDisks { vios, adapter, outside, dsa, storage, phyp };
+        let (name, host) = (&node.name, node.listen.ip());
+        let site = Site { name, host, home, data_dir: &data_dir, cluster: cm.as_ref() };
+        let disks = disks.checked(&site).map_err(setting)?;
         let peers = peers(peer, &node.name, transport.peers_max).map_err(setting)?;
         Ok(Self {
             path: path.to_owned(),
             name: node.name,
             listen: node.listen,
             advertise,
-            data_dir: home.join(node.data_dir),
+            data_dir,
             certs_dir: home.join(node.certs_dir),
             workers: node.workers,
             peers,

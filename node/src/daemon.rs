@@ -18,7 +18,7 @@ use vioduct_runtime::membership::{ExpelReason, Seed};
 use vioduct_runtime::{ClusterConfig, ClusterView, Node, NodeError, Standing};
 use vioduct_transport::EndpointError;
 use vioduct_transport::seam::ResetSecret;
-use vioduct_vios::cluster::cm::{CmConfig, CmError, CmRole};
+use vioduct_vios::cluster::cm::{CmConfig, CmError, CmRole, OwnVios};
 use vioduct_vios::cluster::local::LocalStores;
 use vioduct_vios::roles::RoleError;
 
@@ -193,13 +193,13 @@ fn require_own(config: &NodeConfig, credentials: &Credentials) -> Result<(), Sta
 
 /// Others let a node in by what its certificate grants.
 fn require_roles(config: &NodeConfig, holder: &Identity) -> Result<(), StartError> {
-    let DiskRoles { storage, vios, phyp } = &config.disks;
+    let DiskRoles { storage, vios, phyp, .. } = &config.disks;
     let needed = [
         ("storage", Role::Storage, storage.is_some()),
         ("[vios]", Role::Vios, vios.is_some()),
         ("phyp", Role::Phyp, phyp.is_some()),
         ("db", Role::Db, config.db.is_some()),
-        ("cm", Role::Vios, config.cm.is_some()),
+        ("cm", Role::Vios, config.cm.is_some_and(|cm| cm.cec.is_some())),
     ];
     let is_missing = |(_, role, is_needed): &(&str, Role, bool)| {
         *is_needed && !holder.roles.iter().any(|granted| granted == *role)
@@ -307,11 +307,11 @@ impl Daemon {
             }
             None => None,
         };
-        let disks = Disks::start(&node, config.disks).await?;
         let cm = match config.cm {
             Some(settings) => Some(start_cm(&node, settings, config.data_dir.join(CM_DIR)).await?),
             None => None,
         };
+        let disks = Disks::start(&node, config.disks, cm.as_ref().map(CmRole::sight)).await?;
         let mut tasks = Vec::new();
         if !named.is_empty() {
             let addresses = Addresses::new(config.listen, peers, named);
@@ -386,8 +386,7 @@ async fn start_cm(node: &Node, settings: CmSettings, dir: PathBuf) -> Result<CmR
     let CmSettings { cec, limits } = settings;
     let config = CmConfig {
         stores: LocalStores::open(dir)?,
-        cec,
-        software: env!("CARGO_PKG_VERSION").to_owned(),
+        vios: cec.map(|cec| OwnVios { cec, software: env!("CARGO_PKG_VERSION").to_owned() }),
         // The cluster's tables lie on the system's shard.
         schema: Arc::new(db::schema(0)),
         limits,

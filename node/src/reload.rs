@@ -19,6 +19,7 @@ use vioduct_certs::inspect::{certificates, describe};
 use vioduct_certs::moment::{between, text};
 use vioduct_certs::rotation::Urgency;
 use vioduct_transport::Endpoint;
+use vioduct_vios::roles::keep::Fabrics;
 
 use crate::renewal::{RenewalState, schedule};
 use crate::status::{AuthorityStatus, LeafStatus, RevocationStatus, TrustStatus};
@@ -109,7 +110,7 @@ pub(crate) struct Watcher {
     dir: PathBuf,
     endpoint: Endpoint,
     /// Those that show the same certificate.
-    others: Vec<Endpoint>,
+    others: Fabrics,
     trust: Arc<Mutex<TrustState>>,
     /// The content that is in use, or was refused and reported.
     settled: Fingerprint,
@@ -124,7 +125,7 @@ impl Watcher {
         dir: PathBuf,
         loaded: Loaded,
         endpoint: Endpoint,
-        others: Vec<Endpoint>,
+        others: Fabrics,
         trust: Arc<Mutex<TrustState>>,
     ) -> Self {
         let (settled, doubtful) = (loaded.fingerprint, None);
@@ -186,10 +187,8 @@ impl Watcher {
         (trust.authorities, trust.error) = (authorities, None);
         drop(trust);
         let fresh = Arc::new(fresh);
-        for other in &self.others {
-            other.set_credentials(Arc::clone(&fresh));
-        }
-        self.endpoint.set_credentials(fresh);
+        self.endpoint.set_credentials(Arc::clone(&fresh));
+        self.others.show(&fresh);
     }
 
     fn refuse(&self, error: LoadError) {

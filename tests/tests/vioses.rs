@@ -118,7 +118,7 @@ async fn primary_after(client: &DbClient, old: Option<&str>) -> String {
 /// Follows the primary's row; fails when one is written before the one before it was gone.
 async fn one_at_a_time(client: DbClient) -> usize {
     let schema = with_tables(Schema::new(0));
-    let filter = Filter { table: schema.named("primary"), ..Filter::default() };
+    let filter = Filter::of([schema.named("primary").unwrap()]);
     let mut watch = client.db.watch(ShardId(0), filter, WatchFrom::After(0)).await.unwrap();
     let mut kinds = Vec::new();
     loop {

@@ -7,6 +7,8 @@ use crate::encoding::{DecodeError, Reader, put_bytes};
 use crate::machine::{Event, decode_events, encode_events};
 use crate::schema::{Class, Schema};
 
+/// Tables that a filter may name.
+pub const TABLES_MAX: usize = 64;
 /// Changes after which an answer takes no more.
 pub const CHANGES_MAX: usize = 4096;
 /// Bytes of keys after which an answer takes no more.
@@ -15,8 +17,8 @@ pub const ANSWER_BYTES: usize = 1 << 20;
 /// Which changes are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Those of this table; without it, of all.
-    pub table: Option<TableId>,
+    /// Those of these tables, [`TABLES_MAX`] at most; with none named, of all.
+    pub tables: Vec<TableId>,
     /// Those of tables of this class; without it, of both.
     pub class: Option<Class>,
     /// Those of keys that begin so.
@@ -24,11 +26,16 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// All changes of these tables.
+    pub fn of(tables: impl Into<Vec<TableId>>) -> Self {
+        Self { tables: tables.into(), ..Self::default() }
+    }
+
     /// Whether this change is one of them.
     #[must_use]
     pub fn means(&self, event: &Event, schema: &Schema) -> bool {
         let place = &event.place;
-        self.table.is_none_or(|table| table == place.table)
+        (self.tables.is_empty() || self.tables.contains(&place.table))
             && self.class.is_none_or(|class| schema.class(place.table) == Some(class))
             && place.key.starts_with(&self.prefix)
     }

@@ -93,7 +93,7 @@ impl Store for Database {
     }
 
     async fn watch(&self, prefix: Bytes) -> Result<Watching> {
-        let filter = Filter { table: Some(TABLE), prefix, ..Filter::default() };
+        let filter = Filter { prefix, ..Filter::of([TABLE]) };
         // The program's database has one shard unless it is told otherwise.
         let watch = self.db.watch(ShardId(0), filter, WatchFrom::Now).await?;
         Ok(Watching { watch, told: VecDeque::new() })

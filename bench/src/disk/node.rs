@@ -233,11 +233,10 @@ async fn storage(
         dir,
         ports: vec![any()],
         lus: BTreeMap::from([(LU, bytes)]),
-        vioses: layout.numbers(),
         limits: StoreLimits::default(),
         fabric: links,
     };
-    Ok(StorageRole::start(node, config).await?)
+    Ok(StorageRole::start(node, &layout.clone().into(), config).await?)
 }
 
 /// Where the storage listens for VIOSes.
@@ -253,29 +252,27 @@ async fn vios(
     fabric: Option<(&str, SocketAddr)>,
     links: TransportConfig,
 ) -> Result<ViosRole> {
-    let own = layout.on(node.name()).context("a VIOS of this node")?.clone();
     let mut adapters = Vec::new();
     if let Some((storage, addr)) = fabric {
         let (name, storage) = ("fab0".to_owned(), storage.parse()?);
         adapters.push(AdapterConfig { name, listen: any(), storage, addr });
     }
     let config = ViosConfig {
-        own,
-        layout: layout.clone(),
         adapters,
         outside: None,
         limits: RelayLimits::default(),
         dsa: DsaLimits::default(),
         fabric: links,
     };
-    Ok(ViosRole::start(node, config).await?)
+    Ok(ViosRole::start(node, &layout.clone().into(), config).await?)
 }
 
 /// The client's side, on the first CEC.
 async fn phyp(node: &Node, layout: Layout, socket: PathBuf) -> Result<PhypRole> {
-    let disks = vec![DiskConfig { lu: LU, front: Front::Unix(socket), outside: None }];
-    let config = PhypConfig { cec: 1, layout, disks, limits: OwnerLimits::default() };
-    Ok(PhypRole::start(node, config).await?)
+    let disks = vec![DiskConfig { lu: LU, front: Front::Unix(socket), vtd: None, outside: None }];
+    let (sockets, limits) = (std::env::temp_dir(), OwnerLimits::default());
+    let config = PhypConfig { cec: 1, sockets, disks, limits };
+    Ok(PhypRole::start(node, &layout.into(), config).await?)
 }
 
 /// Tells the parent that this process serves, and where its nodes and their fabric listen.

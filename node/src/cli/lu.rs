@@ -1,5 +1,7 @@
 //! `vioduct lu …`: logical units, as their storage has them and as clients have them.
 
+mod provision;
+
 use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,11 +15,14 @@ use vioduct_certs::inventory::NodeAddr;
 use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::{Tool, ToolError};
 use vioduct_runtime::{Accepts, RemoteMessage};
+use vioduct_vios::cluster::cm::{CM_NAME, CmDesk};
+use vioduct_vios::cluster::known::{AskLus, KnownLu, KnownLus};
 use vioduct_vios::repository::desk::{Desk, ListLus, LuState, REPOSITORY_NAME};
 use vioduct_vios::roles::phyp::{
     AttachDisk, ClearDisk, DiskPhase, DiskState, Front, ListDisks, PHYP_NAME, PhypDesk,
 };
 
+use self::provision::{CreateArgs, DeleteArgs};
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
 use crate::cli::table::Table;
@@ -27,11 +32,15 @@ const HEAD: [&str; 12] = [
     "SOCKET",
 ];
 
-/// Look at logical units, and attach them to client partitions.
+/// Look at logical units, make and delete them, and attach them to client partitions.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LuCommand {
     /// List every LU, with the disks that clients see. Exit code 1 when a node does not answer.
     Ls(LsArgs),
+    /// Have an LU made in a pool.
+    Create(CreateArgs),
+    /// Have an LU deleted that no VTD shows. Its number is given to no other one.
+    Delete(DeleteArgs),
     /// Have a hypervisor carry an LU for a client of its host.
     Attach(AttachArgs),
     /// Say that nothing which was left without an answer can land any more: the storage was fenced,
@@ -104,6 +113,8 @@ impl LuCommand {
     pub(crate) fn run(self, out: OutputFormat) -> Result<ExitCode> {
         match self {
             Self::Ls(args) => on_local_set(args.run(out)),
+            Self::Create(args) => on_local_set(args.run(out)),
+            Self::Delete(args) => on_local_set(args.run(out)),
             Self::Attach(args) => on_local_set(args.run(out)),
             Self::Clear(args) => on_local_set(args.run(out)),
         }
@@ -118,13 +129,16 @@ impl LsArgs {
             let answer = look(&tool, node.clone(), &addr, within).await;
             answer.map_err(|error| format!("{node}: {:#}", anyhow::Error::new(error)))
         });
-        let mut list =
-            List { schema: SCHEMA, lus: Vec::new(), disks: Vec::new(), errors: Vec::new() };
+        let mut list = List { schema: SCHEMA, ..List::default() };
+        let mut newest = None;
         for answer in join_all(asked).await {
             match answer {
-                Ok((lus, disks)) => {
+                Ok(Seen { lus, disks, known }) => {
                     list.lus.extend(lus);
                     list.disks.extend(disks);
+                    if known.revision > newest {
+                        (newest, list.rows) = (known.revision, known.lus);
+                    }
                 }
                 Err(error) => list.errors.push(error),
             }
@@ -136,20 +150,29 @@ impl LsArgs {
 }
 
 /// What a node has of LUs, and of disks.
+struct Seen {
+    lus: Vec<StoredLu>,
+    disks: Vec<Disk>,
+    /// LUs as the node knows them from the database.
+    known: KnownLus,
+}
+
 async fn look(
     tool: &Tool,
     node: NodeName,
     addr: &NodeAddr,
     within: Duration,
-) -> Result<(Vec<StoredLu>, Vec<Disk>), ToolError> {
+) -> Result<Seen, ToolError> {
     let target = tool.connect(node.clone(), addr).await?;
     let stored = target.ask_if_there::<Desk, _>(REPOSITORY_NAME, ListLus, within).await?;
     let carried = target.ask_if_there::<PhypDesk, _>(PHYP_NAME, ListDisks, within).await?;
+    let known = target.ask_if_there::<CmDesk, _>(CM_NAME, AskLus, within).await?;
     let lus = stored.map(|stored| stored.lus).unwrap_or_default();
     let lus = lus.into_iter().map(|lu| StoredLu { storage: node.clone(), lu });
     let disks = carried.map(|carried| carried.disks).unwrap_or_default();
     let disks = disks.into_iter().map(|disk| Disk::new(node.clone(), disk));
-    Ok((lus.collect(), disks.collect()))
+    let known = known.unwrap_or_default();
+    Ok(Seen { lus: lus.collect(), disks: disks.collect(), known })
 }
 
 impl AttachArgs {
@@ -274,10 +297,13 @@ impl fmt::Display for Cleared {
 }
 
 /// What `lu ls` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct List {
     schema: u32,
+    /// As storages have them.
     lus: Vec<StoredLu>,
+    /// As the database has them, by the node that knows most of it.
+    rows: Vec<KnownLu>,
     disks: Vec<Disk>,
     errors: Vec<String>,
 }
@@ -303,6 +329,12 @@ impl fmt::Display for List {
             }
         }
         write!(f, "{table}")?;
+        for KnownLu { lu, pool, phase, why, .. } in &self.rows {
+            if !self.lus.iter().any(|stored| stored.lu.lu == *lu) {
+                let why = why.iter().map(|why| format!(": {why}")).collect::<String>();
+                writeln!(f, "LU {lu} of pool {pool} is {phase}{why}")?;
+            }
+        }
         for disk in &self.disks {
             if let Some(error) = &disk.error {
                 writeln!(f, "LU {} on {}: {error}", disk.lu, disk.phyp)?;

@@ -15,25 +15,31 @@ use vioduct_node::daemon::StartError;
 mod actor;
 mod ca;
 mod cert;
+mod client;
 mod cluster;
 mod db;
 mod lu;
 mod node;
 mod output;
 mod path;
+mod pool;
 mod table;
 mod vios;
+mod vtd;
 
 use actor::ActorCommand;
 use ca::CaCommand;
 use cert::CertCommand;
+use client::ClientCommand;
 use cluster::ClusterCommand;
 use db::DbCommand;
 use lu::LuCommand;
 use node::NodeCommand;
 use output::OutputFormat;
 use path::PathCommand;
+use pool::PoolCommand;
 use vios::ViosCommand;
+use vtd::VtdCommand;
 
 /// A node's file or its certificates must be mended. Source: BSD sysexits.h, `EX_CONFIG`.
 const EXIT_CONFIG: u8 = 78;
@@ -69,15 +75,24 @@ enum Command {
     /// Use and run the cluster's database.
     #[command(subcommand)]
     Db(DbCommand),
-    /// Look at logical units, and attach them to client partitions.
+    /// Look at client partitions, make them known and forget them.
+    #[command(subcommand)]
+    Client(ClientCommand),
+    /// Look at logical units, make and delete them, and attach them to client partitions.
     #[command(subcommand)]
     Lu(LuCommand),
     /// Look at the ways of VIOSes to the storage, and take them out of use.
     #[command(subcommand)]
     Path(PathCommand),
+    /// Look at pools of storage, make and delete them.
+    #[command(subcommand)]
+    Pool(PoolCommand),
     /// Look at the cluster's VIOSes, and change which they are.
     #[command(subcommand)]
     Vios(ViosCommand),
+    /// Look at virtual target devices, make and delete them.
+    #[command(subcommand)]
+    Vtd(VtdCommand),
 }
 
 /// The whole program.
@@ -91,9 +106,12 @@ pub(crate) fn main() -> ExitCode {
         Command::Cluster(command) => command.run(output),
         Command::Actor(command) => command.run(output),
         Command::Db(command) => command.run(output),
+        Command::Client(command) => command.run(output),
         Command::Lu(command) => command.run(output),
         Command::Path(command) => command.run(output),
+        Command::Pool(command) => command.run(output),
         Command::Vios(command) => command.run(output),
+        Command::Vtd(command) => command.run(output),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

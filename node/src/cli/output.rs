@@ -1,10 +1,12 @@
 //! How commands answer: text for people, JSON for programs, both on standard output.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use vioduct_node::status::SCHEMA;
 
 /// The form of a command's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -36,6 +38,37 @@ impl OutputFormat {
             Self::Text => print_line(answer),
             Self::Json => print_line(serde_json::to_string(answer)?),
         }
+    }
+}
+
+/// Answer of a command that has changed one thing.
+#[derive(Debug)]
+pub(crate) struct Done<T> {
+    kind: &'static str,
+    which: T,
+    done: String,
+}
+
+impl<T> Done<T> {
+    /// `kind` is what `which` is; `done` says in words what was done.
+    pub(crate) const fn new(kind: &'static str, which: T, done: String) -> Self {
+        Self { kind, which, done }
+    }
+}
+
+impl<T: Serialize> Serialize for Done<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("schema", &SCHEMA)?;
+        map.serialize_entry(self.kind, &self.which)?;
+        map.serialize_entry("done", &self.done)?;
+        map.end()
+    }
+}
+
+impl<T> Display for Done<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.done)
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use futures_util::future::join_all;
 use serde::Serialize;
+use tokio::time::timeout;
 use vioduct_certs::identity::NodeName;
 use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::Tool;
@@ -58,6 +59,13 @@ pub(crate) struct ViosArgs {
 }
 
 impl DbTargetArgs {
+    /// What comes of `work` within the time that the command may try.
+    pub(crate) async fn within<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let time = Duration::from_millis(self.timeout_ms.into());
+        let late = || format!("not within {} ms", self.timeout_ms);
+        timeout(time, work).await.with_context(late)?
+    }
+
     pub(crate) async fn open(&self) -> Result<Session> {
         // The cluster's tables lie on the system's shard.
         Session::open(&self.target, 0, Duration::from_millis(self.timeout_ms.into())).await
@@ -83,9 +91,8 @@ impl DbTargetArgs {
         let addrs: BTreeMap<_, _> = self.target.nodes()?.into_iter().collect();
         let asked = vioses.into_iter().map(async |(node, row)| {
             let answer = async {
-                let name: NodeName = node.parse().context("the name of its node")?;
-                let addr = addrs.get(&name).context("the inventory does not name its node")?;
-                let target = session.tool.connect(name, addr).await?;
+                let addr = addrs.get(&node).context("the inventory does not name its node")?;
+                let target = session.tool.connect(node.clone(), addr).await?;
                 let asked = target.ask_if_there::<CmDesk, _>(CM_NAME, AskMembership, ASK_WITHIN);
                 asked.await?.context("no VIOS runs there")
             };
@@ -149,14 +156,16 @@ pub(crate) async fn tell(tool: &Tool, target: &TargetArgs, node: &NodeName) -> R
     let (name, addr) = target.one(Some(node), "NODE")?;
     let target = tool.connect(name, &addr).await?;
     let told = target.ask_if_there::<CmDesk, _>(CM_NAME, RegisterAgain, ASK_WITHIN);
-    told.await?.with_context(|| format!("no VIOS runs on {node}; its file needs [cm]"))
+    let is_told = told.await?.unwrap_or(false);
+    anyhow::ensure!(is_told, "no VIOS runs on {node}; its file needs [cm] with cec");
+    Ok(())
 }
 
 /// A VIOS as it is listed.
 #[derive(Debug, Serialize)]
 struct ShownVios {
     number: u32,
-    node: String,
+    node: NodeName,
     cec: Option<u32>,
     unique_id: Option<String>,
     software: Option<String>,
@@ -167,7 +176,7 @@ struct ShownVios {
 }
 
 impl ShownVios {
-    fn of(node: String, row: ViosRow, phase: Result<CmPhase>) -> Self {
+    fn of(node: NodeName, row: ViosRow, phase: Result<CmPhase>) -> Self {
         let is_registered = row.registered.is_some();
         let (state, knows, reason) = match phase {
             Ok(CmPhase::Member { vioses, .. }) if !is_registered => {
@@ -177,6 +186,9 @@ impl ShownVios {
             Ok(CmPhase::Member { vioses, .. }) => ("primary", Some(vioses), None),
             Ok(CmPhase::Registering { why, .. }) => ("registering", None, why),
             Ok(CmPhase::Failed { why }) => ("failed", None, Some(why)),
+            Ok(CmPhase::Following { .. }) => {
+                ("failed", None, Some("its node's file has no cm.cec".to_owned()))
+            }
             Err(error) => ("no answer", None, Some(format!("{error:#}"))),
         };
         let registered = row.registered.as_ref();
@@ -212,7 +224,7 @@ impl fmt::Display for List {
         for vios in &self.vioses {
             table.row([
                 vios.number.to_string(),
-                vios.node.clone(),
+                vios.node.to_string(),
                 or_dash(vios.cec.map(|cec| cec.to_string())),
                 or_dash(vios.software.clone()),
                 vios.state.to_owned(),

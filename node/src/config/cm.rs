@@ -8,11 +8,12 @@ use super::WrongSetting;
 use super::disks::wrong;
 use super::transport::{millis, set};
 
-/// How a node's VIOS is a member of its cluster.
+/// How a node follows its cluster's database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CmSettings {
-    /// The computing electronic complex that it runs in.
-    pub cec: u32,
+    /// The computing electronic complex of its VIOS, which registers; without one the node only
+    /// follows.
+    pub cec: Option<u32>,
     /// When a registration is given up.
     pub limits: RegisterLimits,
 }
@@ -20,7 +21,7 @@ pub struct CmSettings {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawCm {
-    cec: u32,
+    cec: Option<u32>,
     attempts: Option<u32>,
     answer_within_ms: Option<u32>,
     pause_ms: Option<u32>,

@@ -21,10 +21,14 @@ use vioduct_vios::roles::storage::StorageConfig;
 use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig};
 
 use super::WrongSetting;
+use super::cm::CmSettings;
+use super::size::ByteSize;
 use super::transport::{millis, set};
 
 /// Where it is kept who owns LUs on storages outside of the cluster.
 const OWNERS: &str = "owners";
+/// Where clients find disks, in the data directory.
+const SOCKETS: &str = "sockets";
 /// A fabric that is back is dialled within this time.
 const FABRIC_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A VIOS gives its connection up after so many times what its DSA takes for silence: later than
@@ -34,6 +38,8 @@ const IDLE_SILENCES: f64 = 2.5;
 /// What a node does for disks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskRoles {
+    /// The VIOSes of the cluster, if the file has them.
+    pub layout: Layout,
     /// The volume that it serves.
     pub storage: Option<StorageConfig>,
     /// The VIOS that runs on it.
@@ -141,6 +147,17 @@ pub(super) struct RawDsa {
     steady_max_ms: Option<u32>,
 }
 
+/// The node that a file is for.
+pub(super) struct Site<'a> {
+    pub(super) name: &'a NodeName,
+    /// Where it listens.
+    pub(super) host: IpAddr,
+    /// Where its file lies: paths are relative to it.
+    pub(super) home: &'a Path,
+    pub(super) data_dir: &'a Path,
+    pub(super) cluster: Option<&'a CmSettings>,
+}
+
 /// All of them, as the file has them.
 pub(super) struct RawDisks {
     pub(super) vios: Vec<RawVios>,
@@ -160,13 +177,11 @@ pub(super) fn wrong(
 }
 
 impl RawDisks {
-    /// What the node `name`, which listens on `host`, does. Paths lie relative to `home`.
-    pub(super) fn checked(
-        self,
-        name: &NodeName,
-        host: IpAddr,
-        home: &Path,
-    ) -> Result<DiskRoles, WrongSetting> {
+    /// What a node does. In a cluster, the database has what is left out here.
+    pub(super) fn checked(self, site: &Site<'_>) -> Result<DiskRoles, WrongSetting> {
+        if site.cluster.is_some() {
+            self.leaves_to_database()?;
+        }
         let Self { vios, adapter, outside, dsa, storage, phyp } = self;
         let place = |raw: RawVios| Place { vios: ViosId(raw.id), node: raw.node, cec: raw.cec };
         let layout = Layout::new(vios.into_iter().map(place).collect()).map_err(|error| {
@@ -174,13 +189,29 @@ impl RawDisks {
         })?;
         let dsa = dsa.checked()?;
         let outside = outside.map(RawOutside::checked).transpose()?;
-        let vios = own_vios(&layout, adapter, outside, name, host)?.map(|vios| {
+        let vios = own_vios(&layout, adapter, outside, site)?.map(|vios| {
             let fabric = fabric_of(&dsa);
             ViosConfig { dsa, fabric, ..vios }
         });
-        let storage = storage.map(|raw| raw.checked(&layout, home)).transpose()?;
-        let phyp = phyp.map(|raw| raw.checked(layout, home)).transpose()?;
-        Ok(DiskRoles { storage, vios, phyp })
+        let storage = storage.map(|raw| raw.checked(site.home)).transpose()?;
+        let phyp = phyp.map(|raw| raw.checked(site)).transpose()?;
+        Ok(DiskRoles { layout, storage, vios, phyp })
+    }
+
+    /// What the cluster's database has, no file may say otherwise.
+    fn leaves_to_database(&self) -> Result<(), WrongSetting> {
+        let bound = |mend: &str| format!("left out, since [cm] has it from the database: {mend}");
+        if let Some(vios) = self.vios.first() {
+            return Err(wrong("vios", &vios.node, bound("`vioduct vios add`")));
+        }
+        if let Some(lu) = self.storage.iter().flat_map(|storage| &storage.lu).next() {
+            return Err(wrong("storage.lu.id", lu.id, bound("`vioduct lu create`")));
+        }
+        let disks = self.phyp.iter().flat_map(|phyp| &phyp.disk);
+        match disks.filter(|disk| !disk.outside).map(|disk| disk.lu).next() {
+            Some(lu) => Err(wrong("phyp.disk.lu", lu, bound("`vioduct vtd create`"))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -200,18 +231,27 @@ fn own_vios(
     layout: &Layout,
     adapters: Vec<RawAdapter>,
     outside: Option<OutsideConfig>,
-    name: &NodeName,
-    host: IpAddr,
+    site: &Site<'_>,
 ) -> Result<Option<ViosConfig>, WrongSetting> {
-    let Some(own) = layout.on(name).cloned() else {
-        let bound = "left out, since [[vios]] names no VIOS on this node";
+    let (is_vios, bound) = match site.cluster {
+        Some(cm) => (cm.cec.is_some(), "left out, since [cm] has no cec for a VIOS"),
+        None => {
+            let bound = "left out, since [[vios]] names no VIOS on this node";
+            (layout.on(site.name).is_some(), bound)
+        }
+    };
+    if !is_vios {
         if let Some(adapter) = adapters.first() {
             return Err(wrong("adapter", adapter.addr, bound));
         }
         return outside
             .map_or(Ok(None), |outside| Err(wrong("outside.server", outside.server, bound)));
-    };
-    let bound = "at least 1, or an [outside] in their place, since [[vios]] names this node";
+    }
+    if adapters.is_empty() && outside.is_none() && site.cluster.is_some() {
+        // It registers, and serves nobody.
+        return Ok(None);
+    }
+    let bound = "at least 1, or an [outside] in their place, since the node has a VIOS";
     if adapters.is_empty() == outside.is_none() {
         return Err(wrong("the number of adapters", adapters.len(), bound));
     }
@@ -224,12 +264,11 @@ fn own_vios(
         if checked.iter().any(|other| other.addr == addr) {
             return Err(wrong("adapter.addr", addr, "another address than every other adapter's"));
         }
-        let listen = listen.unwrap_or(SocketAddr::new(host, 0));
+        let listen = listen.unwrap_or(SocketAddr::new(site.host, 0));
         checked.push(AdapterConfig { name, listen, storage, addr });
     }
     let (limits, dsa) = (RelayLimits::default(), DsaLimits::default());
-    let (layout, adapters) = (layout.clone(), checked);
-    Ok(Some(ViosConfig { own, layout, adapters, outside, limits, dsa, fabric: fabric() }))
+    Ok(Some(ViosConfig { adapters: checked, outside, limits, dsa, fabric: fabric() }))
 }
 
 impl RawOutside {
@@ -274,7 +313,7 @@ impl RawDsa {
 }
 
 impl RawStorage {
-    fn checked(self, layout: &Layout, home: &Path) -> Result<StorageConfig, WrongSetting> {
+    fn checked(self, home: &Path) -> Result<StorageConfig, WrongSetting> {
         let Self { volume, listen, lu } = self;
         let ports = match listen {
             RawPorts::One(port) => vec![port],
@@ -301,7 +340,6 @@ impl RawStorage {
             dir: home.join(volume),
             ports,
             lus,
-            vioses: layout.numbers(),
             limits: StoreLimits::default(),
             fabric: fabric(),
         })
@@ -310,22 +348,18 @@ impl RawStorage {
 
 impl RawSize {
     pub(super) fn bytes(self) -> Result<u64, String> {
-        let text = match self {
-            Self::Bytes(bytes) => return Ok(bytes),
-            Self::Text(text) => text,
-        };
-        let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
-        let parsed = units.into_iter().find_map(|(unit, shift)| {
-            let count: u64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
-            count.checked_mul(1 << shift)
-        });
-        parsed.ok_or_else(|| format!("{text:?}"))
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Text(text) => {
+                text.parse().map(|ByteSize(bytes)| bytes).map_err(|_no_size| format!("{text:?}"))
+            }
+        }
     }
 }
 
 impl RawPhyp {
-    fn checked(self, layout: Layout, home: &Path) -> Result<PhypConfig, WrongSetting> {
-        let Self { cec, disk } = self;
+    fn checked(self, site: &Site<'_>) -> Result<PhypConfig, WrongSetting> {
+        let (Self { cec, disk }, home) = (self, site.home);
         if disk.len() > DISKS_MAX {
             let bound = format!("at most {DISKS_MAX}");
             return Err(wrong("the number of phyp.disk", disk.len(), bound));
@@ -349,9 +383,12 @@ impl RawPhyp {
                 records: home.join(OWNERS),
                 request_life: request_life_ms.map(millis),
             });
-            disks.push(DiskConfig { lu, front, outside });
+            disks.push(DiskConfig { lu, front, vtd: None, outside });
         }
-        Ok(PhypConfig { cec, layout, disks, limits: OwnerLimits::default() })
+        let sockets = std::path::absolute(site.data_dir.join(SOCKETS));
+        let sockets = sockets
+            .map_err(|_no_path| wrong("node.data_dir", site.data_dir.display(), "a directory"))?;
+        Ok(PhypConfig { cec, sockets, disks, limits: OwnerLimits::default() })
     }
 }
 

@@ -195,9 +195,9 @@ fn a_node_may_serve_a_volume_be_a_vios_and_carry_disks() {
     assert_eq!(storage.dir, Path::new("/etc/vioduct/volume"));
     let lus: Vec<_> = storage.lus.iter().map(|(lu, size)| (lu.0, *size)).collect();
     assert_eq!(lus, [(7, 10 << 30), (8, 4096)]);
-    assert_eq!(storage.vioses.len(), 2);
+    let own = disks.layout.on(&"n1".parse().unwrap()).unwrap();
+    assert_eq!((own.vios.0, own.cec), (1, 1));
     let vios = disks.vios.unwrap();
-    assert_eq!((vios.own.vios.0, vios.own.cec), (1, 1));
     assert_eq!(vios.adapters[0].listen, "127.0.0.1:0".parse().unwrap());
     assert_eq!(
         (vios.adapters[0].name.as_str(), vios.dsa.beat_every.as_millis()),
@@ -207,6 +207,45 @@ fn a_node_may_serve_a_volume_be_a_vios_and_carry_disks() {
     let fronts: Vec<_> = phyp.disks.iter().map(|disk| disk.front.to_string()).collect();
     assert_eq!(fronts, ["nbd+unix:///?socket=/etc/vioduct/lu7.sock", "nbd://127.0.0.1:10809"]);
     assert_eq!(parse(WHOLE).unwrap().disks, DiskRoles::default());
+}
+
+/// The tables of disks of a node that follows the database.
+const FOLLOWING: &str = r#"
+[cm]
+cec = 1
+[phyp]
+cec = 2
+[storage]
+volume = "volume"
+listen = "127.0.0.1:7500"
+"#;
+
+fn parse_following(more: &str) -> Result<DiskRoles, String> {
+    let text = WHOLE.replace("[[peer]]", &format!("{FOLLOWING}{more}\n[[peer]]"));
+    parse(&text).map(|config| config.disks).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_the_database_has_is_left_out_of_a_file_that_follows_it() {
+    let disks = parse_following(ADAPTER).unwrap();
+    assert!(disks.layout.is_empty() && disks.vios.is_some());
+    assert!(disks.storage.unwrap().lus.is_empty() && disks.phyp.unwrap().disks.is_empty());
+    // One that only registers.
+    assert!(parse_following("").unwrap().vios.is_none());
+    let outside = "[[phyp.disk]]\nlu = 8\nsocket = \"unix:8\"\noutside = true\n";
+    assert_eq!(parse_following(outside).unwrap().phyp.unwrap().disks.len(), 1);
+    let wrong = [
+        ("[[vios]]\nid = 1\nnode = \"n1\"\ncec = 1\n", "vios is n1", "`vioduct vios add`"),
+        ("[[storage.lu]]\nid = 7\nsize = 512\n", "storage.lu.id is 7", "`vioduct lu create`"),
+        ("[[phyp.disk]]\nlu = 7\nsocket = \"unix:7\"\n", "lu is 7", "`vioduct vtd create`"),
+    ];
+    for (table, key, mend) in wrong {
+        let said = parse_following(table).unwrap_err();
+        assert!(said.contains(key) && said.contains(mend), "{said}");
+    }
+    let without = WHOLE.replace("[[peer]]", &format!("[cm]\n{ADAPTER}\n[[peer]]"));
+    let said = parse(&without).unwrap_err().to_string();
+    assert!(said.contains("[cm] has no cec for a VIOS"), "{said}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Disks over real `vioduct` processes: two VIOSes on CEC 1, one on CEC 2, a storage, and the
-//! hypervisor of CEC 1. Each VIOS reaches the storage through a fault proxy of its own.
+//! hypervisor of CEC 1. Each VIOS reaches the storage through a fault proxy of its own. The nodes
+//! of the VIOSes hold the cluster's database, and all that there is was made by commands.
 
 pub mod crowd;
 mod driver;
@@ -30,8 +31,17 @@ use outside::{EXPORT, OutsideStorage, REQUEST_LIFE};
 pub const STORAGE: &str = "s1";
 /// The hypervisor's node, on CEC 1.
 pub const PHYP: &str = "p1";
+/// Another hypervisor's node, on CEC 2, where there is one.
+pub const OTHER_PHYP: &str = "p2";
+/// The client partition that sees the disks.
+const CLIENT: &str = "1/lpar1";
 /// The VIOSes' nodes, numbered from 1, and their CECs.
 pub const VIOSES: [(&str, u32); 3] = [("v1", 1), ("v2", 1), ("v3", 2)];
+
+const VIOS_NODES: [&str; 3] = ["v1", "v2", "v3"];
+/// Nodes that hold the database and nothing else, where there are such.
+pub const DATABASE: [&str; 3] = ["d1", "d2", "d3"];
+const PHYPS: [(&str, u32); 2] = [(PHYP, 1), (OTHER_PHYP, 2)];
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -52,6 +62,11 @@ pub struct DiskCluster {
     storage: SocketAddr,
     fabrics: BTreeMap<String, Fabric>,
     outside: Option<OutsideStorage>,
+    plans: Vec<DiskPlan>,
+    /// The hypervisors' nodes, and their CECs.
+    phyps: &'static [(&'static str, u32)],
+    /// The nodes that hold the database.
+    database: &'static [&'static str],
 }
 
 impl DiskCluster {
@@ -60,9 +75,37 @@ impl DiskCluster {
     /// # Errors
     /// A command fails, or a file or socket can't be made.
     pub async fn create(vioduct: PathBuf, disks: &[DiskPlan]) -> Result<Self> {
-        let members: Vec<(&str, &str)> = [(STORAGE, r#""storage""#), (PHYP, r#""phyp""#)]
+        Self::create_for(vioduct, disks, &PHYPS[..1], &VIOS_NODES).await
+    }
+
+    /// The same with a hypervisor on CEC 2, too.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_for_two(vioduct: PathBuf, disks: &[DiskPlan]) -> Result<Self> {
+        Self::create_for(vioduct, disks, &PHYPS, &VIOS_NODES).await
+    }
+
+    /// The same as [`create`](Self::create), with the database on nodes of its own.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_beside_database(vioduct: PathBuf, disks: &[DiskPlan]) -> Result<Self> {
+        Self::create_for(vioduct, disks, &PHYPS[..1], &DATABASE).await
+    }
+
+    async fn create_for(
+        vioduct: PathBuf,
+        disks: &[DiskPlan],
+        phyps: &'static [(&'static str, u32)],
+        database: &'static [&'static str],
+    ) -> Result<Self> {
+        let beside = database.iter().filter(|name| !VIOS_NODES.contains(name));
+        let members: Vec<(&str, &str)> = [(STORAGE, r#""storage""#)]
             .into_iter()
-            .chain(VIOSES.map(|(name, _cec)| (name, r#""vios""#)))
+            .chain(phyps.iter().map(|(name, _cec)| (*name, r#""phyp""#)))
+            .chain(VIOSES.map(|(name, _cec)| (name, r#""db", "vios""#)))
+            .chain(beside.map(|name| (*name, r#""db""#)))
             .collect();
         let cluster = Cluster::create_of(vioduct, &members).await?;
         let storage: SocketAddr = free_addr(1)?.parse()?;
@@ -71,7 +114,10 @@ impl DiskCluster {
             let config = UdpProxyConfig { listen: ANY, target: storage, seed };
             fabrics.insert(name.to_owned(), Fabric::Udp(UdpProxy::start(config)?));
         }
-        Self { cluster, storage, fabrics, outside: None }.with_files(disks)
+        let (plans, outside) = (disks.to_vec(), None);
+        let disks = Self { cluster, storage, fabrics, outside, plans, phyps, database };
+        disks.write_files()?;
+        Ok(disks)
     }
 
     /// The same with one disk, on a storage outside of the cluster: a file behind an NBD server in
@@ -91,7 +137,8 @@ impl DiskCluster {
             let config = TcpProxyConfig { listen: ANY, target: storage };
             fabrics.insert(name.to_owned(), Fabric::Tcp(TcpProxy::start(config)?));
         }
-        let disks = Self { cluster, storage, fabrics, outside: Some(outside) };
+        let (outside, plans, phyps) = (Some(outside), Vec::new(), &PHYPS[..1]);
+        let disks = Self { cluster, storage, fabrics, outside, plans, phyps, database: &[] };
         let (all, lu) = (layout(), disk.lu);
         let phyp = format!(
             "{all}\n[phyp]\ncec = 1\n[[phyp.disk]]\nlu = {lu}\nsocket = \"unix:lu{lu}.sock\"\n\
@@ -110,25 +157,25 @@ impl DiskCluster {
         Ok(disks)
     }
 
-    fn with_files(self, disks: &[DiskPlan]) -> Result<Self> {
-        let all = layout();
-        let mut storage =
-            format!("{all}\n[storage]\nvolume = \"volume\"\nlisten = \"{}\"\n", self.storage);
-        let mut phyp = format!("{all}\n[phyp]\ncec = 1\n");
-        for DiskPlan { lu, size } in disks {
-            storage += &format!("[[storage.lu]]\nid = {lu}\nsize = {size}\n");
-            phyp += &format!("[[phyp.disk]]\nlu = {lu}\nsocket = \"unix:lu{lu}.sock\"\n");
-        }
+    fn write_files(&self) -> Result<()> {
+        let listen = self.storage;
+        let storage = format!("\n[cm]\n[storage]\nvolume = \"volume\"\nlisten = \"{listen}\"\n");
         self.append(STORAGE, &storage)?;
-        self.append(PHYP, &phyp)?;
-        for (name, proxy) in &self.fabrics {
-            let adapter = format!(
-                "{all}\n[[adapter]]\nstorage = \"{STORAGE}\"\naddr = \"{}\"\n",
-                proxy.addr()
-            );
-            self.append(name, &adapter)?;
+        for name in self.database {
+            self.append(name, "\n[db]\ndir = \"db\"\n")?;
         }
-        Ok(self)
+        for (name, cec) in self.phyps {
+            self.append(name, &format!("\n[cm]\n[phyp]\ncec = {cec}\n"))?;
+        }
+        for (name, cec) in VIOSES {
+            let addr = self.fabric(name)?.addr();
+            let vios = format!(
+                "\n[cm]\ncec = {cec}\n\
+                 [[adapter]]\nstorage = \"{STORAGE}\"\naddr = \"{addr}\"\n"
+            );
+            self.append(name, &vios)?;
+        }
+        Ok(())
     }
 
     /// Adds to a node's file.
@@ -148,8 +195,14 @@ impl DiskCluster {
         if self.outside.is_none() {
             self.cluster.start(STORAGE).await?;
         }
-        for name in VIOSES.map(|(name, _)| name).into_iter().chain([PHYP]) {
+        for name in self.database.iter().filter(|name| !VIOS_NODES.contains(name)) {
             self.cluster.start(name).await?;
+        }
+        for (name, _cec) in VIOSES.iter().chain(self.phyps) {
+            self.cluster.start(name).await?;
+        }
+        if self.outside.is_none() {
+            self.form().await?;
         }
         self.until(bound, "every disk is served", |lus| {
             let disks = lus["disks"].as_array()?;
@@ -157,6 +210,35 @@ impl DiskCluster {
             (!disks.is_empty() && disks.iter().all(is_served)).then_some(())
         })
         .await
+    }
+
+    /// Begins the database, and makes the cluster, a pool, the disks and their client. LUs are
+    /// numbered one after the other: those that no plan asks for are made, too.
+    async fn form(&self) -> Result<()> {
+        self.command(&["db", "init", "--nodes", &self.database.join(",")]).await?;
+        self.command(&[&["cluster", "create", "--name", "demo"], &VIOS_NODES[..]].concat()).await?;
+        self.command(&["pool", "create", "pool", "--storage", STORAGE]).await?;
+        self.command(&["client", "add", CLIENT]).await?;
+        for lu in 1..=self.plans.iter().map(|plan| plan.lu).max().unwrap_or(0) {
+            let plan = self.plans.iter().find(|plan| plan.lu == lu);
+            let size = plan.map_or(4096, |plan| plan.size).to_string();
+            self.command(&["lu", "create", "--pool", "pool", "--size", &size, "--no-wait"]).await?;
+            if plan.is_some() {
+                let (lu, socket) = (lu.to_string(), format!("unix:{}", self.socket(lu).display()));
+                let show = ["vtd", "create", "--lu", &lu, "--client", CLIENT, "--socket", &socket];
+                self.command(&show).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a command of the cluster's operator.
+    ///
+    /// # Errors
+    /// As [`Cluster::run`].
+    pub async fn command(&self, words: &[&str]) -> Result<String> {
+        let target = ["--certs", "tool", "--cluster", "cluster.toml"];
+        self.cluster.run(&[words, &target].concat()).await
     }
 
     /// Starts a node that was killed.

@@ -46,17 +46,14 @@ impl Vios {
             exports: BTreeMap::from([(LU, export)]),
             limits: InitiatorLimits::default(),
         };
-        let layout = layout();
         let config = ViosConfig {
-            own: layout.on(node.name()).unwrap().clone(),
-            layout,
             adapters: Vec::new(),
             outside: Some(outside),
             limits: RelayLimits { hysteresis: Duration::from_millis(100), ..Default::default() },
             dsa: DsaLimits { steady_for: Duration::from_millis(500), ..Default::default() },
             fabric: TransportConfig::default(),
         };
-        let role = ViosRole::start(&node, config).await.unwrap();
+        let role = ViosRole::start(&node, &layout().into(), config).await.unwrap();
         Self { node, role, gateway }
     }
 
@@ -136,6 +133,7 @@ async fn open(phyp: &Node, dir: &TempDir, request_life: Option<Duration>) -> Lpa
     let outside = OutsideLu { records: dir.path().to_owned(), request_life };
     let config = LparConfig {
         lu: LU,
+        client: String::new(),
         entries: layout().entries(1, LU.0),
         limits: OwnerLimits::default(),
         outside: Some(outside),

@@ -48,13 +48,12 @@ impl Storage {
             dir: volume.clone(),
             ports: vec![listen],
             lus: BTreeMap::from([(LU, SIZE)]),
-            vioses: layout().numbers(),
             limits: StoreLimits::default(),
             fabric: fabric_config(),
         };
         let double = Arc::clone(double);
         let bytes = move |_: &_, _| Ok(Behind(Arc::clone(&double)));
-        let role = StorageRole::start_with(&node, config, bytes).await.unwrap();
+        let role = StorageRole::start_with(&node, &layout().into(), config, bytes).await.unwrap();
         Self { node, role, credentials, volume }
     }
 
@@ -81,17 +80,14 @@ impl Vios {
         let fabric = UdpProxy::start(proxy).unwrap();
         let (storage, addr): (NodeName, _) = (storage.node.name().clone(), fabric.addr());
         let adapter = AdapterConfig { name: "fab0".to_owned(), listen: any(), storage, addr };
-        let layout = layout();
         let config = ViosConfig {
-            own: layout.on(node.name()).unwrap().clone(),
-            layout,
             adapters: vec![adapter],
             outside: None,
             limits: RelayLimits { hysteresis: Duration::from_millis(100), ..Default::default() },
             dsa: DsaLimits { steady_for: Duration::from_millis(500), ..Default::default() },
             fabric: fabric_config(),
         };
-        let role = ViosRole::start(&node, config).await.unwrap();
+        let role = ViosRole::start(&node, &layout().into(), config).await.unwrap();
         Self { node, role, fabric }
     }
 
@@ -144,6 +140,7 @@ impl Site {
         know_vioses(&phyp).await;
         let config = LparConfig {
             lu: LU,
+            client: String::new(),
             entries: layout().entries(1, LU.0),
             limits: OwnerLimits::default(),
             outside: None,

@@ -97,10 +97,9 @@ impl Vios {
             addr: fabric.addr(),
         };
         let adapters = fabrics.iter().enumerate().map(adapter).collect();
-        let (layout, limits, fabric) = (layout(), RelayLimits::default(), fabric_config());
-        let own = layout.on(node.name()).unwrap().clone();
-        let config = ViosConfig { own, layout, adapters, outside: None, limits, dsa, fabric };
-        let role = ViosRole::start(&node, config).await.unwrap();
+        let (limits, fabric) = (RelayLimits::default(), fabric_config());
+        let config = ViosConfig { adapters, outside: None, limits, dsa, fabric };
+        let role = ViosRole::start(&node, &layout().into(), config).await.unwrap();
         let name = ActorName::new(DSA_NAME).unwrap();
         let operated = node.lookup(node.name(), &name).await.unwrap();
         Self { node, role, fabrics, operated }
@@ -149,11 +148,10 @@ impl Site {
             dir: dir.path().join("volume"),
             ports: vec![any(); adapters],
             lus: BTreeMap::from([(LU, SIZE)]),
-            vioses: layout().numbers(),
             limits: StoreLimits::default(),
             fabric: fabric_config(),
         };
-        let role = StorageRole::start(&storage, config).await.unwrap();
+        let role = StorageRole::start(&storage, &layout().into(), config).await.unwrap();
         let port = |fabric: &Endpoint| fabric.local_addr().unwrap();
         let ports: Vec<_> = role.fabrics().iter().map(port).collect();
         let a = Vios::start(&issue("a", Role::Vios), &ports, dsa.clone()).await;
@@ -165,6 +163,7 @@ impl Site {
         }
         let config = LparConfig {
             lu: LU,
+            client: String::new(),
             entries: layout().entries(1, LU.0),
             limits: owner_limits(),
             outside: None,

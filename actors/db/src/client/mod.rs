@@ -233,9 +233,7 @@ impl Db {
         filter: Filter,
         from: WatchFrom,
     ) -> Result<Watch, DbError> {
-        if let Some(table) = filter.table {
-            self.check_table(table)?;
-        }
+        filter.tables.iter().try_for_each(|table| self.check_table(*table))?;
         if filter.prefix.len() > KEY_BYTES_MAX {
             return Err(DbError::KeyTooLong { bytes: filter.prefix.len() });
         }

@@ -109,9 +109,13 @@ impl Shard {
         let within = self.inner.config.attempt + WATCH_FOR;
         let deadline = Instant::now() + self.inner.config.deadline.max(within);
         let wait_ms = u32::try_from(WATCH_FOR.as_millis()).expect("half a second");
-        let table = filter.table.map(|table| table.0);
-        let (class, prefix) = (filter.class, filter.prefix.clone());
-        let ask = || AskChanges { after, wait_ms, table, class, prefix: prefix.clone() };
+        let ask = || AskChanges {
+            after,
+            wait_ms,
+            tables: filter.tables.iter().map(|table| table.0).collect(),
+            class: filter.class,
+            prefix: filter.prefix.clone(),
+        };
         let body = self.try_all(ask, false, within, deadline).await;
         Told::decode(body.map_err(without_effect)?).map_err(|_unreadable| DbError::Unexpected)
     }

@@ -37,7 +37,7 @@ use crate::offload::Offload;
 use crate::query::Query;
 use crate::schema::Schema;
 use crate::state::ShardState;
-use crate::watch::Filter;
+use crate::watch::{Filter, TABLES_MAX};
 use crate::{ShardId, StoreError};
 
 /// The name of the actor that is a shard's replica on a node.
@@ -127,8 +127,12 @@ impl<E: LogEngine, S: ShardState> Replica<E, S> {
     /// What is to be watched, if this replica leads, as far as it knows. One that lost the lead
     /// goes on telling those who wait: what it applies is committed.
     pub(super) fn filter(&self, watch: &AskChanges) -> Result<Filter, Refusal> {
-        let table = watch.table.map(TableId);
-        self.check_tables(table.into_iter())?;
+        if watch.tables.len() > TABLES_MAX {
+            let why = format!("a filter of more than {TABLES_MAX} tables");
+            return Err(Refusal::Invalid { why });
+        }
+        let tables: Vec<_> = watch.tables.iter().copied().map(TableId).collect();
+        self.check_tables(tables.iter().copied())?;
         if watch.prefix.len() > KEY_BYTES_MAX {
             let why = format!("a prefix of more than {KEY_BYTES_MAX} bytes");
             return Err(Refusal::Invalid { why });
@@ -140,7 +144,7 @@ impl<E: LogEngine, S: ShardState> Replica<E, S> {
             let leader = metrics.current_leader.and_then(|leader| members.get_node(&leader));
             return Err(Refusal::not_leader(leader.cloned()));
         }
-        Ok(Filter { table, class: watch.class, prefix: watch.prefix.clone() })
+        Ok(Filter { tables, class: watch.class, prefix: watch.prefix.clone() })
     }
 
     pub(super) fn watches(&self) -> Result<Watches<S>, Refusal> {

@@ -79,8 +79,8 @@ pub struct AskChanges {
     pub after: u64,
     /// How long it waits for changes, milliseconds; a minute at most.
     pub wait_ms: u32,
-    /// Changes of this table; without it, of all.
-    pub table: Option<u16>,
+    /// Changes of these tables; with none named, of all.
+    pub tables: Vec<u16>,
     /// Changes of tables of this class; without it, of both.
     pub class: Option<Class>,
     /// Changes of keys that begin so.

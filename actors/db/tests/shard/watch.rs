@@ -61,7 +61,7 @@ async fn only_what_is_asked_for_is_told_and_a_later_watch_goes_on_where_an_earli
     let cluster = Cluster::start(3, 0).await;
     let db = cluster.client(2);
     let start = db.put(wide("first"), bytes("1")).await.unwrap();
-    let table = Filter { table: Some(TableId(WIDE)), ..Filter::default() };
+    let table = Filter::of([TableId(WIDE)]);
     let class = Filter { class: Some(Class::Alert), ..Filter::default() };
     let prefix = Filter { prefix: bytes("ab"), ..Filter::default() };
     for place in [wide("a"), system("abc"), wide("ab"), system("b")] {
@@ -76,7 +76,7 @@ async fn only_what_is_asked_for_is_told_and_a_later_watch_goes_on_where_an_earli
         assert_eq!(changes(&mut watch).await.1[0].0, keys[1]);
         assert!(matches!(watch.next().await.unwrap(), WatchEvent::Progress { .. }));
     }
-    let none = Filter { table: Some(TableId(SYSTEM + 1)), ..Filter::default() };
+    let none = Filter::of([TableId(WIDE), TableId(SYSTEM + 1)]);
     let refused = db.watch(SHARD, none, WatchFrom::Now).await.unwrap_err();
     assert_eq!(refused, DbError::NoTable { table: SYSTEM + 1 });
 }

@@ -9,13 +9,11 @@ mod peers;
 mod redirect;
 mod turns;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::fut::wrap_future;
 use actix::{Actor, AsyncContext, Context, Handler, Message};
 use serde::{Deserialize, Serialize};
-use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, LocalRef, RemoteMessage};
 
 pub(crate) use self::redirect::VsaUp;
@@ -24,6 +22,7 @@ pub use self::redirect::{PeerSeen, REDIRECT_NAME, Redirect};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::redirect::name::ViosId;
 use crate::redirect::relay::{PathState, PeerPath};
+use crate::roles::layout::Layouts;
 
 /// The name of a VIOS's CKE among the actors of its node.
 pub const CKE_NAME: &str = "vios.cke";
@@ -91,20 +90,20 @@ enum Said {
 #[derive(Debug)]
 pub struct Cke {
     redirect: LocalRef<Redirect>,
-    vioses: BTreeMap<NodeName, ViosId>,
+    vioses: Layouts,
 }
 
 impl Cke {
     /// Of a VIOS whose fellows are these.
     #[must_use]
-    pub fn new(redirect: LocalRef<Redirect>, vioses: BTreeMap<NodeName, ViosId>) -> Self {
+    pub const fn new(redirect: LocalRef<Redirect>, vioses: Layouts) -> Self {
         Self { redirect, vioses }
     }
 
     /// What comes behind waits until the redirect actor has room.
     fn pass_on(&self, what: Said, ctx: &mut Context<Self>) {
         let Some(node) = vioduct_runtime::caller().map(|identity| identity.name) else { return };
-        let Some(vios) = self.vioses.get(&node).copied() else {
+        let Some(vios) = self.vioses.vios_on(&node) else {
             return tracing::warn!(peer = %node, "a node that is no VIOS is not heard");
         };
         let redirect = self.redirect.clone();

@@ -1,4 +1,4 @@
-//! Keeps a VIOS's view of the cluster as the database is.
+//! Keeps a node's view of the cluster as the database is.
 //!
 //! Notices say which rows changed; those are read, or all of them when they are many. Notices that
 //! come while that is done are gathered, so that a thousand VIOSes which register at once are not a
@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use rand::Rng;
 use tokio::time::{Instant, sleep_until};
-use vioduct_certs::identity::NodeName;
 use vioduct_db::ShardId;
-use vioduct_db::client::{Db, DbError, Watch, WatchEvent, WatchFrom};
+use vioduct_db::client::{Db, DbError, Freshness, Watch, WatchEvent, WatchFrom};
+use vioduct_db::command::Place;
 use vioduct_db::watch::Filter;
 
-use super::admin::{AdminError, read, vioses};
-use super::local::View;
-use super::row::{ClusterRow, ViosRow, cluster_place, cluster_table, vios_place, vios_table};
+use super::admin::AdminError;
+use super::row::followed;
+use super::view::View;
 
 /// How long notices are gathered after the first one.
 const GATHER: Duration = Duration::from_millis(100);
@@ -31,18 +31,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What has changed since the view was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Changed {
-    /// The rows of these nodes, and perhaps the cluster's.
-    Some { nodes: BTreeSet<String>, is_cluster: bool },
+    /// These rows.
+    Some(BTreeSet<Place>),
     /// Whatever it may be.
     All,
 }
 
 impl Changed {
-    const NOTHING: Self = Self::Some { nodes: BTreeSet::new(), is_cluster: false };
-
-    fn is_nothing(&self) -> bool {
-        matches!(self, Self::Some { nodes, is_cluster: false } if nodes.is_empty())
-    }
+    const NOTHING: Self = Self::Some(BTreeSet::new());
 
     fn note(&mut self, event: WatchEvent) {
         let changes = match event {
@@ -53,15 +49,9 @@ impl Changed {
             }
             WatchEvent::Changes { changes, .. } => changes,
         };
-        let Self::Some { nodes, is_cluster } = self else { return };
-        for change in changes {
-            if change.place.table == cluster_table() {
-                *is_cluster = true;
-            } else if let Ok(node) = String::from_utf8(change.place.key.to_vec()) {
-                nodes.insert(node);
-            }
-        }
-        if nodes.len() > SINGLES_MAX {
+        let Self::Some(places) = self else { return };
+        places.extend(changes.into_iter().map(|change| change.place));
+        if places.len() > SINGLES_MAX {
             *self = Self::All;
         }
     }
@@ -71,8 +61,7 @@ impl Changed {
 pub(super) struct Follower {
     db: Db,
     view: View,
-    cluster: Watch,
-    vioses: Watch,
+    watch: Watch,
     changed: Changed,
     compare_at: Instant,
 }
@@ -80,11 +69,9 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) async fn after(db: Db, view: View) -> Result<Self, DbError> {
         let from = WatchFrom::After(view.revision);
-        let of = |table| Filter { table: Some(table), ..Filter::default() };
-        let cluster = db.watch(ShardId(0), of(cluster_table()), from).await?;
-        let vioses = db.watch(ShardId(0), of(vios_table()), from).await?;
+        let watch = db.watch(ShardId(0), Filter::of(followed()), from).await?;
         let compare_at = next_comparison();
-        Ok(Self { db, view, cluster, vioses, changed: Changed::NOTHING, compare_at })
+        Ok(Self { db, view, watch, changed: Changed::NOTHING, compare_at })
     }
 
     /// The next view that differs from the one before. Cancel-safe. An error of the database is
@@ -94,7 +81,7 @@ impl Follower {
             if let Err(error) = self.gather().await {
                 tracing::debug!(%error, "the database tells no changes");
                 sleep_until(Instant::now() + PAUSE).await;
-                if self.changed.is_nothing() && Instant::now() < self.compare_at {
+                if self.changed == Changed::NOTHING && Instant::now() < self.compare_at {
                     continue;
                 }
             }
@@ -122,10 +109,9 @@ impl Follower {
 
     /// Waits until something has changed, and a little longer for what comes with it.
     async fn gather(&mut self) -> Result<(), DbError> {
-        while self.changed.is_nothing() {
+        while self.changed == Changed::NOTHING {
             tokio::select! {
-                event = self.cluster.next() => self.changed.note(event?),
-                event = self.vioses.next() => self.changed.note(event?),
+                event = self.watch.next() => self.changed.note(event?),
                 () = sleep_until(self.compare_at) => self.changed = Changed::All,
             }
         }
@@ -134,34 +120,24 @@ impl Follower {
             tokio::select! {
                 biased;
                 () = sleep_until(until) => return Ok(()),
-                event = self.cluster.next() => self.changed.note(event?),
-                event = self.vioses.next() => self.changed.note(event?),
+                event = self.watch.next() => self.changed.note(event?),
             }
         }
     }
 
-    /// The view with what has changed.
+    /// The view with what has changed. Any replica that is no older than the notices may tell.
     async fn look(&self) -> Result<View, AdminError> {
-        let mut view = self.view.clone();
-        let (nodes, is_cluster) = match &self.changed {
-            Changed::Some { nodes, is_cluster } => (nodes, *is_cluster),
-            Changed::All => {
-                let (revision, vioses) = vioses(&self.db).await?;
-                (view.revision, view.vioses) = (revision, vioses);
-                (&BTreeSet::new(), true)
-            }
+        let told = self.watch.revision().max(self.view.revision);
+        let freshness = Freshness::AtLeast { revision: told };
+        let Changed::Some(places) = &self.changed else {
+            return View::read(&self.db, freshness).await;
         };
-        for name in nodes {
-            let Ok(node) = name.parse::<NodeName>() else { continue };
-            let row = read::<ViosRow>(&self.db, vios_place(&node)).await?;
-            view.set(name, row.map(|(_revision, row)| row));
+        let mut view = self.view.clone();
+        for place in places {
+            let row = self.db.get(place.clone(), freshness).await?;
+            view.set(place, row.map(|row| row.value));
         }
-        if is_cluster {
-            let row = read::<ClusterRow>(&self.db, cluster_place()).await?;
-            view.cluster = row.ok_or(AdminError::NoCluster)?.1;
-        }
-        let told = self.cluster.revision().min(self.vioses.revision());
-        view.revision = view.revision.max(told);
+        view.revision = told;
         Ok(view)
     }
 }

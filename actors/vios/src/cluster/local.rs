@@ -17,10 +17,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vioduct_certs::files::{FileError, create_private_dir, write_atomic};
 
-use super::row::{ClusterRow, UniqueId, ViosRow};
+use super::row::UniqueId;
+use super::view::View;
 
 const MODE: u32 = 0o600;
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 const ODM: &str = "odm";
 const VIEW: &str = "view";
 
@@ -62,49 +63,6 @@ pub enum LocalError {
 pub struct Odm {
     /// Which VIOS this is.
     pub unique: UniqueId,
-}
-
-/// What the database answered last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct View {
-    /// Every change up to this revision is in it; some of it may be newer.
-    pub revision: u64,
-    /// The cluster.
-    pub cluster: ClusterRow,
-    /// Its VIOSes, by the names of their nodes, in order.
-    pub vioses: Vec<(String, ViosRow)>,
-}
-
-impl View {
-    /// The row of a node's VIOS, if that is one of the cluster's.
-    #[must_use]
-    pub fn vios(&self, node: &str) -> Option<&ViosRow> {
-        self.place(node).ok().and_then(|at| self.vioses.get(at)).map(|(_node, row)| row)
-    }
-
-    /// Whether both say the same; they may be of different revisions.
-    #[must_use]
-    pub fn is_as(&self, other: &Self) -> bool {
-        self.cluster == other.cluster && self.vioses == other.vioses
-    }
-
-    /// Takes note of a node's row, or that it has none.
-    pub(super) fn set(&mut self, node: &str, row: Option<ViosRow>) {
-        match (self.place(node), row) {
-            (Ok(at), Some(row)) => {
-                if let Some((_node, known)) = self.vioses.get_mut(at) {
-                    *known = row;
-                }
-            }
-            (Ok(at), None) => drop(self.vioses.remove(at)),
-            (Err(at), Some(row)) => self.vioses.insert(at, (node.to_owned(), row)),
-            (Err(_none), None) => {}
-        }
-    }
-
-    fn place(&self, node: &str) -> Result<usize, usize> {
-        self.vioses.binary_search_by(|(name, _row)| name.as_str().cmp(node))
-    }
 }
 
 /// The two stores of a VIOS.
@@ -203,7 +161,8 @@ fn unseal<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, LocalError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::row::Registered;
+    use crate::cluster::row::{Row, ViosRow};
+    use crate::redirect::name::ViosId;
 
     fn stores() -> (tempfile::TempDir, LocalStores) {
         let dir = tempfile::tempdir().unwrap();
@@ -212,14 +171,11 @@ mod tests {
     }
 
     fn view() -> View {
-        let (unique, software) = (UniqueId([7; 16]), "0.1.0".to_owned());
-        let registered = Registered { unique, cec: 2, software, incarnation: 5 };
-        let vios = ViosRow { number: 3, registered: Some(registered) };
-        View {
-            revision: 12,
-            cluster: ClusterRow { name: "blue".into(), id: UniqueId([9; 16]), language: 1 },
-            vioses: vec![("v1".into(), vios)],
-        }
+        let mut view = View::default();
+        view.revision = 12;
+        let row = ViosRow::admitted(ViosId(3)).encode();
+        view.set(&ViosRow::place(&"v1".parse().unwrap()), Some(row));
+        view
     }
 
     #[test]
@@ -256,26 +212,11 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_change_and_go() {
-        let mut view = view();
-        let row = |number| ViosRow { number, registered: None };
-        for (node, row) in [("v2", Some(row(4))), ("v0", Some(row(5))), ("v1", Some(row(6)))] {
-            view.set(node, row);
-        }
-        let names: Vec<&str> = view.vioses.iter().map(|(name, _row)| name.as_str()).collect();
-        assert_eq!(names, ["v0", "v1", "v2"]);
-        assert_eq!(view.vios("v1"), Some(&row(6)));
-        view.set("v1", None);
-        view.set("v1", None);
-        assert_eq!((view.vios("v1"), view.vioses.len()), (None, 2));
-    }
-
-    #[test]
     fn a_newer_form_is_refused() {
         let (dir, stores) = stores();
-        let line = r#"{"form":2,"value":"unheard of"}"#;
+        let line = r#"{"form":3,"value":"unheard of"}"#;
         let text = format!("{:08x}\n{line}\n", crc32c::crc32c(line.as_bytes()));
         fs::write(dir.path().join("cluster/view"), text).unwrap();
-        assert!(matches!(stores.view().unwrap_err(), LocalError::Newer { form: 2, .. }));
+        assert!(matches!(stores.view().unwrap_err(), LocalError::Newer { form: 3, .. }));
     }
 }

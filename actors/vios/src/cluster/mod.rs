@@ -6,14 +6,32 @@
 //! | [`row`] | the tables, and their rows as bytes |
 //! | [`admin`] | what operators change |
 //! | [`registration`] | whether a VIOS that registers is one of the cluster's: pure |
-//! | [`local`] | a VIOS's two local stores |
+//! | [`view`] | what a node knows of the rows |
+//! | [`local`] | a node's two local stores |
+//! | `keeper`, `follow` | keep a view as the database is |
+//! | `registrar` | registers a VIOS |
 //! | `primary` | which VIOS does what is done once in a cluster |
-//! | [`cm`] | cluster management: the actor that registers it, and follows what changes |
+//! | [`cm`], [`known`] | cluster management: the actor that tells how far that is, what is known |
 
 pub mod admin;
 pub mod cm;
 mod follow;
+mod keeper;
+pub mod known;
 pub mod local;
 mod primary;
+mod registrar;
 pub mod registration;
 pub mod row;
+pub mod view;
+
+/// An error and what it comes from, in one line.
+fn explain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

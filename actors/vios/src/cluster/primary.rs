@@ -22,12 +22,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use vioduct_certs::identity::NodeName;
 use vioduct_db::ShardId;
-use vioduct_db::client::{Db, DbError, Lease, Outcome, WatchEvent, WatchFrom};
-use vioduct_db::command::{Change, Condition};
+use vioduct_db::client::{Db, DbError, Lease, WatchEvent, WatchFrom};
 use vioduct_db::watch::Filter;
 
-use super::admin::{AdminError, read};
-use super::row::{PrimaryRow, Row, ViosRow, primary_place, primary_table, vios_place};
+use super::admin::{AdminError, Plan, read};
+use super::row::{PrimaryRow, Row, ThePrimary, ViosRow};
 
 /// How long the lease lasts without being kept alive.
 const LEASE: Duration = Duration::from_millis(800);
@@ -77,40 +76,41 @@ impl Candidate {
 
     /// Waits until there is no primary, and tries to be the next one.
     async fn stand(&self) -> Result<Option<Held>, AdminError> {
-        let all = Filter { table: Some(primary_table()), ..Filter::default() };
+        let all = Filter::of([PrimaryRow::TABLE]);
         let mut changes = self.db.watch(ShardId(0), all, WatchFrom::Now).await?;
-        while read::<PrimaryRow>(&self.db, primary_place()).await?.is_some() {
+        while read::<PrimaryRow>(&self.db, &ThePrimary).await?.is_some() {
             while let WatchEvent::Progress { .. } = changes.next().await? {}
         }
         let wait = SPREAD.mul_f64(rand::rng().random_range(0.0..1.0));
         sleep_until(Instant::now() + wait).await;
-        if read::<PrimaryRow>(&self.db, primary_place()).await?.is_some() {
+        if read::<PrimaryRow>(&self.db, &ThePrimary).await?.is_some() {
             return Ok(None);
         }
         self.campaign().await
     }
 
     async fn campaign(&self) -> Result<Option<Held>, AdminError> {
-        let own = vios_place(&self.name);
-        let Some((revision, row)) = read::<ViosRow>(&self.db, own.clone()).await? else {
+        let Some((revision, row)) = read::<ViosRow>(&self.db, &self.name).await? else {
             return Err(AdminError::NotAdmitted(self.name.clone()));
         };
         let until = Instant::now() + LEASE;
         let lease = self.db.grant(ShardId(0), LEASE).await?;
-        let is_free = Condition::Revision { place: primary_place(), revision: 0 };
-        let is_member = Condition::Revision { place: own, revision };
-        let value = PrimaryRow { node: self.name.to_string(), number: row.number }.encode();
-        let take = Change::Put { place: primary_place(), value, lease: Some(lease.number()) };
-        match self.db.transact(vec![is_free, is_member], vec![take]).await? {
-            Outcome::Done { revision } => {
+        let mut plan = Plan::default();
+        plan.expect::<PrimaryRow>(&ThePrimary, 0);
+        plan.expect::<ViosRow>(&self.name, revision);
+        let primary = PrimaryRow { node: self.name.to_string(), number: row.number };
+        plan.put_leased(&ThePrimary, &primary, &lease);
+        match plan.commit(&self.db).await {
+            Ok(revision) => {
                 tracing::info!(revision, "this VIOS is the primary");
                 Ok(Some(Held { lease, until }))
             }
-            Outcome::Refused { .. } => {
+            Err(AdminError::Changed) => {
                 // Else it ends by time.
                 lease.revoke().await.ok();
                 Ok(None)
             }
+            Err(error) => Err(error),
         }
     }
 

@@ -84,12 +84,12 @@ pub(super) struct Known<'a> {
     pub(super) holder: Option<&'a NodeName>,
 }
 
-/// The cluster and the node's new row, if it is one of the cluster's.
-pub(super) fn judge<'a>(
-    Known { cluster, vios, holder }: Known<'a>,
+/// The node's new row, if it is one of the cluster's.
+pub(super) fn judge(
+    Known { cluster, vios, holder }: Known<'_>,
     node: &NodeName,
     told: &Registered,
-) -> Result<(&'a ClusterRow, ViosRow), Refusal> {
+) -> Result<ViosRow, Refusal> {
     let cluster = cluster.ok_or(Refusal::NoCluster)?;
     if !LANGUAGES.contains(&cluster.language) {
         let (oldest, newest) = LANGUAGES.into_inner();
@@ -112,7 +112,7 @@ pub(super) fn judge<'a>(
     if let Some(known) = known.filter(|known| *known != unique) {
         return Err(Refusal::OtherUnique { node: node.to_string(), known, told: unique });
     }
-    Ok((cluster, ViosRow { number: vios.number, registered: Some(told.clone()) }))
+    Ok(ViosRow { number: vios.number, registered: Some(told.clone()) })
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
     ) -> Result<ViosRow, Refusal> {
         let holder: Option<NodeName> = holder.map(|holder| holder.parse().unwrap());
         let known = Known { cluster, vios, holder: holder.as_ref() };
-        judge(known, &"v1".parse().unwrap(), &told(7)).map(|(_cluster, row)| row)
+        judge(known, &"v1".parse().unwrap(), &told(7))
     }
 
     #[test]

@@ -7,7 +7,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse, Res
 use tokio::sync::oneshot;
 use vioduct_runtime::Terminated;
 
-use super::entries::{Entries, Entry, EntryFound, Lost};
+use super::entries::{Entries, Entry, EntryFound, Lost, SetEntries};
 use crate::block::{Failure, Reply, Request};
 use crate::carry::CarriedWord;
 use crate::clock::Clock;
@@ -297,6 +297,20 @@ impl Handler<Lost> for ClientLpar {
         if self.entries.lose(&lost) {
             self.lost.push(lost.vios);
             self.go_on(self.clock.now(), ctx);
+        }
+    }
+}
+
+impl Handler<SetEntries> for ClientLpar {
+    type Result = ();
+
+    fn handle(&mut self, SetEntries(list): SetEntries, ctx: &mut Self::Context) {
+        let entries = list.iter().map(|entry| entry.vios).collect();
+        let near = list.iter().take_while(|entry| entry.is_near).count();
+        let there = self.entries.replace(list);
+        Self::handle(self, Input::EntriesChanged { entries, near }, ctx);
+        for entry in there {
+            Self::handle(self, Input::EntryFound { entry }, ctx);
         }
     }
 }

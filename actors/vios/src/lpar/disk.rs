@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use vioduct_runtime::{ActorHandle, AskError, Doubt, LocalRef};
 
 use super::actor::{Ask, AwaitEnd, ClientLpar, Close, Figures, Look};
+use super::entries::Entry;
 use super::record::OwnerRecord;
 use crate::block::{Extent, Failure, Reply, Request};
 use crate::disk::{Abilities, Device, Disk};
@@ -38,7 +39,20 @@ pub struct LparDisk {
     room: Semaphore,
     /// Held while the owner lives, on a storage that keeps none itself.
     record: Option<OwnerRecord>,
-    _search: Task,
+    search: Search,
+}
+
+/// The search for the VIOSes that it enters by. Dropped it ends.
+#[derive(Debug)]
+pub(super) struct Search {
+    pub(super) entries: watch::Sender<Vec<Entry>>,
+    _task: Task,
+}
+
+impl Search {
+    pub(super) const fn new(entries: watch::Sender<Vec<Entry>>, task: Task) -> Self {
+        Self { entries, _task: task }
+    }
 }
 
 impl LparDisk {
@@ -49,11 +63,15 @@ impl LparDisk {
         owner: LocalRef<ClientLpar>,
         device: Device,
         requests_max: usize,
-        search: Task,
+        search: Search,
         record: Option<OwnerRecord>,
     ) -> Self {
         let room = Semaphore::new(requests_max);
-        Self { handle, owner, device, room, record, _search: search }
+        Self { handle, owner, device, room, record, search }
+    }
+
+    pub(super) const fn search(&self) -> &Search {
+        &self.search
     }
 
     /// The actor that owns the LU.

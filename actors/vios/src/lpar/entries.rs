@@ -34,6 +34,11 @@ pub struct EntryFound {
     pub actor: ActorRef<Adapter>,
 }
 
+/// These are the VIOSes to enter by from now on, the preferred one first.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct SetEntries(pub(super) Vec<Entry>);
+
 /// Nothing more can be sent by this way.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -65,6 +70,13 @@ impl Entries {
     /// The entry that runs on this node.
     pub(super) fn on(&self, node: &NodeName) -> Option<ViosId> {
         self.list.iter().find(|entry| entry.node == *node).map(|entry| entry.vios)
+    }
+
+    /// Takes others in their place; gives those of them whose VIOSes are there.
+    pub(super) fn replace(&mut self, list: Vec<Entry>) -> Vec<ViosId> {
+        self.list = list;
+        let there = self.list.iter().map(|entry| entry.vios).filter(|vios| self.is_there(*vios));
+        there.collect()
     }
 
     /// Whether its VIOS is there, as far as is known.

@@ -1,8 +1,10 @@
 //! Opens a client's disk: a number for its owner, the owner, and the VIOSes for it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use vioduct_certs::identity::Role;
@@ -11,8 +13,8 @@ use vioduct_runtime::{
 };
 
 use super::actor::{AttemptsEnded, ClientLpar};
-use super::disk::{LparDisk, client_device};
-use super::entries::{Entry, EntryFound};
+use super::disk::{LparDisk, Search, client_device};
+use super::entries::{Entry, EntryFound, SetEntries};
 use super::record::{OwnerRecord, RecordError, Taken};
 use crate::carry::CarriedWord;
 use crate::disk::Device;
@@ -29,6 +31,8 @@ use crate::vsa::{Adapter, NotKnown, VSA_NAME, find_model};
 pub struct LparConfig {
     /// Which LU.
     pub lu: LuId,
+    /// The client partition that uses it, for people; may be empty.
+    pub client: String,
     /// The VIOSes by which it is reached, the preferred one first.
     pub entries: Vec<Entry>,
     /// Bounds of its owner.
@@ -104,10 +108,10 @@ struct Grant {
 
 /// A number for a new owner: the one place that a database of the cluster will take.
 async fn grant(node: &Node, config: &LparConfig, within: Duration) -> Result<Grant, OpenError> {
-    let LparConfig { lu, entries, outside, .. } = config;
+    let LparConfig { lu, client, entries, outside, .. } = config;
     let lu = *lu;
     let Some(OutsideLu { records, request_life }) = outside else {
-        let Granted { owner, size } = ask_repository(node, lu, within).await?;
+        let Granted { owner, size } = ask_repository(node, lu, client, within).await?;
         let (owner, device, fence) = (OwnerId(owner), client_device(size), Fence::Epochs);
         return Ok(Grant { owner, device, fence, record: None });
     };
@@ -125,27 +129,55 @@ async fn grant(node: &Node, config: &LparConfig, within: Duration) -> Result<Gra
 }
 
 /// A number for a new owner, from the repository.
-async fn ask_repository(node: &Node, lu: LuId, within: Duration) -> Result<Granted, OpenError> {
+async fn ask_repository(
+    node: &Node,
+    lu: LuId,
+    client: &str,
+    within: Duration,
+) -> Result<Granted, OpenError> {
     let deadline = Instant::now() + within;
     let name = ActorName::new(REPOSITORY_NAME).expect("a constant that is a name");
     let found = node.find_within::<Desk>(&name, within).await;
     let desk: ActorRef<Desk> =
         found.map_err(|_none: NotDelivered| OpenError::NoRepository { within })?;
     let left = deadline.saturating_duration_since(Instant::now());
-    let granted = desk.ask(NextOwner { lu: lu.0 }, left).await?;
+    let granted = desk.ask(NextOwner { lu: lu.0, client: client.to_owned() }, left).await?;
     granted.map_err(|reason| OpenError::NotGranted { lu, reason })
 }
 
 /// Tells the owner of the VIOSes that it enters by, for as long as both are there.
-async fn find_entries(node: Node, owner: LocalRef<ClientLpar>, entries: Vec<Entry>) {
+async fn find_entries(
+    node: Node,
+    owner: LocalRef<ClientLpar>,
+    mut entries: watch::Receiver<Vec<Entry>>,
+) {
     let name = ActorName::new(VSA_NAME).expect("a constant that is a name");
     let mut vioses = Seeker::<Adapter>::new(node, name);
-    while let Some(actor) = vioses.next().await {
-        let Some(entry) = entries.iter().find(|entry| entry.node == actor.id().node) else {
-            continue;
+    // Of each node the latest life: a VIOS may become an entry after it was found.
+    let mut found = BTreeMap::new();
+    loop {
+        let news = tokio::select! {
+            actor = vioses.next() => match actor {
+                Some(actor) => vec![actor],
+                None => return,
+            },
+            Ok(()) = entries.changed() => {
+                let list = entries.borrow_and_update().clone();
+                if owner.tell(SetEntries(list)).await.is_err() {
+                    return;
+                }
+                found.values().cloned().collect()
+            }
         };
-        if owner.tell(EntryFound { vios: entry.vios, actor }).await.is_err() {
-            return;
+        for actor in news {
+            let node = actor.id().node.clone();
+            let vios = entries.borrow().iter().find(|entry| entry.node == node).map(|it| it.vios);
+            found.insert(node, actor.clone());
+            if let Some(vios) = vios
+                && owner.tell(EntryFound { vios, actor }).await.is_err()
+            {
+                return;
+            }
         }
     }
 }
@@ -182,8 +214,19 @@ impl LparDisk {
         let owner = owner.restart(RestartPolicy::never());
         let owner = owner.accept::<CarriedWord>(Access::roles([Role::Vios])).start().await?;
         let life = owner.now().ok_or(StartError::Closing)?;
-        let search = Task::spawn(find_entries(node.clone(), life.clone(), entries));
-        Ok(Self::new(owner, life, device, requests_max, search, record))
+        let (entries, listed) = watch::channel(entries);
+        let search = Task::spawn(find_entries(node.clone(), life.clone(), listed));
+        Ok(Self::new(owner, life, device, requests_max, Search::new(entries, search), record))
+    }
+
+    /// These are the VIOSes to enter by from now on, the preferred one first. A session by one that
+    /// is none of them goes on by another one; nothing that was acknowledged is lost with it.
+    pub fn set_entries(&self, entries: Vec<Entry>) {
+        self.search().entries.send_if_modified(|before| {
+            let is_other = *before != entries;
+            *before = entries;
+            is_other
+        });
     }
 
     /// Ends the disk in order: it finishes what was asked, flushes, and closes its session, so that

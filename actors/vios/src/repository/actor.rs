@@ -1,6 +1,7 @@
 //! The actor that serves a volume over the fabric: the hands of [`Store`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -10,9 +11,11 @@ use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler};
 use tokio::task::spawn_blocking;
 use vioduct_certs::identity::NodeName;
+use vioduct_runtime::Node;
 use vioduct_transport::Link;
 
 use super::backing::{Backing, FileBacking};
+use super::users::Users;
 use super::volume::{Opened, Volume, VolumeError};
 use crate::block::{Failure, Reply, Request};
 use crate::carry::{Beat, CarriedCall, CarriedWord, Echo};
@@ -21,8 +24,9 @@ use crate::fabric::{FromFabric, News, OfConn, send_pulse};
 use crate::file::OpenError;
 use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, StoreLimits};
-use crate::redirect::name::{ConnId, LuId, ViosId};
-use crate::redirect::store::{Effect, Input, OpId, Store, StoreEvent, SyncId};
+use crate::redirect::name::{ConnId, LuId};
+use crate::redirect::store::{Effect, Input, OpId, Record, Store, StoreEvent, SyncId};
+use crate::roles::layout::Layouts;
 use crate::way::Way;
 
 /// Why a repository does not start.
@@ -44,13 +48,40 @@ pub enum RepositoryError {
     },
 }
 
+/// Gives the bytes of an LU.
+pub(super) struct OpenLu<D>(Arc<Opening<D>>);
+
+type Opening<D> = dyn Fn(&Volume, LuId) -> Result<D, OpenError> + Send + Sync;
+
+impl<D> Clone for OpenLu<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<D> OpenLu<D> {
+    pub(super) fn open(&self, volume: &Volume, lu: LuId) -> Result<Arc<D>, OpenError> {
+        (self.0)(volume, lu).map(Arc::new)
+    }
+}
+
+impl<D> fmt::Debug for OpenLu<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OpenLu")
+    }
+}
+
 /// An actor that serves one volume. Made once: what follows a failure is a new start of its node.
 #[derive(Debug)]
 pub struct Repository<D = FileBacking> {
     store: Store,
     volume: Arc<Volume>,
     data: BTreeMap<LuId, Arc<D>>,
-    exits: BTreeMap<NodeName, ViosId>,
+    open: OpenLu<D>,
+    users: Users,
+    /// LUs that something is being done to: made, deleted, or freed.
+    busy: BTreeSet<LuId>,
+    exits: Layouts,
     ways: BTreeMap<ConnId, Way<CarriedWord>>,
     /// Connections that nothing more can be sent by.
     broken: Vec<ConnId>,
@@ -97,7 +128,7 @@ impl Repository {
     pub fn new(
         opened: Opened,
         limits: StoreLimits,
-        exits: BTreeMap<NodeName, ViosId>,
+        exits: Layouts,
     ) -> Result<Self, RepositoryError> {
         Self::with(opened, limits, exits, FileBacking::open)
     }
@@ -111,21 +142,25 @@ impl<D: Backing> Repository<D> {
     pub fn with(
         opened: Opened,
         limits: StoreLimits,
-        exits: BTreeMap<NodeName, ViosId>,
-        open: impl Fn(&Volume, LuId) -> Result<D, OpenError>,
+        exits: Layouts,
+        open: impl Fn(&Volume, LuId) -> Result<D, OpenError> + Send + Sync + 'static,
     ) -> Result<Self, RepositoryError> {
         let Opened { volume, start, records } = opened;
+        let open = OpenLu(Arc::new(open));
         let mut data = BTreeMap::new();
         for (lu, record) in records.iter().filter(|(_lu, record)| !record.is_deleted) {
             debug_assert!(record.size > 0);
-            let bytes = open(&volume, *lu);
+            let bytes = open.open(&volume, *lu);
             let bytes = bytes.map_err(|source| RepositoryError::Lu { lu: *lu, source })?;
-            data.insert(*lu, Arc::new(bytes));
+            data.insert(*lu, bytes);
         }
         Ok(Self {
             store: Store::new(limits, start, records)?,
             volume: Arc::new(volume),
             data,
+            open,
+            users: Users::default(),
+            busy: BTreeSet::new(),
             exits,
             ways: BTreeMap::new(),
             broken: Vec::new(),
@@ -140,6 +175,52 @@ impl<D: Backing> Repository<D> {
 
     pub(super) const fn volume(&self) -> &Arc<Volume> {
         &self.volume
+    }
+
+    /// Asks other nodes, by the links of this one, whether they use an LU, before it gives that to
+    /// a new owner.
+    #[must_use]
+    pub fn asking(self, node: Node) -> Self {
+        Self { users: Users::of(node), ..self }
+    }
+
+    pub(super) const fn users(&self) -> &Users {
+        &self.users
+    }
+
+    pub(super) fn opener(&self) -> OpenLu<D> {
+        self.open.clone()
+    }
+
+    /// An LU was made; its record is stored.
+    pub(super) fn made(
+        &mut self,
+        lu: LuId,
+        record: Record,
+        bytes: Arc<D>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.data.insert(lu, bytes);
+        self.handle(Input::Created { lu, record }, ctx);
+    }
+
+    /// Something is being done to an LU from now on; `false` if that is so already.
+    pub(super) fn begin(&mut self, lu: LuId) -> bool {
+        self.busy.insert(lu)
+    }
+
+    pub(super) fn finish(&mut self, lu: LuId) {
+        self.busy.remove(&lu);
+    }
+
+    /// Whether the bytes of an LU are still open.
+    pub(super) fn has_bytes(&self, lu: LuId) -> bool {
+        self.data.contains_key(&lu)
+    }
+
+    /// Ends an LU's session, and deletes it.
+    pub(super) fn delete(&mut self, lu: LuId, ctx: &mut Context<Self>) {
+        self.handle(Input::Deleted { lu }, ctx);
     }
 
     fn handle(&mut self, input: Input, ctx: &mut Context<Self>) {
@@ -180,7 +261,7 @@ impl<D: Backing> Repository<D> {
                     let stored = blocking(move || volume.store_identity(identity));
                     self.then(ctx, async move { stored_or_not(sync, stored.await) });
                 }
-                Effect::Free { lu } => self.free(lu),
+                Effect::Free { lu } => self.free(lu, ctx),
                 Effect::Tell(event) => tell(event),
             }
         }
@@ -225,15 +306,24 @@ impl<D: Backing> Repository<D> {
         }
     }
 
-    fn free(&mut self, lu: LuId) {
-        self.data.remove(&lu);
-        if let Err(error) = self.volume.free(lu) {
-            tracing::error!(lu = lu.0, %error, "the room of a deleted LU is not given back");
-        }
+    /// Gives the room of a deleted LU back, which may take long.
+    fn free(&mut self, lu: LuId, ctx: &mut Context<Self>) {
+        let (bytes, volume) = (self.data.remove(&lu), Arc::clone(&self.volume));
+        self.busy.insert(lu);
+        let freed = blocking(move || {
+            drop(bytes);
+            volume.free(lu)
+        });
+        ctx.spawn(wrap_future(freed).map(move |freed, act: &mut Self, _ctx| {
+            act.finish(lu);
+            if let Err(error) = freed {
+                tracing::error!(lu = lu.0, %error, "the room of a deleted LU is not given back");
+            }
+        }));
     }
 
     fn came(&mut self, conn: ConnId, from: &NodeName, carried: CarriedCall) -> Option<Input> {
-        let Some(exit) = self.exits.get(from).copied() else {
+        let Some(exit) = self.exits.vios_on(from) else {
             tracing::warn!(peer = %from, "a node that is no VIOS of this storage is not heard");
             return None;
         };
@@ -278,7 +368,7 @@ impl<D: Backing> Handler<OfConn<Beat>> for Repository<D> {
     fn handle(&mut self, OfConn { conn, link, news }: OfConn<Beat>, ctx: &mut Self::Context) {
         match news {
             News::Up => {}
-            News::Pulse { pulse: Beat { no }, .. } if self.exits.contains_key(link.peer()) => {
+            News::Pulse { pulse: Beat { no }, .. } if self.exits.vios_on(link.peer()).is_some() => {
                 let oldest = self.device.oldest(self.clock.now());
                 let oldest_us = u64::try_from(oldest.as_micros()).unwrap_or(u64::MAX);
                 send_pulse(&link, &Echo { no, oldest_us, failures: self.device.failures });

@@ -5,7 +5,7 @@
 //! VOLUME/note             whether a sync is under way, in which boot  written in place
 //! VOLUME/lock             held by whoever serves the volume
 //! VOLUME/lus/ID/record    the sessions of an LU                       two slots
-//! VOLUME/lus/ID/owner     the last number given to an owner           two slots
+//! VOLUME/lus/ID/owner     the last number given to an owner, to whom  two slots
 //! VOLUME/lus/ID/data      its bytes, sparse                           held by its I/O
 //! ```
 //!
@@ -26,6 +26,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vioduct_certs::files::{FileError, create_private_dir};
+use vioduct_certs::identity::NodeName;
 
 use super::sealed::{self, SealedError};
 use crate::lock::lock_file;
@@ -187,12 +188,35 @@ impl RecordFile {
     }
 }
 
-/// The last number that was given to an owner of an LU, as it is stored.
+/// The last number that was given to an owner of an LU, and to whom, as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 struct OwnerFile {
     format: u32,
     lu: u64,
     owner: u64,
+    #[serde(default)]
+    user: Option<LuUser>,
+    /// Tells the LU from another one of its number; 0 if it was made as a file said.
+    #[serde(default)]
+    birth: u64,
+}
+
+/// For whom an LU is opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LuUser {
+    /// The node that carries its disk.
+    pub node: NodeName,
+    /// The client partition, if it is known.
+    pub client: Option<String>,
+}
+
+/// What was given of an LU's numbers last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastOwner {
+    /// The number; 0 for none.
+    pub owner: OwnerId,
+    /// To whom.
+    pub user: Option<LuUser>,
 }
 
 /// A volume that this process serves, and no other.
@@ -257,8 +281,8 @@ impl Volume {
         Ok(Opened { volume, start: Start { identity, was_syncing, seed }, records })
     }
 
-    /// Makes a new LU of `size` bytes, all zero, whose sessions must be above `floor`. When this
-    /// returns, it is on stable media.
+    /// Makes a new LU of `size` bytes, all zero, whose sessions must be above `floor`. `birth`
+    /// tells it from another one of its number. When this returns, it is on stable media.
     ///
     /// # Errors
     /// [`VolumeError::LuExists`], [`VolumeError::LuSize`], or the system refuses; there is no such
@@ -269,6 +293,7 @@ impl Volume {
         size: u64,
         identity: Identity,
         floor: Epoch,
+        birth: u64,
     ) -> Result<Record, VolumeError> {
         if !(1..=LU_BYTES_MAX).contains(&size) {
             return Err(VolumeError::LuSize { size });
@@ -285,7 +310,8 @@ impl Volume {
         });
         data.map_err(|source| VolumeError::Io { path, source })?;
         sync_dir(&self.dir.join(LUS))?;
-        create(&dir.join(OWNER), &OwnerFile { format: FORMAT, lu: lu.0, owner: 0 })?;
+        let nobody = OwnerFile { format: FORMAT, lu: lu.0, owner: 0, user: None, birth };
+        create(&dir.join(OWNER), &nobody)?;
         // Last: it is an LU once this is there.
         let record = Record::new(size, identity, floor);
         create(&dir.join(RECORD), &RecordFile::new(lu, &record))?;
@@ -310,18 +336,66 @@ impl Volume {
         write(&self.lu_dir(lu).join(RECORD), &RecordFile::new(lu, record))
     }
 
+    /// Takes away what was left of the making of an LU. Never that of one which is served.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn discard(&self, lu: LuId) -> Result<(), VolumeError> {
+        let dir = self.lu_dir(lu);
+        // First: without it there is no LU.
+        for path in [dir.join(RECORD), dir.join(OWNER), dir.join(DATA)] {
+            remove(&path)?;
+        }
+        match fs::remove_dir_all(&dir) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(VolumeError::Io { path: dir, source })
+            }
+            Ok(()) | Err(_) => sync_dir(&self.dir.join(LUS)),
+        }
+    }
+
+    /// What tells an LU from another one of its number.
+    ///
+    /// # Errors
+    /// The file is damaged, or the system refuses.
+    pub fn birth(&self, lu: LuId) -> Result<u64, VolumeError> {
+        let _drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(owner_file(&self.lu_dir(lu).join(OWNER), lu)?.birth)
+    }
+
+    /// The number that was drawn last for an owner of an LU.
+    ///
+    /// # Errors
+    /// The file is damaged, or the system refuses.
+    pub fn last_owner(&self, lu: LuId) -> Result<LastOwner, VolumeError> {
+        let _drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = owner_file(&self.lu_dir(lu).join(OWNER), lu)?;
+        Ok(LastOwner { owner: OwnerId(file.owner), user: file.user })
+    }
+
     /// Draws a number for a new owner of an LU: above each that was drawn before, and above `used`,
     /// the highest one that has opened a session. When this returns, that is on stable media.
+    /// `None` if `last` is not the last one any more.
     ///
     /// # Errors
     /// The file is damaged, or the system refuses; the number before may be left out then.
-    pub fn next_owner(&self, lu: LuId, used: OwnerId) -> Result<OwnerId, VolumeError> {
+    pub fn next_owner(
+        &self,
+        lu: LuId,
+        used: OwnerId,
+        last: &LastOwner,
+        user: LuUser,
+    ) -> Result<Option<OwnerId>, VolumeError> {
         let _drawing = self.drawing.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.lu_dir(lu).join(OWNER);
-        let last = owner(&path, lu)?.max(used);
-        let next = last.0.checked_add(1).ok_or_else(|| damage(&path, "no number is left"))?;
-        write(&path, &OwnerFile { format: FORMAT, lu: lu.0, owner: next })?;
-        Ok(OwnerId(next))
+        let file = owner_file(&path, lu)?;
+        if (file.owner, &file.user) != (last.owner.0, &last.user) {
+            return Ok(None);
+        }
+        let above = last.owner.max(used).0;
+        let owner = above.checked_add(1).ok_or_else(|| damage(&path, "no number is left"))?;
+        write(&path, &OwnerFile { owner, user: Some(user), ..file })?;
+        Ok(Some(OwnerId(owner)))
     }
 
     /// Stores the volume's identity, one at a time. When this returns, it is on stable media.
@@ -349,13 +423,17 @@ impl Volume {
     /// # Errors
     /// The system refuses.
     pub fn free(&self, lu: LuId) -> Result<(), VolumeError> {
-        let path = self.data(lu);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(VolumeError::Io { path, source })
-            }
-            Ok(()) | Err(_) => Ok(()),
+        remove(&self.data(lu))
+    }
+}
+
+/// Takes a file away, if it is there.
+fn remove(path: &Path) -> Result<(), VolumeError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(VolumeError::Io { path: path.to_owned(), source })
         }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -421,13 +499,13 @@ fn record(path: &Path, lu: LuId) -> Result<Record, VolumeError> {
     file.record().ok_or_else(|| damage(path, "it names no volume"))
 }
 
-fn owner(path: &Path, lu: LuId) -> Result<OwnerId, VolumeError> {
+fn owner_file(path: &Path, lu: LuId) -> Result<OwnerFile, VolumeError> {
     let file: OwnerFile = read(path)?;
     check_format(path, file.format)?;
     if file.lu != lu.0 {
         return Err(damage(path, "it is the owner's number of another LU"));
     }
-    Ok(OwnerId(file.owner))
+    Ok(file)
 }
 
 fn create<T: Serialize>(path: &Path, value: &T) -> Result<(), VolumeError> {

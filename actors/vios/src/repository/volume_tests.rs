@@ -23,7 +23,7 @@ fn volume() -> (TempDir, Opened) {
 fn with_lu() -> (TempDir, Opened, Record) {
     let (dir, opened) = volume();
     let identity = opened.start.identity;
-    let record = opened.volume.create_lu(LU, SIZE, identity, Epoch::NONE).unwrap();
+    let record = opened.volume.create_lu(LU, SIZE, identity, Epoch::NONE, 0).unwrap();
     (dir, opened, record)
 }
 
@@ -67,10 +67,10 @@ fn nothing_is_made_over_what_is_there() {
     let again = Volume::create(dir.path(), 1).unwrap_err();
     assert!(matches!(again, VolumeError::Exists { .. }), "{again}");
     let identity = opened.start.identity;
-    let again = opened.volume.create_lu(LU, SIZE, identity, Epoch::NONE).unwrap_err();
+    let again = opened.volume.create_lu(LU, SIZE, identity, Epoch::NONE, 0).unwrap_err();
     assert!(matches!(again, VolumeError::LuExists { lu: LU }), "{again}");
     for size in [0, LU_BYTES_MAX + 1] {
-        let refused = opened.volume.create_lu(LuId(8), size, identity, Epoch::NONE).unwrap_err();
+        let refused = opened.volume.create_lu(LuId(8), size, identity, Epoch::NONE, 0).unwrap_err();
         assert!(matches!(refused, VolumeError::LuSize { .. }), "{refused}");
     }
     let elsewhere = Volume::open(&dir.path().join("none"), 1).unwrap_err();
@@ -84,7 +84,7 @@ fn an_lu_whose_creation_was_cut_off_is_none_and_can_be_created_anew() {
     drop(opened);
     let again = Volume::open(dir.path(), 2).unwrap();
     assert_eq!(again.records, BTreeMap::new());
-    again.volume.create_lu(LU, SIZE, again.start.identity, Epoch::NONE).unwrap();
+    again.volume.create_lu(LU, SIZE, again.start.identity, Epoch::NONE, 0).unwrap();
 }
 
 #[test]
@@ -215,29 +215,68 @@ fn carry_out_start(store: &mut Store, volume: &Volume) {
     }
 }
 
+fn user(node: &str) -> LuUser {
+    LuUser { node: node.parse().unwrap(), client: Some("1/lpar1".into()) }
+}
+
+fn next_owner(volume: &Volume, lu: LuId, used: OwnerId) -> Result<OwnerId, VolumeError> {
+    let last = volume.last_owner(lu)?;
+    Ok(volume.next_owner(lu, used, &last, user("p1"))?.expect("nobody else draws"))
+}
+
+#[test]
+fn of_two_that_draw_a_number_at_once_one_has_it_and_is_named_to_the_other() {
+    let (_dir, opened, _record) = with_lu();
+    let nobody = opened.volume.last_owner(LU).unwrap();
+    assert_eq!(nobody, LastOwner { owner: OwnerId(0), user: None });
+    let first = opened.volume.next_owner(LU, OwnerId(0), &nobody, user("p1")).unwrap();
+    assert_eq!(first, Some(OwnerId(1)));
+    assert_eq!(opened.volume.next_owner(LU, OwnerId(0), &nobody, user("p2")).unwrap(), None);
+    let last = LastOwner { owner: OwnerId(1), user: Some(user("p1")) };
+    assert_eq!(opened.volume.last_owner(LU).unwrap(), last);
+}
+
+#[test]
+fn an_lu_keeps_its_birth_and_what_is_discarded_was_never_there() {
+    let (dir, opened, _record) = with_lu();
+    let identity = opened.start.identity;
+    opened.volume.create_lu(LuId(8), SIZE, identity, Epoch::NONE, 77).unwrap();
+    next_owner(&opened.volume, LuId(8), OwnerId(0)).unwrap();
+    assert_eq!(opened.volume.birth(LuId(8)).unwrap(), 77);
+    assert_eq!(opened.volume.birth(LU).unwrap(), 0);
+    opened.volume.discard(LuId(8)).unwrap();
+    opened.volume.discard(LuId(9)).unwrap();
+    opened.volume.create_lu(LuId(8), SIZE, identity, Epoch::NONE, 78).unwrap();
+    assert_eq!(opened.volume.last_owner(LuId(8)).unwrap().owner, OwnerId(0));
+    drop(opened);
+    let again = Volume::open(dir.path(), 2).unwrap();
+    assert_eq!(again.records.keys().copied().collect::<Vec<_>>(), [LU, LuId(8)]);
+    assert_eq!(again.volume.birth(LuId(8)).unwrap(), 78);
+}
+
 #[test]
 fn an_owners_number_is_above_all_that_were_drawn_or_used() {
     let (dir, opened, _record) = with_lu();
-    assert_eq!(opened.volume.next_owner(LU, OwnerId(0)).unwrap(), OwnerId(1));
-    assert_eq!(opened.volume.next_owner(LU, OwnerId(1)).unwrap(), OwnerId(2));
+    assert_eq!(next_owner(&opened.volume, LU, OwnerId(0)).unwrap(), OwnerId(1));
+    assert_eq!(next_owner(&opened.volume, LU, OwnerId(1)).unwrap(), OwnerId(2));
     drop(opened);
     let again = Volume::open(dir.path(), 2).unwrap();
-    assert_eq!(again.volume.next_owner(LU, OwnerId(9)).unwrap(), OwnerId(10));
-    assert_eq!(again.volume.next_owner(LU, OwnerId(9)).unwrap(), OwnerId(11));
-    again.volume.next_owner(LuId(8), OwnerId(0)).unwrap_err();
-    let used_up = again.volume.next_owner(LU, OwnerId(u64::MAX)).unwrap_err();
+    assert_eq!(next_owner(&again.volume, LU, OwnerId(9)).unwrap(), OwnerId(10));
+    assert_eq!(next_owner(&again.volume, LU, OwnerId(9)).unwrap(), OwnerId(11));
+    next_owner(&again.volume, LuId(8), OwnerId(0)).unwrap_err();
+    let used_up = next_owner(&again.volume, LU, OwnerId(u64::MAX)).unwrap_err();
     assert_eq!(why(&used_up), "no number is left");
 }
 
 #[test]
 fn a_damaged_owners_number_is_refused_and_none_is_guessed() {
     let (_dir, opened, _record) = with_lu();
-    opened.volume.next_owner(LU, OwnerId(0)).unwrap();
+    next_owner(&opened.volume, LU, OwnerId(0)).unwrap();
     let path = opened.volume.lu_dir(LU).join(OWNER);
     let text = fs::read_to_string(&path).unwrap().replace("\"owner\":1", "\"owner\":0");
     fs::write(&path, text).unwrap();
-    let error = opened.volume.next_owner(LU, OwnerId(0)).unwrap_err();
+    let error = next_owner(&opened.volume, LU, OwnerId(0)).unwrap_err();
     assert_eq!(why(&error), "neither of its two slots is whole");
     fs::remove_file(&path).unwrap();
-    opened.volume.next_owner(LU, OwnerId(0)).unwrap_err();
+    next_owner(&opened.volume, LU, OwnerId(0)).unwrap_err();
 }

@@ -1,9 +1,12 @@
-//! Which VIOSes a cluster has. Static: every node is told the same.
+//! Which VIOSes a cluster has.
 
 use std::collections::BTreeMap;
 
+use tokio::sync::watch;
 use vioduct_certs::identity::NodeName;
 
+use crate::cluster::row::ViosRow;
+use crate::cluster::view::View;
 use crate::lpar::Entry;
 use crate::redirect::name::ViosId;
 
@@ -64,16 +67,28 @@ impl Layout {
         Ok(Self { places })
     }
 
+    /// Of those that have registered.
+    #[must_use]
+    pub fn of(view: &View) -> Self {
+        let place = |(node, row): (NodeName, ViosRow)| {
+            let cec = row.registered?.cec;
+            Some(Place { vios: ViosId(row.number), node, cec })
+        };
+        let mut places: Vec<Place> = view.all().filter_map(place).collect();
+        places.sort_by_key(|place| place.vios);
+        Self { places }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// The VIOS that runs on this node.
     #[must_use]
     pub fn on(&self, node: &NodeName) -> Option<&Place> {
         self.places.iter().find(|place| place.node == *node)
-    }
-
-    /// The number of each node's VIOS.
-    #[must_use]
-    pub fn numbers(&self) -> BTreeMap<NodeName, ViosId> {
-        self.places.iter().map(|place| (place.node.clone(), place.vios)).collect()
     }
 
     /// The VIOSes by which a client of this CEC reaches an LU: those of its own CEC first, so that
@@ -91,6 +106,55 @@ impl Layout {
             places.rotate_left(usize::try_from(lu % count).unwrap_or(0));
         }
         own.into_iter().chain(others).map(entry).collect()
+    }
+}
+
+/// The VIOSes of a cluster as they come and go. A clone sees the same.
+#[derive(Debug, Clone)]
+pub struct Layouts(watch::Receiver<Layout>);
+
+/// Those that never change.
+impl From<Layout> for Layouts {
+    fn from(layout: Layout) -> Self {
+        Self(watch::channel(layout).1)
+    }
+}
+
+impl Layouts {
+    /// As they are told there.
+    #[must_use]
+    pub const fn new(told: watch::Receiver<Layout>) -> Self {
+        Self(told)
+    }
+
+    /// How they are now. Held it keeps them from changing.
+    #[must_use]
+    pub fn now(&self) -> watch::Ref<'_, Layout> {
+        self.0.borrow()
+    }
+
+    /// The number of the VIOS on this node.
+    #[must_use]
+    pub fn vios_on(&self, node: &NodeName) -> Option<ViosId> {
+        self.now().on(node).map(|place| place.vios)
+    }
+
+    /// Waits until they differ from what this one saw last; for ever if they don't. Cancel-safe.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Waits until `find` finds among them what it looks for; for ever if it doesn't. Cancel-safe.
+    pub async fn until<T>(&mut self, mut find: impl FnMut(&Layout) -> Option<T>) -> T {
+        loop {
+            let found = find(&self.0.borrow_and_update());
+            if let Some(found) = found {
+                return found;
+            }
+            self.changed().await;
+        }
     }
 }
 

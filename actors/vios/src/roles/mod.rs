@@ -27,8 +27,10 @@ use crate::redirect::name::LuId;
 use crate::repository::actor::RepositoryError;
 use crate::repository::volume::VolumeError;
 
+pub mod keep;
 pub mod layout;
 pub mod phyp;
+mod provision;
 pub mod storage;
 pub mod vios;
 
@@ -41,6 +43,9 @@ pub enum RoleError {
     /// The ways to the storage are not watched.
     #[error(transparent)]
     Dsa(#[from] DsaError),
+    /// None of the cluster's VIOSes belongs on the node. Fault: the caller.
+    #[error("no VIOS of the cluster belongs on {0}")]
+    NoVios(NodeName),
     /// Two adapters of a VIOS lead to one port of a storage, where one certificate has one
     /// connection. Fault: the operator.
     #[error("two physical adapters lead to {storage} at {addr}")]

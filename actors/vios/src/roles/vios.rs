@@ -1,13 +1,13 @@
 //! A virtual I/O server.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use vioduct_certs::identity::{NodeName, Role};
 use vioduct_runtime::{Access, LocalRef, Node, RestartPolicy};
 use vioduct_transport::{Endpoint, TransportConfig};
 
-use super::layout::{Layout, Place};
+use super::layout::Layouts;
 use super::{RoleError, fabric, name};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerSeen, REDIRECT_NAME, Redirect};
@@ -15,6 +15,7 @@ use crate::dsa::limits::DsaLimits;
 use crate::dsa::{self, Adapter};
 use crate::outside::{self, OutsideConfig};
 use crate::redirect::limits::RelayLimits;
+use crate::redirect::name::ViosId;
 use crate::seek::{Seeker, Task};
 use crate::vsa::{Inquire, VSA_NAME, Vsa};
 
@@ -34,10 +35,6 @@ pub struct AdapterConfig {
 /// What a VIOS is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViosConfig {
-    /// Itself.
-    pub own: Place,
-    /// All VIOSes of the cluster.
-    pub layout: Layout,
     /// Its ways to a repository.
     pub adapters: Vec<AdapterConfig>,
     /// Its way to a storage outside of the cluster, if it has no other.
@@ -59,12 +56,18 @@ pub struct ViosRole {
 }
 
 impl ViosRole {
-    /// Begins to serve clients from this node.
+    /// Begins to serve clients from this node, as the one of these VIOSes that belongs on it.
     ///
     /// # Errors
     /// [`RoleError`]
-    pub async fn start(node: &Node, config: ViosConfig) -> Result<Self, RoleError> {
-        let ViosConfig { own, layout, adapters, outside, limits, dsa, fabric: links } = config;
+    pub async fn start(
+        node: &Node,
+        vioses: &Layouts,
+        config: ViosConfig,
+    ) -> Result<Self, RoleError> {
+        let ViosConfig { adapters, outside, limits, dsa, fabric: links } = config;
+        let own = vioses.now().on(node.name()).cloned();
+        let own = own.ok_or_else(|| RoleError::NoVios(node.name().clone()))?;
         if outside.is_some() && !adapters.is_empty() {
             return Err(RoleError::TwoStorages);
         }
@@ -79,8 +82,8 @@ impl ViosRole {
         let redirect = redirect.restart(RestartPolicy::never()).named(name(REDIRECT_NAME));
         let redirect = redirect.start().await?.now().ok_or(RoleError::Ended)?;
 
-        let (front, numbers) = (redirect.clone(), layout.numbers());
-        let cke = node.actor(move || Cke::new(front.clone(), numbers.clone())).beside(&redirect);
+        let (front, fellows) = (redirect.clone(), vioses.clone());
+        let cke = node.actor(move || Cke::new(front.clone(), fellows.clone())).beside(&redirect);
         let fellows = || Access::roles([Role::Vios]);
         let cke = cke.named(name(CKE_NAME)).accept::<CarriedCall>(fellows());
         let cke = cke.accept::<CarriedWord>(fellows()).accept::<PathNews>(fellows());
@@ -114,7 +117,7 @@ impl ViosRole {
         let vsa = vsa.restart(RestartPolicy::never()).named(name(VSA_NAME));
         let vsa = vsa.accept::<CarriedCall>(clients()).accept::<Inquire>(clients());
         vsa.start().await?;
-        let search = find_fellows(node.clone(), redirect.clone(), own, layout);
+        let search = find_fellows(node.clone(), redirect.clone(), own.vios, vioses.clone());
         Ok(Self { redirect, fabrics, _search: Task::spawn(search) })
     }
 
@@ -138,16 +141,29 @@ impl ViosRole {
     }
 }
 
-/// Tells the redirect actor of the other VIOSes.
-async fn find_fellows(node: Node, redirect: LocalRef<Redirect>, own: Place, layout: Layout) {
+/// Tells the redirect actor of the other VIOSes: each life of a CKE once, when it was found and
+/// its node is known as a VIOS's.
+async fn find_fellows(node: Node, redirect: LocalRef<Redirect>, own: ViosId, mut layouts: Layouts) {
     let mut fellows = Seeker::<Peer>::new(node, name(CKE_NAME));
-    while let Some(cke) = fellows.next().await {
-        let Some(place) = layout.on(&cke.id().node).filter(|place| place.vios != own.vios) else {
-            continue;
+    let mut strangers = BTreeMap::new();
+    loop {
+        tokio::select! {
+            found = fellows.next() => match found {
+                Some(cke) => drop(strangers.insert(cke.id().node.clone(), cke)),
+                None => return,
+            },
+            () = layouts.changed() => {}
+        }
+        let known: Vec<PeerSeen> = {
+            let layout = layouts.now();
+            let others = strangers.iter().filter_map(|(node, cke)| Some((layout.on(node)?, cke)));
+            others.map(|(place, cke)| PeerSeen { vios: place.vios, cke: cke.clone() }).collect()
         };
-        let seen = PeerSeen { vios: place.vios, cke };
-        if redirect.tell(seen).await.is_err() {
-            return;
+        for seen in known {
+            strangers.remove(&seen.cke.id().node);
+            if seen.vios != own && redirect.tell(seen).await.is_err() {
+                return;
+            }
         }
     }
 }

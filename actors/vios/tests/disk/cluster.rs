@@ -73,11 +73,10 @@ impl Storage {
             dir,
             ports: vec![listen],
             lus: BTreeMap::from([(LU, SIZE), (OTHER_LU, SIZE)]),
-            vioses: layout().numbers(),
             limits: StoreLimits::default(),
             fabric: fabric_config(),
         };
-        let role = StorageRole::start(&node, config).await.unwrap();
+        let role = StorageRole::start(&node, &layout().into(), config).await.unwrap();
         Self { node, role }
     }
 
@@ -99,8 +98,6 @@ struct ViosNode {
 impl ViosNode {
     async fn start(credentials: &Arc<Credentials>, storage: &Storage) -> Self {
         let node = node(credentials).await;
-        let layout = layout();
-        let own = layout.on(node.name()).unwrap().clone();
         let adapter = |name: &str| AdapterConfig {
             name: name.to_owned(),
             listen: any(),
@@ -108,15 +105,13 @@ impl ViosNode {
             addr: storage.addr(),
         };
         let config = ViosConfig {
-            own,
-            layout,
             adapters: vec![adapter("fab0")],
             outside: None,
             limits: RelayLimits::default(),
             dsa: DsaLimits::default(),
             fabric: fabric_config(),
         };
-        let role = ViosRole::start(&node, config).await.unwrap();
+        let role = ViosRole::start(&node, &layout().into(), config).await.unwrap();
         Self { node, role }
     }
 
@@ -230,6 +225,6 @@ impl Cluster {
 
 async fn open(phyp: &Node, lu: LuId, limits: OwnerLimits) -> LparDisk {
     let entries = layout().entries(1, lu.0);
-    let config = LparConfig { lu, entries, limits, outside: None };
+    let config = LparConfig { lu, client: String::new(), entries, limits, outside: None };
     LparDisk::open(phyp, config, BOUND).await.unwrap()
 }

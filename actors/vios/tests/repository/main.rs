@@ -3,7 +3,6 @@
 
 mod exit;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use vioduct_vios::redirect::message::{Call, Why, Word};
 use vioduct_vios::redirect::name::{LuId, OwnerId, ViosId};
 use vioduct_vios::repository::actor::Repository;
 use vioduct_vios::repository::volume::Volume;
+use vioduct_vios::roles::layout::{Layout, Layouts, Place};
 
 use exit::Exit;
 
@@ -45,10 +45,14 @@ impl Storage {
     async fn start(ca: &mut DevCa, dir: &Path, run: u64) -> Self {
         let credentials = Arc::new(ca.node("storage", Roles::none()).unwrap());
         let node = Node::builder(Arc::clone(&credentials)).workers(1).start().await.unwrap();
-        let exits = BTreeMap::from([("a", 1), ("b", 2)]);
-        let exits = exits.into_iter().map(|(name, id)| (name.parse().unwrap(), ViosId(id)));
+        let exits = [("a", 1), ("b", 2)].map(|(name, id)| Place {
+            vios: ViosId(id),
+            node: name.parse().unwrap(),
+            cec: 1,
+        });
+        let exits = Layouts::from(Layout::new(exits.into()).unwrap());
         let opened = Volume::open(dir, run).unwrap();
-        let repository = Repository::new(opened, StoreLimits::default(), exits.collect());
+        let repository = Repository::new(opened, StoreLimits::default(), exits);
         let mut repository = Some(repository.unwrap());
         let actor = node.actor(move || repository.take().expect("it is made once"));
         let actor = actor.restart(RestartPolicy::never()).start().await.unwrap();
@@ -82,7 +86,7 @@ impl World {
         let dir = TempDir::new().unwrap();
         Volume::create(dir.path(), 5).unwrap();
         let opened = Volume::open(dir.path(), 1).unwrap();
-        opened.volume.create_lu(LU, SIZE, opened.start.identity, Epoch::NONE).unwrap();
+        opened.volume.create_lu(LU, SIZE, opened.start.identity, Epoch::NONE, 0).unwrap();
         drop(opened);
         let mut ca = DevCa::new("disks", UnixTime::now()).unwrap();
         let storage = Storage::start(&mut ca, dir.path(), 1).await;

@@ -18,7 +18,7 @@ use vioduct_vios::dsa::limits::DsaLimits;
 use vioduct_vios::lpar::{LparConfig, LparDisk};
 use vioduct_vios::redirect::limits::{OwnerLimits, RelayLimits, StoreLimits};
 use vioduct_vios::redirect::name::{LuId, ViosId};
-use vioduct_vios::roles::layout::{Layout, Place};
+use vioduct_vios::roles::layout::{Layout, Layouts, Place};
 use vioduct_vios::roles::storage::{StorageConfig, StorageRole};
 use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig, ViosRole};
 
@@ -34,14 +34,13 @@ async fn node(ca: &mut DevCa, name: &str, role: Role) -> Result<Node> {
     Ok(Node::builder(Arc::new(credentials)).workers(1).start().await?)
 }
 
-async fn vios(node: &Node, layout: &Layout, storage: SocketAddr) -> Result<ViosRole> {
-    let own = layout.on(node.name()).ok_or("the node is no VIOS")?.clone();
+async fn vios(node: &Node, vioses: &Layouts, storage: SocketAddr) -> Result<ViosRole> {
     let (name, host) = ("fcs0".to_owned(), "storage".parse()?);
     let adapters = vec![AdapterConfig { name, listen: ANY, storage: host, addr: storage }];
     let (limits, dsa) = (RelayLimits::default(), DsaLimits::default());
-    let (layout, fabric) = (layout.clone(), TransportConfig::default());
-    let config = ViosConfig { own, layout, adapters, outside: None, limits, dsa, fabric };
-    Ok(ViosRole::start(node, config).await?)
+    let fabric = TransportConfig::default();
+    let config = ViosConfig { adapters, outside: None, limits, dsa, fabric };
+    Ok(ViosRole::start(node, vioses, config).await?)
 }
 
 #[tokio::main]
@@ -52,20 +51,20 @@ async fn main() -> Result<()> {
         Ok(Place { vios: ViosId(vios), node: node.parse()?, cec: 1 })
     };
     let layout = Layout::new(vec![place(1, "a")?, place(2, "b")?])?;
+    let vioses = Layouts::from(layout.clone());
 
     let storage_node = node(&mut ca, "storage", Role::Storage).await?;
     let storage = StorageConfig {
         dir: dir.path().join("volume"),
         ports: vec![ANY],
         lus: BTreeMap::from([(LU, SIZE)]),
-        vioses: layout.numbers(),
         limits: StoreLimits::default(),
         fabric: TransportConfig::default(),
     };
-    let storage = StorageRole::start(&storage_node, storage).await?;
+    let storage = StorageRole::start(&storage_node, &vioses, storage).await?;
     let fabric = storage.fabrics().first().ok_or("no fabric")?.local_addr()?;
     let (a, b) = (node(&mut ca, "a", Role::Vios).await?, node(&mut ca, "b", Role::Vios).await?);
-    let (vios_a, vios_b) = (vios(&a, &layout, fabric).await?, vios(&b, &layout, fabric).await?);
+    let (vios_a, vios_b) = (vios(&a, &vioses, fabric).await?, vios(&b, &vioses, fabric).await?);
 
     let service = node(&mut ca, "service", Role::Phyp).await?;
     for other in [&storage_node, &a, &b] {
@@ -73,7 +72,8 @@ async fn main() -> Result<()> {
     }
     a.connect(b.name().clone(), b.local_addr()?).await?;
     let entries = layout.entries(1, LU.0);
-    let config = LparConfig { lu: LU, entries, limits: OwnerLimits::default(), outside: None };
+    let (client, limits) = (String::new(), OwnerLimits::default());
+    let config = LparConfig { lu: LU, client, entries, limits, outside: None };
     let disk = LparDisk::open(&service, config, SOON).await?;
 
     for block in 0..200_u64 {

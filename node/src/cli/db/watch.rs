@@ -57,7 +57,8 @@ impl WatchArgs {
             ClassArg::Lifecycle => Class::Lifecycle,
             ClassArg::Alert => Class::Alert,
         });
-        let filter = Filter { table, class, prefix: bytes(&self.prefix) };
+        let tables = table.into_iter().collect();
+        let filter = Filter { tables, class, prefix: bytes(&self.prefix) };
         let from = self.after.map_or(WatchFrom::Now, WatchFrom::After);
         let shards = self.shard.map_or(0..=self.db.shards, |shard| shard..=shard);
         let mut watches = Vec::new();

@@ -182,6 +182,12 @@ impl Store {
         self.lus.get(&lu).map_or(0, Lu::load)
     }
 
+    /// What its cache depends on now.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        self.identity
+    }
+
     /// Whether one more LU may be created.
     #[must_use]
     pub fn has_room(&self) -> bool {

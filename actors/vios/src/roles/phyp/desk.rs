@@ -7,11 +7,12 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler, Message, MessageResponse, ResponseFuture};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use super::DiskConfig;
 use super::front::{Bound, Front};
+use crate::cluster::row::VtdKey;
 use crate::lpar::LparDisk;
 use crate::redirect::name::LuId;
 
@@ -24,7 +25,7 @@ const LOOK_WITHIN: Duration = Duration::from_secs(1);
 /// What is said of a disk that does not begin yet.
 const CLEARING: &str = "waits until nothing that an earlier owner left can land on the storage";
 /// Longest name of a socket, bytes.
-const FRONT_BYTES_MAX: usize = 256;
+pub const FRONT_BYTES_MAX: usize = 256;
 
 /// What a hypervisor takes from others.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ impl Accepts<ListDisks> for PhypDesk {}
 impl Accepts<AttachDisk> for PhypDesk {}
 
 impl Accepts<ClearDisk> for PhypDesk {}
+
+impl Accepts<AskUse> for PhypDesk {}
 
 /// Asks for the disks of a hypervisor.
 #[derive(Debug, Clone, Copy, RemoteMessage, Serialize, Deserialize)]
@@ -129,6 +132,24 @@ impl Message for AttachDisk {
     type Result = Result<(), AttachRefused>;
 }
 
+/// Asks whether this hypervisor uses an LU, or is about to.
+#[derive(Debug, Clone, Copy, Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "bool")]
+#[remote(name = "phyp.AskUse")]
+pub struct AskUse {
+    /// Which LU.
+    pub lu: u64,
+}
+
+impl Handler<AskUse> for Phyp {
+    type Result = bool;
+
+    fn handle(&mut self, AskUse { lu }: AskUse, _ctx: &mut Self::Context) -> bool {
+        let slot = self.slots.get(&LuId(lu));
+        slot.is_some_and(|slot| matches!(slot.stage, Stage::Attaching(_) | Stage::Open(_)))
+    }
+}
+
 /// Nothing that was left without an answer can land on a disk's storage any more: an operator says
 /// so, or what has fenced the storage. For a disk on a storage outside of the cluster whose
 /// requests have no known life.
@@ -160,7 +181,7 @@ impl Handler<ClearDisk> for Phyp {
     fn handle(&mut self, ClearDisk { lu }: ClearDisk, _ctx: &mut Self::Context) -> Self::Result {
         let disk = match self.slots.get(&LuId(lu)).map(|slot| &slot.stage) {
             Some(Stage::Open(disk)) => Some(Arc::clone(disk)),
-            Some(Stage::Attaching(_) | Stage::Over) | None => None,
+            Some(Stage::Refused(_) | Stage::Attaching(_) | Stage::Over) | None => None,
         };
         Box::pin(async move {
             let disk = disk.ok_or(NotCleared::NotOpen)?;
@@ -175,6 +196,8 @@ impl Handler<ClearDisk> for Phyp {
 pub(super) struct Order {
     pub(super) config: DiskConfig,
     pub(super) bound: Bound,
+    /// Ends when the disk is to be detached.
+    pub(super) detach: oneshot::Receiver<()>,
 }
 
 /// What has become of a disk.
@@ -187,6 +210,8 @@ pub(super) struct Note {
 
 #[derive(Debug)]
 pub(super) enum Stage {
+    /// It could not be begun; its VTD's attachment is tried again.
+    Refused(String),
     Attaching(Option<String>),
     Open(Arc<LparDisk>),
     Over,
@@ -196,6 +221,10 @@ pub(super) enum Stage {
 struct Slot {
     front: Front,
     stage: Stage,
+    /// The VTD that shows it; none if somebody else has attached it.
+    vtd: Option<VtdKey>,
+    /// Gone once the disk is to be detached: then the slot goes when it is over.
+    detach: Option<oneshot::Sender<()>>,
 }
 
 /// The actor of a hypervisor. It sends to the owners of its disks, which run on its node.
@@ -212,20 +241,34 @@ impl Phyp {
 
     fn attach(&mut self, config: DiskConfig) -> Result<(), AttachRefused> {
         let (lu, front) = (config.lu, config.front.clone());
-        let is_carried = |slot: &Slot| !matches!(slot.stage, Stage::Over);
-        let is_new = match self.slots.get(&lu) {
-            Some(slot) if is_carried(slot) => return Err(AttachRefused::Attached),
-            Some(_over) => false,
-            None => true,
-        };
-        if is_new && self.slots.len() >= DISKS_MAX {
-            return Err(AttachRefused::Full);
+        let vtd = config.vtd.as_ref().map(|(vtd, _client)| *vtd);
+        match self.slots.get(&lu) {
+            Some(Slot { stage: Stage::Over | Stage::Refused(_), .. }) => {}
+            // The VTD's disk is being served.
+            Some(slot) if vtd.is_some() && slot.vtd == vtd && slot.detach.is_some() => {
+                return Ok(());
+            }
+            Some(_carried) => return Err(AttachRefused::Attached),
+            None if self.slots.len() >= DISKS_MAX => return Err(AttachRefused::Full),
+            None => {}
         }
+        let (stage, detach, attached) = match self.order(config) {
+            Ok(detach) => (Stage::Attaching(None), Some(detach), Ok(())),
+            Err(error) if vtd.is_some() => (Stage::Refused(error.to_string()), None, Err(error)),
+            Err(error) => return Err(error),
+        };
+        self.slots.insert(lu, Slot { front, stage, vtd, detach });
+        attached
+    }
+
+    /// Has a disk carried until what is given is dropped.
+    fn order(&self, config: DiskConfig) -> Result<oneshot::Sender<()>, AttachRefused> {
         let room = self.orders.try_reserve().map_err(|_full| AttachRefused::Busy)?;
-        let bound = front.bind().map_err(|error| AttachRefused::Listen(error.to_string()))?;
-        room.send(Order { config, bound });
-        self.slots.insert(lu, Slot { front, stage: Stage::Attaching(None) });
-        Ok(())
+        let bound =
+            config.front.bind().map_err(|error| AttachRefused::Listen(error.to_string()))?;
+        let (detach, detached) = oneshot::channel();
+        room.send(Order { config, bound, detach: detached });
+        Ok(detach)
     }
 }
 
@@ -246,6 +289,29 @@ impl Handler<Attach> for Phyp {
     }
 }
 
+/// Ends the disk of a VTD in order, and forgets it. Answers whether that is done.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "bool")]
+pub(super) struct Detach {
+    pub(super) lu: LuId,
+    pub(super) vtd: VtdKey,
+}
+
+impl Handler<Detach> for Phyp {
+    type Result = bool;
+
+    fn handle(&mut self, Detach { lu, vtd }: Detach, _ctx: &mut Self::Context) -> bool {
+        let slot = self.slots.get_mut(&lu).filter(|slot| slot.vtd == Some(vtd));
+        let Some(slot) = slot else { return true };
+        drop(slot.detach.take());
+        if matches!(slot.stage, Stage::Over | Stage::Refused(_)) {
+            self.slots.remove(&lu);
+            return true;
+        }
+        false
+    }
+}
+
 impl Handler<AttachDisk> for Phyp {
     type Result = Result<(), AttachRefused>;
 
@@ -253,7 +319,7 @@ impl Handler<AttachDisk> for Phyp {
         let AttachDisk { lu, front } = asked;
         let parsed = front.parse().ok().filter(|_front| front.len() <= FRONT_BYTES_MAX);
         let front = parsed.ok_or_else(|| AttachRefused::Front(front.chars().take(64).collect()))?;
-        self.attach(DiskConfig { lu: LuId(lu), front, outside: None })
+        self.attach(DiskConfig { lu: LuId(lu), front, vtd: None, outside: None })
     }
 }
 
@@ -261,7 +327,10 @@ impl Handler<Note> for Phyp {
     type Result = ();
 
     fn handle(&mut self, Note { lu, stage }: Note, _ctx: &mut Self::Context) {
-        if let Some(slot) = self.slots.get_mut(&lu) {
+        let Some(slot) = self.slots.get_mut(&lu) else { return };
+        if matches!(stage, Stage::Over) && slot.detach.is_none() {
+            self.slots.remove(&lu);
+        } else {
             slot.stage = stage;
         }
     }
@@ -294,6 +363,9 @@ fn state(lu: LuId, slot: &Slot) -> impl Future<Output = DiskState> + use<> {
     };
     let mut open = None;
     match &slot.stage {
+        Stage::Refused(error) => {
+            (state.phase, state.error) = (DiskPhase::Attaching, Some(error.clone()));
+        }
         Stage::Attaching(error) => {
             (state.phase, state.error) = (DiskPhase::Attaching, error.clone());
         }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use vioduct_runtime::{Node, StartError};
 
 use crate::lpar::LparDisk;
@@ -125,7 +125,7 @@ impl Bound {
         node: &Node,
         disk: Arc<LparDisk>,
         name: String,
-        mut stop: watch::Receiver<bool>,
+        stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), StartError> {
         let socket = std::mem::replace(&mut self.socket, Socket::Taken);
         let (over, served) = oneshot::channel::<()>();
@@ -139,7 +139,7 @@ impl Bound {
             let stopped = async {
                 tokio::select! {
                     () = disk.ended() => {}
-                    _stop = stop.wait_for(|is_stopped| *is_stopped) => {}
+                    () = stop => {}
                 }
             };
             let exports = OneExport::new(name, Arc::clone(&disk));

@@ -6,34 +6,44 @@
 //!               └────┘ tried again            └── requests wait while there is no path
 //! ```
 
+mod attach;
 mod desk;
 mod front;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
-use vioduct_runtime::{Access, LocalRef, Node};
+use vioduct_certs::identity::Role;
+use vioduct_runtime::{Access, LocalRef, Node, RestartPolicy};
 
-use self::desk::{Attach, Note, Order, Stage};
+use self::attach::Attacher;
 pub use self::desk::{
-    AttachDisk, AttachRefused, ClearDisk, DISKS_MAX, DiskPhase, DiskState, Disks, ListDisks,
-    NotCleared, PHYP_NAME, Phyp, PhypDesk,
+    AskUse, AttachDisk, AttachRefused, ClearDisk, DISKS_MAX, DiskPhase, DiskState, Disks,
+    FRONT_BYTES_MAX, ListDisks, NotCleared, PHYP_NAME, Phyp, PhypDesk,
 };
+use self::desk::{Attach, Note, Order, Stage};
 pub use self::front::{Front, FrontError};
-use super::layout::Layout;
+use super::layout::{Layout, Layouts};
 use super::{RoleError, name};
-use crate::lpar::{LparConfig, LparDisk, OutsideLu};
+use crate::cluster::cm::ClusterSight;
+use crate::cluster::row::{ClientKey, VtdKey};
+use crate::lpar::{Entry, LparConfig, LparDisk, OutsideLu};
 use crate::redirect::limits::OwnerLimits;
 use crate::redirect::name::LuId;
+use crate::seek::Task;
 
 /// How long a repository is waited for at once, and until it is asked again.
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 const OPEN_AGAIN: Duration = Duration::from_millis(500);
 /// Disks whose attachment was asked for and has not begun.
 const ORDERS_MAX: usize = DISKS_MAX;
+/// Why a disk is not opened.
+const NO_VIOS: &str = "no VIOS of the cluster is known yet";
 /// How long a disk may take to end in order.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -44,6 +54,8 @@ pub struct DiskConfig {
     pub lu: LuId,
     /// Where the client finds it.
     pub front: Front,
+    /// The VTD that shows it, and to which client partition; none if somebody else attaches it.
+    pub vtd: Option<(VtdKey, ClientKey)>,
     /// It lies on a storage outside of the cluster.
     pub outside: Option<OutsideLu>,
 }
@@ -53,8 +65,8 @@ pub struct DiskConfig {
 pub struct PhypConfig {
     /// The CEC.
     pub cec: u32,
-    /// All VIOSes of the cluster.
-    pub layout: Layout,
+    /// Where clients find disks whose VTD names no other place: a directory of Unix sockets.
+    pub sockets: PathBuf,
     /// Its disks from the start.
     pub disks: Vec<DiskConfig>,
     /// Bounds of each disk's owner.
@@ -66,7 +78,7 @@ pub struct PhypConfig {
 struct Common {
     node: Node,
     cec: u32,
-    layout: Layout,
+    layouts: Layouts,
     limits: OwnerLimits,
     phyp: LocalRef<Phyp>,
 }
@@ -77,30 +89,55 @@ pub struct PhypRole {
     phyp: LocalRef<Phyp>,
     stop: watch::Sender<bool>,
     keeper: JoinHandle<()>,
+    following: Option<Task>,
 }
 
 impl PhypRole {
-    /// Begins to carry disks. When this returns, their sockets listen; clients wait there until
-    /// the repository was found.
+    /// Begins to carry disks, whose clients go by these VIOSes. When this returns, their sockets
+    /// listen; clients wait there until the repository was found.
     ///
     /// # Errors
     /// [`RoleError`]
-    pub async fn start(node: &Node, config: PhypConfig) -> Result<Self, RoleError> {
-        let PhypConfig { cec, layout, disks, limits } = config;
+    pub async fn start(
+        node: &Node,
+        vioses: &Layouts,
+        config: PhypConfig,
+    ) -> Result<Self, RoleError> {
+        let PhypConfig { cec, disks, limits, .. } = config;
         limits.validate()?;
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let phyp = node.actor(move || Phyp::new(orders.clone())).named(name(PHYP_NAME));
+        let phyp = phyp.restart(RestartPolicy::never());
         let phyp = phyp.accept::<ListDisks>(Access::nodes().or(Access::tools()));
         let phyp = phyp.accept::<AttachDisk>(Access::tools());
+        let phyp = phyp.accept::<AskUse>(Access::roles([Role::Storage]));
         let phyp = phyp.accept::<ClearDisk>(Access::tools()).start().await?;
         let phyp = phyp.now().ok_or(RoleError::Ended)?;
         let (stop, stopped) = watch::channel(false);
-        let common = Common { node: node.clone(), cec, layout, limits, phyp: phyp.clone() };
+        let (layouts, to) = (vioses.clone(), phyp.clone());
+        let common = Common { node: node.clone(), cec, layouts, limits, phyp: to };
         let keeper = tokio::spawn(keep(Arc::new(common), ordered, stopped));
-        let role = Self { phyp, stop, keeper };
+        let role = Self { phyp, stop, keeper, following: None };
         for disk in disks {
             role.attach(disk).await?;
         }
+        Ok(role)
+    }
+
+    /// The same in a cluster: it attaches and detaches the disks of its CEC's clients as the
+    /// cluster's database says, for as long as this lives.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_in(
+        node: &Node,
+        cluster: ClusterSight,
+        config: PhypConfig,
+    ) -> Result<Self, RoleError> {
+        let (cec, sockets) = (config.cec, config.sockets.clone());
+        let mut role = Self::start(node, &cluster.layouts, config).await?;
+        let attacher = Attacher::new(role.phyp.clone(), cec, sockets, cluster);
+        role.following = Some(Task::spawn(attacher.run()));
         Ok(role)
     }
 
@@ -114,6 +151,7 @@ impl PhypRole {
     /// Ends every disk in order: clients are cut off, what they asked for is finished and flushed,
     /// sessions are closed. Not cancel-safe.
     pub async fn close(mut self) {
+        drop(self.following.take());
         self.stop.send_replace(true);
         // Fails only when it panicked.
         drop((&mut self.keeper).await);
@@ -158,20 +196,33 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// Carries one disk from its attachment to its end.
+/// Carries one disk from its attachment until it is detached, or all of them are stopped.
 async fn carry(common: Arc<Common>, order: Order, mut stop: watch::Receiver<bool>) {
-    let Order { config: DiskConfig { lu, front, outside }, bound } = order;
+    let Order { config: DiskConfig { lu, front, vtd, outside }, bound, detach } = order;
+    let stop = async move {
+        tokio::select! {
+            _stop = stop.wait_for(|is_stopped| *is_stopped) => {}
+            // Also when its sender is gone.
+            _detach = detach => {}
+        }
+    };
+    let stop = stop.boxed().shared();
     let opened = tokio::select! {
         biased;
-        _stop = stop.wait_for(|is_stopped| *is_stopped) => None,
-        disk = common.open(lu, outside) => Some(Arc::new(disk)),
+        () = stop.clone() => None,
+        disk = common.open(lu, vtd.map(|(_vtd, client)| client), outside) => Some(Arc::new(disk)),
     };
     if let Some(disk) = opened {
         tracing::info!(lu = lu.0, %front, "disk attached");
         common.note(lu, Stage::Open(Arc::clone(&disk))).await;
         let name = format!("lu{}", lu.0);
-        if let Err(error) = bound.serve(&common.node, Arc::clone(&disk), name, stop).await {
-            tracing::warn!(lu = lu.0, %error, "a disk is not served");
+        tokio::select! {
+            served = bound.serve(&common.node, Arc::clone(&disk), name, stop) => {
+                if let Err(error) = served {
+                    tracing::warn!(lu = lu.0, %error, "a disk is not served");
+                }
+            }
+            () = common.follow_entries(&disk, lu) => {}
         }
         disk.close(CLOSE_WITHIN).await;
         tracing::info!(lu = lu.0, "disk detached");
@@ -185,13 +236,39 @@ impl Common {
         drop(self.phyp.tell(Note { lu, stage }).await);
     }
 
+    /// Tells a disk of the VIOSes to enter by whenever they change. Goes on for ever.
+    async fn follow_entries(&self, disk: &LparDisk, lu: LuId) {
+        let mut layouts = self.layouts.clone();
+        loop {
+            let entries = layouts.until(|layout| self.entries(layout, lu)).await;
+            disk.set_entries(entries);
+            layouts.changed().await;
+        }
+    }
+
+    /// Those of its clients, if there are any.
+    fn entries(&self, layout: &Layout, lu: LuId) -> Option<Vec<Entry>> {
+        (!layout.is_empty()).then(|| layout.entries(self.cec, lu.0))
+    }
+
     /// Opens a disk, however often it takes.
-    async fn open(&self, lu: LuId, outside: Option<OutsideLu>) -> LparDisk {
-        let entries = self.layout.entries(self.cec, lu.0);
-        let config = LparConfig { lu, entries, limits: self.limits.clone(), outside };
+    async fn open(
+        &self,
+        lu: LuId,
+        client: Option<ClientKey>,
+        outside: Option<OutsideLu>,
+    ) -> LparDisk {
+        let client = client.as_ref().map(ClientKey::to_string).unwrap_or_default();
+        let mut layouts = self.layouts.clone();
         let mut last = String::new();
         loop {
-            match LparDisk::open(&self.node, config.clone(), OPEN_WITHIN).await {
+            if layouts.now().is_empty() {
+                self.note(lu, Stage::Attaching(Some(NO_VIOS.to_owned()))).await;
+            }
+            let entries = layouts.until(|layout| self.entries(layout, lu)).await;
+            let (client, limits) = (client.clone(), self.limits.clone());
+            let config = LparConfig { lu, client, entries, limits, outside: outside.clone() };
+            match LparDisk::open(&self.node, config, OPEN_WITHIN).await {
                 Ok(disk) => return disk,
                 Err(error) => {
                     let error = error.to_string();

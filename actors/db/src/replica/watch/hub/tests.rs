@@ -45,7 +45,7 @@ fn changes(notices: &[(u64, &[Event])], through: u64) -> Result<Told, Refusal> {
 #[test]
 fn each_is_told_what_it_waits_for_and_waits_on_if_that_is_nothing() {
     let mut hub = hub(7);
-    let table = Filter { table: Some(TableId(ALERTS)), ..Filter::default() };
+    let table = Filter::of([TableId(ALERTS)]);
     let class = Filter { class: Some(Class::Lifecycle), ..Filter::default() };
     let prefix = Filter { prefix: Bytes::from_static(b"ab"), ..Filter::default() };
     let all = Filter::default();

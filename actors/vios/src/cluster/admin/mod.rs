@@ -1,0 +1,402 @@
+//! What operators change of a cluster: that it is there, which VIOSes belong to it, its pools and
+//! LUs, its clients and their VTDs.
+//!
+//! Each change is one transaction over the rows as they were read, so that two operators at once
+//! are as two in turn.
+
+mod client;
+pub(crate) mod storage;
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use vioduct_certs::identity::NodeName;
+use vioduct_db::ShardId;
+use vioduct_db::client::{Db, DbError, Freshness, Lease, Outcome};
+use vioduct_db::command::{Change, Condition, PARTS_MAX, TableId};
+use vioduct_db::query::{ROWS_MAX, Rows};
+
+pub use self::client::{add_client, create_vtd, delete_vtd, remove_client};
+pub use self::storage::{create_lu, create_pool, delete_lu, delete_pool};
+use super::row::{
+    ClientKey, ClusterRow, Key, LuPhase, LuRow, ObjectName, PrimaryRow, Row, RowError, TheCluster,
+    ThePrimary, UniqueId, UniqueRow, ViosRow, VtdKey,
+};
+use crate::redirect::name::{LuId, ViosId};
+use crate::repository::volume::LU_BYTES_MAX;
+use crate::roles::layout::VIOSES_MAX;
+use crate::roles::phyp::FRONT_BYTES_MAX;
+
+/// The language of a cluster that is made by this program.
+const LANGUAGE: u32 = 1;
+/// Longest name of a cluster, bytes.
+const NAME_BYTES_MAX: usize = 64;
+/// Most VIOSes that a cluster begins with; more are admitted later.
+pub const FOUNDERS_MAX: usize = PARTS_MAX - 1;
+/// Most VTDs of an LU, and of a client.
+pub const VTDS_MAX: usize = 512;
+/// How often a change is tried whose rows others change meanwhile; each time somebody has got on.
+const TRIES: usize = 16;
+
+/// Why the cluster is as before, or as far as [`Db`](Self::Db) leaves that open. Fault: the
+/// operator's, but for the last three.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The database holds a cluster already.
+    #[error("the database holds cluster {0} already; admit more VIOSes with `vioduct vios add`")]
+    Exists(String),
+    /// The database holds none.
+    #[error("the database holds no cluster; make one with `vioduct cluster create`")]
+    NoCluster,
+    /// The name is no name of a cluster.
+    #[error("{0:?} is no name of a cluster; it has 1 to {NAME_BYTES_MAX} printable characters")]
+    Name(String),
+    /// A cluster has to begin with some, and with no more than so many.
+    #[error("{0} VIOSes; a cluster begins with 1 to {FOUNDERS_MAX}")]
+    Founders(usize),
+    /// The VIOS is a member already.
+    #[error("{0} is a VIOS of the cluster already")]
+    Admitted(NodeName),
+    /// It is none.
+    #[error("{0} is no VIOS of the cluster; `vioduct vios ls` lists those that are")]
+    NotAdmitted(NodeName),
+    /// There are too many.
+    #[error("the cluster has {VIOSES_MAX} VIOSes, as many as it can have")]
+    Full,
+    /// The pool is there already.
+    #[error("there is a pool {0} already")]
+    PoolExists(ObjectName),
+    /// There is no such pool.
+    #[error("there is no pool {0}; make one with `vioduct pool create`")]
+    NoPool(ObjectName),
+    /// A cluster has one storage so far.
+    #[error("pool {pool} lies on {storage}, and a cluster has one storage: make pools of that")]
+    OtherStorage {
+        /// A pool that is there.
+        pool: ObjectName,
+        /// Its storage.
+        storage: NodeName,
+    },
+    /// The pool has LUs.
+    #[error("pool {pool} has {lus} LUs; delete them first, with `vioduct lu delete`")]
+    PoolInUse {
+        /// Which.
+        pool: ObjectName,
+        /// How many.
+        lus: u32,
+    },
+    /// A size that no LU may have.
+    #[error("an LU of {0} bytes: it must have 512 to {LU_BYTES_MAX}, a multiple of 512")]
+    LuSize(u64),
+    /// There is no such LU.
+    #[error("there is no LU {}; `vioduct lu ls` lists those that are", .0.0)]
+    NoLu(LuId),
+    /// The LU can't be made.
+    #[error("LU {} is not made: {why}; delete it with `vioduct lu delete`, or mend that", lu.0)]
+    LuFailed {
+        /// Which.
+        lu: LuId,
+        /// Why.
+        why: String,
+    },
+    /// The LU is being deleted.
+    #[error("LU {} is being deleted", .0.0)]
+    LuDeleting(LuId),
+    /// VTDs show the LU.
+    #[error("LU {} is shown by VTD {}; delete that first, with `vioduct vtd delete`", lu.0, vtd.0)]
+    LuInUse {
+        /// Which.
+        lu: LuId,
+        /// One of them.
+        vtd: VtdKey,
+    },
+    /// The client is there already.
+    #[error("there is a client {0} already")]
+    ClientExists(ClientKey),
+    /// There is no such client.
+    #[error("there is no client {0}; make one with `vioduct client add`")]
+    NoClient(ClientKey),
+    /// The client has VTDs.
+    #[error("client {client} has VTD {}; delete that first, with `vioduct vtd delete`", vtd.0)]
+    ClientInUse {
+        /// Which.
+        client: ClientKey,
+        /// One of them.
+        vtd: VtdKey,
+    },
+    /// The text names no socket.
+    #[error(
+        "{0:?} is no socket; needed is unix:/PATH or tcp:ADDR:PORT, {FRONT_BYTES_MAX} bytes at most"
+    )]
+    Front(String),
+    /// The client sees the LU already.
+    #[error("client {client} sees LU {} by VTD {} already", lu.0, vtd.0)]
+    VtdExists {
+        /// The client.
+        client: ClientKey,
+        /// The LU.
+        lu: LuId,
+        /// The VTD.
+        vtd: VtdKey,
+    },
+    /// A client of the same CEC sees the LU: a hypervisor carries an LU for one of them.
+    #[error(
+        "client {client} of the same CEC sees LU {} by VTD {}; delete that first, with \
+         `vioduct vtd delete`", lu.0, vtd.0
+    )]
+    SameCec {
+        /// That client.
+        client: ClientKey,
+        /// The LU.
+        lu: LuId,
+        /// The VTD.
+        vtd: VtdKey,
+    },
+    /// The LU, or the client, has as many VTDs as it can have.
+    #[error("{0} has {VTDS_MAX} VTDs, as many as it can have")]
+    TooManyVtds(String),
+    /// There is no such VTD.
+    #[error("there is no VTD {}; `vioduct vtd ls` lists those that are", .0.0)]
+    NoVtd(VtdKey),
+    /// A table has more rows than are read at once.
+    #[error("table {0} has too many rows")]
+    TooLarge(u16),
+    /// Somebody else changed it meanwhile.
+    #[error("somebody else has changed it meanwhile; look, and try again")]
+    Changed,
+    /// A row is not read.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// The database did not answer, or refused.
+    #[error("the database")]
+    Db(#[from] DbError),
+}
+
+/// A cluster's members, as the database has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// The revision of the list of VIOSes.
+    pub revision: u64,
+    /// The cluster.
+    pub cluster: ClusterRow,
+    /// Its primary, when there is one.
+    pub primary: Option<PrimaryRow>,
+    /// Its VIOSes, by their nodes, in order.
+    pub vioses: Vec<(NodeName, ViosRow)>,
+}
+
+/// Makes the cluster `name` with these VIOSes, in any order.
+///
+/// # Errors
+/// [`AdminError`]; after [`DbError::Unknown`] it may be made, and the next call says so.
+pub async fn create(
+    db: &Db,
+    name: &str,
+    vioses: &BTreeSet<NodeName>,
+) -> Result<ClusterRow, AdminError> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(AdminError::Name(name.chars().take(NAME_BYTES_MAX).collect()));
+    }
+    if !(1..=FOUNDERS_MAX).contains(&vioses.len()) {
+        return Err(AdminError::Founders(vioses.len()));
+    }
+    // Else numbers would be used up for nothing, each time.
+    if let Some((_revision, cluster)) = read::<ClusterRow>(db, &TheCluster).await? {
+        return Err(AdminError::Exists(cluster.name));
+    }
+    let id = UniqueId::draw(&mut rand::rng());
+    let cluster = ClusterRow { name: name.to_owned(), id, language: LANGUAGE };
+    let mut plan = Plan::default();
+    plan.add(&TheCluster, &cluster);
+    for (number, node) in numbers(db, Counter::Vioses, vioses.len()).await?.zip(vioses) {
+        plan.put(node, &ViosRow::admitted(ViosId(number)));
+    }
+    plan.commit(db).await?;
+    Ok(cluster)
+}
+
+/// Admits a VIOS by the name of its node; it registers by itself. Gives its number.
+///
+/// # Errors
+/// [`AdminError`]; after [`DbError::Unknown`] it may be admitted, and the next call says so.
+pub async fn add(db: &Db, node: &NodeName) -> Result<ViosId, AdminError> {
+    let members = members(db).await?;
+    if members.vioses.iter().any(|(name, _row)| name == node) {
+        return Err(AdminError::Admitted(node.clone()));
+    }
+    if members.vioses.len() >= VIOSES_MAX {
+        return Err(AdminError::Full);
+    }
+    let number = number(db, Counter::Vioses).await?;
+    let mut plan = Plan::default();
+    plan.add(node, &ViosRow::admitted(ViosId(number)));
+    plan.commit(db).await?;
+    Ok(ViosId(number))
+}
+
+/// Takes a VIOS out of the cluster. Its number and its unique ID are given to no other one; VTDs
+/// stay, and their clients go by the other VIOSes.
+///
+/// # Errors
+/// [`AdminError`]
+pub async fn remove(db: &Db, node: &NodeName) -> Result<(), AdminError> {
+    let found = read::<ViosRow>(db, node).await?;
+    let (revision, row) = found.ok_or_else(|| AdminError::NotAdmitted(node.clone()))?;
+    let mut plan = Plan::default();
+    plan.delete::<ViosRow>(node, revision);
+    if let Some(registered) = row.registered {
+        plan.changes.push(Change::Delete { place: UniqueRow::place(&registered.unique) });
+    }
+    plan.commit(db).await.map(drop)
+}
+
+/// The cluster and its VIOSes.
+///
+/// # Errors
+/// [`AdminError`]
+pub async fn members(db: &Db) -> Result<Members, AdminError> {
+    let cluster = read::<ClusterRow>(db, &TheCluster).await?;
+    let (_revision, cluster) = cluster.ok_or(AdminError::NoCluster)?;
+    let primary = read::<PrimaryRow>(db, &ThePrimary).await?.map(|(_revision, row)| row);
+    let (revision, vioses) = all(db).await?;
+    Ok(Members { revision, cluster, primary, vioses })
+}
+
+/// All rows of a table in order, and of which revision they are.
+///
+/// # Errors
+/// [`AdminError`]
+pub async fn all<R: Row>(db: &Db) -> Result<(u64, Vec<(R::Key, R)>), AdminError> {
+    let found = scan(db, R::TABLE, Freshness::Linearizable).await?;
+    let unreadable = RowError::Unreadable { what: R::WHAT };
+    let rows = found.rows.into_iter().map(|row| {
+        let key = R::Key::read(&row.key).ok_or(unreadable)?;
+        Ok((key, R::decode(&row.value)?))
+    });
+    Ok((found.revision, rows.collect::<Result<_, RowError>>()?))
+}
+
+/// All rows of a table as they are stored.
+pub(super) async fn scan(
+    db: &Db,
+    table: TableId,
+    freshness: Freshness,
+) -> Result<Rows, AdminError> {
+    let (range, limit) = ((Bytes::new(), None), u32::try_from(ROWS_MAX).expect("65,536"));
+    let found = db.scan(ShardId(0), table, range, limit, freshness).await?;
+    if found.is_cut { Err(AdminError::TooLarge(table.0)) } else { Ok(found) }
+}
+
+/// A row, and at which revision it was written last.
+///
+/// # Errors
+/// [`AdminError`]
+pub async fn read<R: Row>(db: &Db, key: &R::Key) -> Result<Option<(u64, R)>, AdminError> {
+    let found = db.get(R::place(key), Freshness::Linearizable).await?;
+    let decoded = found.map(|row| Ok((row.revision, R::decode(&row.value)?)));
+    decoded.transpose().map_err(AdminError::Row)
+}
+
+/// Changes that are made together if rows are as they were read.
+#[derive(Default)]
+pub(super) struct Plan {
+    conditions: Vec<Condition>,
+    changes: Vec<Change>,
+}
+
+impl Plan {
+    /// The row of this key must not be there, and is then.
+    pub(super) fn add<R: Row>(&mut self, key: &R::Key, row: &R) {
+        self.replace(key, 0, row);
+    }
+
+    /// The row must be as it was read, at this revision, and is replaced.
+    pub(super) fn replace<R: Row>(&mut self, key: &R::Key, revision: u64, row: &R) {
+        self.expect::<R>(key, revision);
+        self.put(key, row);
+    }
+
+    pub(super) fn put<R: Row>(&mut self, key: &R::Key, row: &R) {
+        let (place, value) = (R::place(key), row.encode());
+        self.changes.push(Change::Put { place, value, lease: None });
+    }
+
+    /// The row is there for as long as the lease lasts.
+    pub(super) fn put_leased<R: Row>(&mut self, key: &R::Key, row: &R, lease: &Lease) {
+        let (place, value) = (R::place(key), row.encode());
+        self.changes.push(Change::Put { place, value, lease: Some(lease.number()) });
+    }
+
+    /// The row must be as it was read, and is taken away.
+    pub(super) fn delete<R: Row>(&mut self, key: &R::Key, revision: u64) {
+        self.expect::<R>(key, revision);
+        self.changes.push(Change::Delete { place: R::place(key) });
+    }
+
+    /// The row must be as it was read; 0: not there.
+    pub(super) fn expect<R: Row>(&mut self, key: &R::Key, revision: u64) {
+        self.conditions.push(Condition::Revision { place: R::place(key), revision });
+    }
+
+    /// Makes them; gives the revision at which they are there.
+    pub(super) async fn commit(self, db: &Db) -> Result<u64, AdminError> {
+        match db.transact(self.conditions, self.changes).await? {
+            Outcome::Done { revision } => Ok(revision),
+            Outcome::Refused { .. } => Err(AdminError::Changed),
+        }
+    }
+}
+
+/// Tries a change again whose rows others have changed meanwhile.
+async fn contended<T, F>(mut change: impl FnMut() -> F) -> Result<T, AdminError>
+where
+    F: Future<Output = Result<T, AdminError>>,
+{
+    for _try in 1..TRIES {
+        match change().await {
+            Err(AdminError::Changed) => {}
+            done => return done,
+        }
+    }
+    change().await
+}
+
+/// What is numbered.
+#[derive(Clone, Copy)]
+enum Counter {
+    Vioses,
+    Lus,
+    Clients,
+    Vtds,
+}
+
+/// So many numbers that were never given before.
+async fn numbers(
+    db: &Db,
+    counter: Counter,
+    count: usize,
+) -> Result<impl Iterator<Item = u32> + use<>, AdminError> {
+    let name: &[u8] = match counter {
+        Counter::Vioses => b"vios",
+        Counter::Lus => b"lu",
+        Counter::Clients => b"client",
+        Counter::Vtds => b"vtd",
+    };
+    let count = u32::try_from(count).map_err(|_too_many| DbError::Exhausted)?;
+    let first = db.allocate(Bytes::from_static(name), count).await?;
+    let first = u32::try_from(first).map_err(|_too_large| DbError::Exhausted)?;
+    Ok(first..first.saturating_add(count))
+}
+
+async fn number(db: &Db, counter: Counter) -> Result<u32, AdminError> {
+    Ok(numbers(db, counter, 1).await?.next().ok_or(DbError::Exhausted)?)
+}
+
+/// An LU that is not being deleted, and its row's revision.
+async fn live_lu(db: &Db, lu: LuId) -> Result<(u64, LuRow), AdminError> {
+    let (revision, row) = read::<LuRow>(db, &lu).await?.ok_or(AdminError::NoLu(lu))?;
+    match row.phase {
+        LuPhase::Deleting => Err(AdminError::LuDeleting(lu)),
+        LuPhase::Making | LuPhase::Ready | LuPhase::Failed(_) => Ok((revision, row)),
+    }
+}

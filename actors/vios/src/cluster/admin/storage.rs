@@ -1,0 +1,129 @@
+//! Pools and LUs.
+
+use vioduct_certs::identity::NodeName;
+use vioduct_db::client::Db;
+
+use super::{AdminError, Counter, Plan, all, contended, live_lu, number, read};
+use crate::cluster::row::{ClusterRow, LuPhase, LuRow, ObjectName, PoolRow, TheCluster};
+use crate::redirect::name::LuId;
+use crate::repository::volume::LU_BYTES_MAX;
+
+/// LUs have whole blocks of so many bytes.
+const BLOCK: u64 = 512;
+
+/// Makes a pool of what a storage node serves.
+///
+/// # Errors
+/// [`AdminError`]; after an unknown outcome it may be there, and the next call says so.
+pub async fn create_pool(db: &Db, name: &ObjectName, storage: &NodeName) -> Result<(), AdminError> {
+    contended(move || async move {
+        let cluster = read::<ClusterRow>(db, &TheCluster).await?;
+        let (revision, cluster) = cluster.ok_or(AdminError::NoCluster)?;
+        for (pool, row) in all::<PoolRow>(db).await?.1 {
+            if pool == *name {
+                return Err(AdminError::PoolExists(pool));
+            }
+            if row.storage != *storage {
+                return Err(AdminError::OtherStorage { pool, storage: row.storage });
+            }
+        }
+        let mut plan = Plan::default();
+        // Two that make pools at once meet here.
+        plan.replace(&TheCluster, revision, &cluster);
+        plan.add(name, &PoolRow { storage: storage.clone(), lus: 0 });
+        plan.commit(db).await
+    })
+    .await
+    .map(drop)
+}
+
+/// Forgets a pool that has no LUs.
+///
+/// # Errors
+/// [`AdminError`]
+pub async fn delete_pool(db: &Db, name: &ObjectName) -> Result<(), AdminError> {
+    let (revision, row) = pool(db, name).await?;
+    if row.lus > 0 {
+        return Err(AdminError::PoolInUse { pool: name.clone(), lus: row.lus });
+    }
+    let mut plan = Plan::default();
+    plan.delete::<PoolRow>(name, revision);
+    plan.commit(db).await.map(drop)
+}
+
+/// Has an LU of `size` bytes made: its row is there when this returns, and its storage makes it
+/// when it sees that. Gives its number.
+///
+/// # Errors
+/// [`AdminError`]; after an unknown outcome there may be one.
+pub async fn create_lu(db: &Db, pool_name: &ObjectName, size: u64) -> Result<LuId, AdminError> {
+    if !(BLOCK..=LU_BYTES_MAX).contains(&size) || !size.is_multiple_of(BLOCK) {
+        return Err(AdminError::LuSize(size));
+    }
+    pool(db, pool_name).await?;
+    let lu = LuId(number(db, Counter::Lus).await?.into());
+    let birth = rand::random_range(1..=u64::MAX);
+    contended(move || async move {
+        let (revision, mut row) = pool(db, pool_name).await?;
+        row.lus = row.lus.saturating_add(1);
+        let mut plan = Plan::default();
+        plan.replace(pool_name, revision, &row);
+        let (pool, phase, vtds) = (pool_name.clone(), LuPhase::Making, Vec::new());
+        plan.add(&lu, &LuRow { pool, size, birth, phase, vtds });
+        plan.commit(db).await
+    })
+    .await?;
+    Ok(lu)
+}
+
+/// Has an LU deleted that no VTD shows: its storage frees its room, then its row goes.
+///
+/// # Errors
+/// [`AdminError`]
+pub async fn delete_lu(db: &Db, lu: LuId) -> Result<(), AdminError> {
+    contended(move || async move {
+        let (revision, row) = live_lu(db, lu).await?;
+        if let Some(vtd) = row.vtds.first() {
+            return Err(AdminError::LuInUse { lu, vtd: *vtd });
+        }
+        let mut plan = Plan::default();
+        plan.replace(&lu, revision, &LuRow { phase: LuPhase::Deleting, ..row });
+        plan.commit(db).await
+    })
+    .await
+    .map(drop)
+}
+
+/// What a storage says of an LU of its own: it is there, or can't be made. An LU that is to be
+/// deleted meanwhile is left so.
+pub(crate) async fn lu_is(db: &Db, lu: LuId, phase: &LuPhase) -> Result<(), AdminError> {
+    contended(move || async move {
+        let Some((revision, row)) = read::<LuRow>(db, &lu).await? else { return Ok(()) };
+        if row.phase == LuPhase::Deleting || row.phase == *phase {
+            return Ok(());
+        }
+        let mut plan = Plan::default();
+        plan.replace(&lu, revision, &LuRow { phase: phase.clone(), ..row });
+        plan.commit(db).await.map(drop)
+    })
+    .await
+}
+
+/// An LU that was to be deleted is gone.
+pub(crate) async fn lu_is_gone(db: &Db, lu: LuId) -> Result<(), AdminError> {
+    contended(move || async move {
+        let Some((revision, row)) = read::<LuRow>(db, &lu).await? else { return Ok(()) };
+        let mut plan = Plan::default();
+        plan.delete::<LuRow>(&lu, revision);
+        if let Some((revision, mut pool)) = read::<PoolRow>(db, &row.pool).await? {
+            pool.lus = pool.lus.saturating_sub(1);
+            plan.replace(&row.pool, revision, &pool);
+        }
+        plan.commit(db).await.map(drop)
+    })
+    .await
+}
+
+async fn pool(db: &Db, name: &ObjectName) -> Result<(u64, PoolRow), AdminError> {
+    read::<PoolRow>(db, name).await?.ok_or_else(|| AdminError::NoPool(name.clone()))
+}

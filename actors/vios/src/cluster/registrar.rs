@@ -1,0 +1,186 @@
+//! The task by which a VIOS registers with the database.
+//!
+//! ```text
+//!  registering ──accepted──▶ member ──taken out──┐
+//!    ▲ ▲ └─refused, or no answer so many times──▶ failed
+//!    │ └──────── the database has no such row ───┘  │
+//!    └─ asked to register again, or after a minute ◀┘ of silence
+//! ```
+//!
+//! Source: US 8,726,274, registration of a VIOS, its time-out and its resending.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use vioduct_certs::identity::NodeName;
+use vioduct_db::client::Db;
+
+use super::admin::{AdminError, Plan, read};
+use super::cm::{RegisterLimits, Standing};
+use super::explain;
+use super::primary::Candidate;
+use super::registration::{Known, Refusal, judge};
+use super::row::{ClusterRow, Registered, TheCluster, UniqueRow, ViosRow};
+use super::view::View;
+use crate::seek::Task;
+
+/// When a VIOS tries again whose registration nobody answered.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// How often a registration is put whose rows others change meanwhile; each time somebody has got
+/// on.
+const LOOKS: usize = 16;
+
+/// Why the database did not take the registration.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// What it read or did not get.
+    #[error(transparent)]
+    Db(#[from] AdminError),
+    #[error("its rows changed each time")]
+    Changing,
+}
+
+impl NotTaken {
+    /// Whether the same data may be taken later.
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::Changing | Self::Db(AdminError::Db(_)))
+    }
+}
+
+/// A registration that came to nothing.
+struct Failed {
+    why: String,
+    /// Nobody refused it: the same data may be taken later.
+    is_passing: bool,
+}
+
+/// Registers a VIOS.
+pub(super) struct Registrar {
+    pub(super) db: Db,
+    pub(super) name: NodeName,
+    pub(super) told: Registered,
+    pub(super) limits: RegisterLimits,
+    pub(super) view: watch::Receiver<Option<Arc<View>>>,
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) primary: watch::Sender<bool>,
+    pub(super) may_serve: watch::Sender<bool>,
+}
+
+impl Registrar {
+    /// Registers, and is a member of the cluster for as long as that has it.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<()>) {
+        loop {
+            let failed = match self.register().await {
+                Ok(revision) => {
+                    let goes_on = self.be_member(revision).await;
+                    // Who was a member had no need of them.
+                    while orders.try_recv().is_ok() {}
+                    if !goes_on {
+                        return;
+                    }
+                    tracing::warn!("the database knows this VIOS no more: it registers again");
+                    continue;
+                }
+                Err(failed) => failed,
+            };
+            tracing::error!(why = failed.why, "the VIOS is no member of its cluster");
+            self.standing.send_replace(Standing::Failed { why: failed.why });
+            self.may_serve.send_replace(failed.is_passing);
+            // Silence may end without anybody seeing to it, as after a loss of power.
+            let patience = if failed.is_passing { RETRY_AFTER } else { Duration::MAX };
+            if let Ok(None) = timeout(patience, orders.recv()).await {
+                return;
+            }
+        }
+    }
+
+    /// Until the database, at this revision or a later one, has another row for this VIOS, or
+    /// none. `false` when nothing more will be known.
+    async fn be_member(&mut self, revision: u64) -> bool {
+        self.standing.send_replace(Standing::Member);
+        self.may_serve.send_replace(true);
+        let primary = self.primary.clone();
+        let candidate = Candidate::new(self.db.clone(), self.name.clone(), primary);
+        let _electing = Task::spawn(candidate.run());
+        let (name, unique) = (&self.name, self.told.unique);
+        let is_out = |view: &Option<Arc<View>>| {
+            let Some(view) = view.as_ref().filter(|view| view.revision >= revision) else {
+                return false;
+            };
+            let row = view.get::<ViosRow>(name).and_then(|row| row.registered);
+            let is_own = row.is_some_and(|registered| registered.unique == unique);
+            !is_own && !view.is_unreadable::<ViosRow>(name)
+        };
+        self.view.wait_for(is_out).await.is_ok()
+    }
+
+    /// Sends registration data until the database answers, or it was sent often enough. Gives from
+    /// which revision on they are there.
+    async fn register(&self) -> Result<u64, Failed> {
+        let RegisterLimits { attempts, answer_within, .. } = self.limits;
+        let mut why = None;
+        for attempt in 1..=attempts {
+            self.standing.send_replace(Standing::Registering { attempt, why: why.take() });
+            let failed = match timeout(answer_within, self.attempt()).await {
+                Ok(Ok(revision)) => {
+                    tracing::info!(revision, "the VIOS is registered");
+                    return Ok(revision);
+                }
+                Ok(Err(error)) if !error.is_passing() => {
+                    return Err(Failed { why: explain(&error), is_passing: false });
+                }
+                Ok(Err(error)) => explain(&error),
+                Err(_late) => format!("no answer within {} ms", answer_within.as_millis()),
+            };
+            tracing::warn!(attempt, attempts, why = failed, "the VIOS is not registered");
+            why = Some(failed);
+            self.may_serve.send_replace(true);
+            if attempt < attempts {
+                let pause = self.limits.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+                sleep_until(Instant::now() + pause).await;
+            }
+        }
+        let why = why.unwrap_or_default();
+        let why = format!("not registered after {attempts} attempts; at last: {why}");
+        Err(Failed { why, is_passing: true })
+    }
+
+    async fn attempt(&self) -> Result<u64, NotTaken> {
+        for _look in 0..LOOKS {
+            match self.put().await {
+                Err(NotTaken::Db(AdminError::Changed)) => {}
+                done => return done,
+            }
+        }
+        Err(NotTaken::Changing)
+    }
+
+    /// Puts what the VIOS says of itself; gives from which revision on it is there.
+    async fn put(&self) -> Result<u64, NotTaken> {
+        let told = &self.told;
+        let cluster = read::<ClusterRow>(&self.db, &TheCluster).await?;
+        let vios = read::<ViosRow>(&self.db, &self.name).await?;
+        let holder = read::<UniqueRow>(&self.db, &told.unique).await?;
+        let known = Known {
+            cluster: cluster.as_ref().map(|(_revision, row)| row),
+            vios: vios.as_ref().map(|(_revision, row)| row),
+            holder: holder.as_ref().map(|(_revision, UniqueRow(node))| node),
+        };
+        let row = judge(known, &self.name, told)?;
+        let mut plan = Plan::default();
+        plan.expect::<ClusterRow>(&TheCluster, revision(cluster.as_ref()));
+        plan.replace(&self.name, revision(vios.as_ref()), &row);
+        plan.replace(&told.unique, revision(holder.as_ref()), &UniqueRow(self.name.clone()));
+        Ok(plan.commit(&self.db).await?)
+    }
+}
+
+/// At which revision a row was written last; 0 if it is not there.
+fn revision<R>(found: Option<&(u64, R)>) -> u64 {
+    found.map_or(0, |(revision, _row)| *revision)
+}

@@ -1,0 +1,62 @@
+use super::*;
+
+fn registered() -> Registered {
+    let (unique, software) = (UniqueId([7; 16]), "0.1.0".to_owned());
+    Registered { unique, cec: 2, software, incarnation: 300 }
+}
+
+#[test]
+fn rows_have_the_bytes_that_they_always_had() {
+    let cluster = ClusterRow { name: "blue".into(), id: UniqueId([9; 16]), language: 1 };
+    let bytes = [&[1, 4][..], b"blue", &[9; 16], &[1]].concat();
+    assert_eq!(cluster.encode(), bytes);
+    assert_eq!(ClusterRow::decode(&bytes), Ok(cluster));
+    let vios = ViosRow { number: 3, registered: Some(registered()) };
+    let bytes = [&[1, 3, 1][..], &[7; 16], &[2, 5], b"0.1.0", &[251, 44, 1]].concat();
+    assert_eq!(vios.encode(), bytes);
+    assert_eq!(ViosRow::decode(&bytes), Ok(vios));
+}
+
+#[test]
+fn a_newer_row_and_one_that_is_none_are_told_apart() {
+    let newer = RowError::Newer { what: "a VIOS's row", version: 2, known: 1 };
+    assert_eq!(ViosRow::decode(&[2, 0, 0]), Err(newer));
+    for bytes in [&[][..], &[0], &[1], &[1, 3], &[1, 3, 0, 0]] {
+        let unreadable = RowError::Unreadable { what: "a VIOS's row" };
+        assert_eq!(ViosRow::decode(bytes), Err(unreadable), "{bytes:?}");
+    }
+}
+
+#[test]
+fn rows_of_the_storage_have_the_bytes_that_they_always_had() {
+    let (pool, storage): (ObjectName, _) = ("gold".parse().unwrap(), "s1".parse().unwrap());
+    assert_eq!(PoolRow { storage, lus: 2 }.encode(), [1, 2, b's', b'1', 2].as_slice());
+    let phase = LuPhase::Failed("full".into());
+    let lu = LuRow { pool, size: 4096, birth: 8, phase, vtds: vec![VtdKey(7)] };
+    let bytes = [&[1, 4][..], b"gold", &[251, 0, 16, 8, 2, 4], b"full", &[1, 7]].concat();
+    assert_eq!(lu.encode(), bytes);
+    assert_eq!(LuRow::decode(&bytes), Ok(lu));
+    let client: ClientKey = "3/lpar1".parse().unwrap();
+    let vtd = VtdRow { lu: 9, client: client.clone(), front: None };
+    let bytes = [&[1, 9, 3, 5][..], b"lpar1", &[0]].concat();
+    assert_eq!(vtd.encode(), bytes);
+    assert_eq!(VtdRow::decode(&bytes), Ok(vtd));
+    assert_eq!(client.bytes(), [&[0, 0, 0, 3][..], b"lpar1"].concat());
+    assert_eq!(ClientKey::read(&client.bytes()), Some(client));
+    assert_eq!(ClientRow { number: 5, vtds: Vec::new() }.encode(), [1, 5, 0].as_slice());
+}
+
+#[test]
+fn names_and_clients_are_told_from_other_texts() {
+    for text in ["", "-a", "a-", "A", "a b", "a/b", "\u{e4}", &"a".repeat(64)] {
+        assert!(text.parse::<ObjectName>().is_err(), "{text}");
+    }
+    for text in ["lpar1", "/lpar1", "x/lpar1", "1/", "1/A", "-1/a", "4294967296/a"] {
+        assert!(text.parse::<ClientKey>().is_err(), "{text}");
+    }
+    // Nor is a row of another program taken for one.
+    assert_eq!(
+        LuRow::decode(&[1, 1, b'A', 1, 0, 0]),
+        Err(RowError::Unreadable { what: "an LU's row" })
+    );
+}

@@ -1,0 +1,119 @@
+//! Attaches and detaches a hypervisor's disks as the cluster's database says.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use vioduct_runtime::LocalRef;
+
+use super::desk::{Attach, Detach, Phyp};
+use super::front::Front;
+use super::{DiskConfig, OPEN_WITHIN};
+use crate::cluster::cm::ClusterSight;
+use crate::cluster::row::{VtdKey, VtdRow};
+use crate::cluster::view::View;
+use crate::redirect::name::LuId;
+
+/// How long it is waited before a disk is attached or detached again that was not.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often it is looked whether disks are over, to be attached anew.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Gives a hypervisor its disks.
+pub(super) struct Attacher {
+    phyp: LocalRef<Phyp>,
+    cec: u32,
+    sockets: PathBuf,
+    cluster: ClusterSight,
+    /// Those that it has given, and by which VTD.
+    attached: BTreeMap<LuId, VtdKey>,
+    /// Why disks were not attached, as it was logged.
+    refused: BTreeMap<LuId, String>,
+}
+
+impl Attacher {
+    pub(super) fn new(
+        phyp: LocalRef<Phyp>,
+        cec: u32,
+        sockets: PathBuf,
+        cluster: ClusterSight,
+    ) -> Self {
+        let (attached, refused) = (BTreeMap::new(), BTreeMap::new());
+        Self { phyp, cec, sockets, cluster, attached, refused }
+    }
+
+    /// Ends with the node.
+    pub(super) async fn run(mut self) {
+        let sockets = self.sockets.clone();
+        let made = spawn_blocking(move || fs::create_dir_all(sockets)).await;
+        if let Ok(Err(error)) = made {
+            tracing::error!(%error, dir = %self.sockets.display(), "no directory for sockets");
+        }
+        loop {
+            let view = self.cluster.view.borrow_and_update().clone();
+            let is_done = match view {
+                Some(view) => self.become_as(&view).await,
+                None => true,
+            };
+            let pause = if is_done { LOOK_EVERY } else { PAUSE };
+            if !self.cluster.changed(Some(pause)).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether all is as the database says.
+    async fn become_as(&mut self, view: &View) -> bool {
+        let wanted = self.wanted(view);
+        let mut is_done = true;
+        for (lu, vtd) in self.attached.clone() {
+            let is_wanted = wanted.get(&lu).is_some_and(|(wanted, _row)| *wanted == vtd);
+            if is_wanted || view.is_unreadable::<VtdRow>(&vtd) {
+                continue;
+            }
+            match self.phyp.ask(Detach { lu, vtd }, OPEN_WITHIN).await {
+                Ok(true) => drop((self.attached.remove(&lu), self.refused.remove(&lu))),
+                Ok(false) | Err(_) => is_done = false,
+            }
+        }
+        for (lu, (vtd, row)) in wanted {
+            if self.attached.get(&lu).is_none_or(|attached| *attached == vtd) {
+                is_done &= self.attach(lu, vtd, row).await;
+            }
+        }
+        is_done
+    }
+
+    /// The disks of its CEC's clients.
+    fn wanted(&self, view: &View) -> BTreeMap<LuId, (VtdKey, VtdRow)> {
+        let own = view.all::<VtdRow>().filter(|(_vtd, row)| row.client.cec == self.cec);
+        own.map(|(vtd, row)| (LuId(row.lu), (vtd, row))).collect()
+    }
+
+    /// Attaches a disk, unless it is attached and not over.
+    async fn attach(&mut self, lu: LuId, vtd: VtdKey, row: VtdRow) -> bool {
+        let own = || Front::Unix(self.sockets.join(format!("{}-lu{}.sock", row.client.name, lu.0)));
+        let front = row.front.as_deref().and_then(|front| front.parse().ok()).unwrap_or_else(own);
+        let disk = DiskConfig { lu, front, vtd: Some((vtd, row.client)), outside: None };
+        match self.phyp.ask(Attach(disk), OPEN_WITHIN).await {
+            Ok(Ok(())) => {
+                self.attached.insert(lu, vtd);
+                self.refused.remove(&lu);
+                true
+            }
+            Ok(Err(error)) => {
+                // What is shown of it goes when the VTD does.
+                self.attached.insert(lu, vtd);
+                let error = error.to_string();
+                if self.refused.get(&lu) != Some(&error) {
+                    tracing::warn!(lu = lu.0, vtd = vtd.0, error, "a VTD's disk is not attached");
+                    self.refused.insert(lu, error);
+                }
+                false
+            }
+            Err(_ended) => false,
+        }
+    }
+}

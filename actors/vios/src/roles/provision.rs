@@ -1,0 +1,110 @@
+//! Makes and deletes a storage's LUs as the cluster's database says.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use vioduct_certs::identity::NodeName;
+use vioduct_runtime::{AskError, LocalRef};
+
+use crate::cluster::admin::AdminError;
+use crate::cluster::admin::storage::{lu_is, lu_is_gone};
+use crate::cluster::cm::ClusterSight;
+use crate::cluster::row::{LuPhase, LuRow, PoolRow};
+use crate::cluster::view::View;
+use crate::redirect::name::LuId;
+use crate::repository::actor::Repository;
+use crate::repository::backing::FileBacking;
+use crate::repository::provision::{DeleteLu, MakeLu, NotDeleted, NotMade};
+
+/// How long it is waited after the database gave no answer, and for requests of an LU to end.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often an LU is tried again that could not be made.
+const RETRY_EVERY: Duration = Duration::from_secs(30);
+/// How long the repository is waited for at once.
+const ASK_WITHIN: Duration = Duration::from_secs(60);
+
+/// Provides the LUs of this node's pools.
+pub(super) struct Provisioner {
+    name: NodeName,
+    repository: LocalRef<Repository<FileBacking>>,
+    cluster: ClusterSight,
+    retry_at: Instant,
+}
+
+/// Why an LU is not yet as the database says.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error("the repository: {0}")]
+    Ask(#[from] AskError),
+    #[error(transparent)]
+    Deleting(#[from] NotDeleted),
+    #[error("something is being done to it")]
+    Busy,
+    #[error(transparent)]
+    Db(#[from] AdminError),
+}
+
+impl Provisioner {
+    pub(super) fn new(
+        name: NodeName,
+        repository: LocalRef<Repository<FileBacking>>,
+        cluster: ClusterSight,
+    ) -> Self {
+        Self { name, repository, cluster, retry_at: Instant::now() }
+    }
+
+    /// Ends with the node.
+    pub(super) async fn run(mut self) {
+        loop {
+            let view = self.cluster.view.borrow_and_update().clone();
+            let mut pause = RETRY_EVERY;
+            for (lu, row) in view.iter().flat_map(|view| self.to_do(view)) {
+                if let Err(error) = self.provide(lu, row).await {
+                    tracing::debug!(lu = lu.0, %error, "an LU is not yet as it is to be");
+                    pause = PAUSE;
+                }
+            }
+            if self.retry_at <= Instant::now() {
+                self.retry_at = Instant::now() + RETRY_EVERY;
+            }
+            if !self.cluster.changed(Some(pause)).await {
+                return;
+            }
+        }
+    }
+
+    /// The LUs of its pools about which something is to be done.
+    fn to_do(&self, view: &View) -> Vec<(LuId, LuRow)> {
+        let is_own = |row: &LuRow| {
+            view.get::<PoolRow>(&row.pool).is_some_and(|pool| pool.storage == self.name)
+        };
+        let is_to_do = |row: &LuRow| match row.phase {
+            LuPhase::Making | LuPhase::Deleting => true,
+            LuPhase::Failed(_) => self.retry_at <= Instant::now(),
+            LuPhase::Ready => false,
+        };
+        view.all::<LuRow>().filter(|(_lu, row)| is_to_do(row) && is_own(row)).collect()
+    }
+
+    async fn provide(&self, lu: LuId, row: LuRow) -> Result<(), Unfinished> {
+        let db = &self.cluster.db;
+        if row.phase == LuPhase::Deleting {
+            let delete = DeleteLu { lu, birth: row.birth };
+            self.repository.ask(delete, ASK_WITHIN).await??;
+            tracing::info!(lu = lu.0, "LU deleted");
+            return Ok(lu_is_gone(db, lu).await?);
+        }
+        let make = MakeLu { lu, size: row.size, birth: row.birth };
+        let phase = match self.repository.ask(make, ASK_WITHIN).await? {
+            Ok(()) => LuPhase::Ready,
+            Err(NotMade::Busy | NotMade::Ending) => return Err(Unfinished::Busy),
+            Err(error) => LuPhase::Failed(error.to_string()),
+        };
+        if let LuPhase::Failed(why) = &phase
+            && phase != row.phase
+        {
+            tracing::error!(lu = lu.0, why, "an LU can't be made");
+        }
+        Ok(lu_is(db, lu, &phase).await?)
+    }
+}

@@ -1,0 +1,103 @@
+//! `vioduct lu create`, `vioduct lu delete`: LUs as the cluster's database has them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use tokio::time::interval;
+use vioduct_node::config::ByteSize;
+use vioduct_vios::cluster::admin;
+use vioduct_vios::cluster::row::{LuPhase, LuRow, ObjectName};
+use vioduct_vios::redirect::name::LuId;
+
+use crate::cli::output::{Done, OutputFormat};
+use crate::cli::vios::DbTargetArgs;
+
+/// How often it is looked whether the storage is done.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Arguments of `lu create`.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    #[command(flatten)]
+    db: DbTargetArgs,
+    /// The pool that it is carved from.
+    #[arg(long)]
+    pool: ObjectName,
+    /// Its size: bytes, or with a unit, as 512MiB, 10GiB, 2TiB.
+    #[arg(long)]
+    size: ByteSize,
+    /// Don't wait until the storage has made it.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// Arguments of `lu delete`.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    #[command(flatten)]
+    db: DbTargetArgs,
+    /// Its number.
+    lu: u64,
+    /// Don't wait until the storage has freed its room.
+    #[arg(long)]
+    no_wait: bool,
+}
+
+impl CreateArgs {
+    pub(super) async fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        let session = self.db.open().await?;
+        let lu = admin::create_lu(&session.db, &self.pool, self.size.0).await?;
+        let mut done = "is to be made by its storage";
+        if !self.no_wait {
+            let is_made = async {
+                let mut looks = interval(LOOK_EVERY);
+                loop {
+                    looks.tick().await;
+                    match admin::read::<LuRow>(&session.db, &lu).await? {
+                        Some((_revision, row)) if row.phase == LuPhase::Making => {}
+                        found => return anyhow::Ok(found.map(|(_revision, row)| row.phase)),
+                    }
+                }
+            };
+            match self.db.within(is_made).await {
+                Ok(Some(LuPhase::Failed(why))) => bail!("LU {} is not made: {why}", lu.0),
+                Ok(Some(LuPhase::Ready)) => done = "is made",
+                Ok(_deleted) => bail!("LU {} was deleted meanwhile", lu.0),
+                Err(error) => return Err(error.context(waits(lu, "is made"))),
+            }
+        }
+        out.print(&Done::new("lu", lu.0, format!("LU {} {done}", lu.0)))?;
+        session.tool.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl DeleteArgs {
+    pub(super) async fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        let (session, lu) = (self.db.open().await?, LuId(self.lu));
+        admin::delete_lu(&session.db, lu).await?;
+        let mut done = "is to be deleted by its storage";
+        if !self.no_wait {
+            let is_gone = async {
+                let mut looks = interval(LOOK_EVERY);
+                while admin::read::<LuRow>(&session.db, &lu).await?.is_some() {
+                    looks.tick().await;
+                }
+                anyhow::Ok(())
+            };
+            if let Err(error) = self.db.within(is_gone).await {
+                return Err(error.context(waits(lu, "is deleted")));
+            }
+            done = "is deleted";
+        }
+        out.print(&Done::new("lu", lu.0, format!("LU {} {done}", lu.0)))?;
+        session.tool.close().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn waits(lu: LuId, done: &str) -> String {
+    format!("LU {} {done} as soon as its storage runs, with [cm] in its file", lu.0)
+}

@@ -1,0 +1,111 @@
+//! The database is away: disks go on, nodes start by what they knew last, changes are refused, and
+//! all is well again by itself once it is back.
+//!
+//! `AWAY_S` says for how many seconds; how much longer requests may take meanwhile is asked only
+//! of 30 or more, for a busy machine stalls now and then.
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::print_stdout, reason = "figures, for whoever runs it with --nocapture")]
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::time::{Instant, interval, sleep_until, timeout};
+use vioduct_tests::built;
+use vioduct_tests::disks::load::{Figures, Load};
+use vioduct_tests::disks::{DATABASE, DiskCluster, DiskPlan, PHYP};
+
+const WITHIN: Duration = Duration::from_secs(30);
+/// Its client enters by v1.
+const LU: u64 = 2;
+const SIZE: u64 = 64 << 20;
+/// What the longest request may take more, milliseconds.
+const MORE_MAX_MS: f64 = 100.0;
+const LONG: Duration = Duration::from_secs(30);
+
+fn away() -> Duration {
+    Duration::from_secs(std::env::var("AWAY_S").map_or(4, |text| text.parse().unwrap()))
+}
+
+async fn load(disks: &DiskCluster) -> Load {
+    let args = ["--range", "8m", "--settle", "1s", "--depth", "8"];
+    Load::flowing(&built::loadtest().unwrap(), &[disks.uri(LU)], &args).await.unwrap()
+}
+
+/// How load does for so long.
+async fn calm(disks: &DiskCluster) -> Figures {
+    let load = load(disks).await;
+    sleep_until(Instant::now() + away()).await;
+    load.stop().await.unwrap()
+}
+
+/// Waits until a node has logged this since its last start.
+async fn logged(disks: &DiskCluster, node: &str, text: &str) {
+    let log = disks.dir().join(node).join("node.log");
+    let looking = async {
+        let mut looks = interval(Duration::from_millis(50));
+        while !fs::read_to_string(&log).unwrap().contains(text) {
+            looks.tick().await;
+        }
+    };
+    timeout(WITHIN, looking).await.unwrap_or_else(|_late| panic!("{node} has not logged: {text}"));
+}
+
+/// Kills a node, and starts it with an empty log.
+async fn restart(disks: &mut DiskCluster, node: &str) {
+    disks.cluster().kill(node).await.unwrap();
+    fs::write(disks.dir().join(node).join("node.log"), "").unwrap();
+    disks.cluster().start(node).await.unwrap();
+}
+
+async fn served(disks: &DiskCluster) {
+    let is_served = |lus: &serde_json::Value| {
+        let disk = lus["disks"].as_array()?.iter().find(|disk| disk["lu"] == LU)?;
+        (disk["state"] == "serving").then_some(())
+    };
+    disks.until(WITHIN, "the disk is served", is_served).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disks_go_on_without_the_database_and_changes_are_refused_until_it_is_back() {
+    let plan = DiskPlan { lu: LU, size: SIZE };
+    let vioduct = built::vioduct().unwrap();
+    let mut disks = DiskCluster::create_beside_database(vioduct, &[plan]).await.unwrap();
+    disks.start(WITHIN).await.unwrap();
+    let before = calm(&disks).await;
+
+    let load = load(&disks).await;
+    for name in DATABASE {
+        disks.cluster().kill(name).await.unwrap();
+    }
+    let until = Instant::now() + away();
+    let create = ["lu", "create", "--pool", "pool", "--size", "1MiB", "--timeout-ms", "2000"];
+    let refused = disks.command(&create).await.unwrap_err().to_string();
+    assert!(refused.contains("the database: no replica of"), "{refused}");
+    sleep_until(until).await;
+    let meanwhile = load.stop().await.unwrap();
+    println!("before: {before}\nmeanwhile: {meanwhile}");
+    assert!(before.is_sound() && meanwhile.is_sound(), "{before}, {meanwhile}");
+
+    // Who starts meanwhile goes by what it knew.
+    restart(&mut disks, "v1").await;
+    logged(&disks, "v1", "the local store stands in for the database").await;
+    logged(&disks, "v1", "clients are served").await;
+    restart(&mut disks, PHYP).await;
+    served(&disks).await;
+
+    for name in DATABASE {
+        disks.cluster().start(name).await.unwrap();
+    }
+    logged(&disks, "v1", "the VIOS is registered").await;
+    let made = async {
+        let mut looks = interval(Duration::from_millis(200));
+        while disks.command(&create).await.is_err() {
+            looks.tick().await;
+        }
+    };
+    timeout(WITHIN, made).await.expect("changes are made again");
+    if away() >= LONG {
+        let more = meanwhile.longest_ms - before.longest_ms;
+        assert!(more <= MORE_MAX_MS, "requests took {more} ms longer");
+    }
+}

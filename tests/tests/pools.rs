@@ -1,0 +1,245 @@
+//! Pools, LUs, clients and VTDs, on real processes: made and deleted by commands on any node while
+//! those whom they concern run, or are away and learn it at their return.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by it")]
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::{interval, timeout};
+use vioduct_tests::built;
+use vioduct_tests::disks::{DiskCluster, DiskPlan, OTHER_PHYP, PHYP, STORAGE};
+
+const WITHIN: Duration = Duration::from_secs(20);
+const SIZE: u64 = 1 << 20;
+
+async fn json(disks: &DiskCluster, words: &[&str]) -> Value {
+    let said = disks.command(&[words, &["--output", "json"]].concat()).await.unwrap();
+    serde_json::from_str(&said).unwrap()
+}
+
+async fn fails_with(disks: &DiskCluster, words: &[&str], said: &str) {
+    let error = disks.command(words).await.expect_err("it is wrong").to_string();
+    assert!(error.contains(said), "{words:?}: {error}");
+}
+
+/// Waits until this holds.
+async fn so(what: &str, is: impl AsyncFn() -> bool) {
+    let looking = async {
+        let mut looks = interval(Duration::from_millis(50));
+        while !is().await {
+            looks.tick().await;
+        }
+    };
+    timeout(WITHIN, looking).await.unwrap_or_else(|_late| panic!("not seen: {what}"));
+}
+
+/// Where the client finds an LU, once it is served.
+async fn served(disks: &DiskCluster, lu: u64) -> String {
+    let is_it = |lus: &Value| {
+        let disk = lus["disks"].as_array()?.iter().find(|disk| disk["lu"] == lu)?;
+        (disk["state"] == "serving").then(|| disk["uri"].as_str().unwrap().to_owned())
+    };
+    disks.until(WITHIN, "the LU is served", is_it).await.unwrap()
+}
+
+async fn copy(from: &str, to: &str) {
+    let copied = Command::new("nbdcopy").args([from, to]).stderr(Stdio::inherit()).status();
+    assert!(timeout(WITHIN, copied).await.unwrap().unwrap().success(), "nbdcopy {from} {to}");
+}
+
+/// An image that is no other LU's.
+fn image(dir: &Path, seed: u8) -> (PathBuf, Vec<u8>) {
+    let block = |number: u64| (number ^ u64::from(seed)).to_le_bytes();
+    let bytes: Vec<u8> = (0..SIZE / 8).flat_map(block).collect();
+    let path = dir.join(format!("image{seed}"));
+    std::fs::write(&path, &bytes).unwrap();
+    (path, bytes)
+}
+
+fn data(disks: &DiskCluster, lu: u64) -> PathBuf {
+    disks.dir().join(STORAGE).join(format!("volume/lus/{lu}/data"))
+}
+
+async fn started() -> DiskCluster {
+    let plan = DiskPlan { lu: 1, size: SIZE };
+    let mut disks = DiskCluster::create(built::vioduct().unwrap(), &[plan]).await.unwrap();
+    disks.start(WITHIN).await.unwrap();
+    disks
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_lu_is_made_shown_written_hidden_shown_again_and_deleted() {
+    let disks = started().await;
+    let size = SIZE.to_string();
+    let made = json(&disks, &["lu", "create", "--pool", "pool", "--size", &size]).await;
+    assert_eq!((&made["lu"], &made["done"]), (&2.into(), &"LU 2 is made".into()));
+    json(&disks, &["client", "add", "1/lpar2"]).await;
+    let shown = json(&disks, &["vtd", "create", "--lu", "2", "--client", "1/lpar2"]).await;
+    assert_eq!(shown["vtd"], 2);
+    let uri = served(&disks, 2).await;
+    assert!(uri.ends_with("/p1/data/sockets/lpar2-lu2.sock"), "{uri}");
+    let (path, bytes) = image(disks.dir(), 1);
+    copy(path.to_str().unwrap(), &uri).await;
+
+    // Who looks on sees all of it.
+    let pools = json(&disks, &["pool", "ls"]).await;
+    assert_eq!(
+        (&pools["pools"][0]["lus"], &pools["pools"][0]["storage"]),
+        (&2.into(), &STORAGE.into())
+    );
+    assert_eq!(json(&disks, &["vtd", "ls"]).await["vtds"][1]["client"], "1/lpar2");
+    assert_eq!(json(&disks, &["client", "ls"]).await["clients"][1]["vtds"][0], 2);
+
+    // What is in use is not deleted.
+    fails_with(&disks, &["lu", "delete", "2"], "LU 2 is shown by VTD 2; delete that first").await;
+    fails_with(&disks, &["client", "remove", "1/lpar2"], "client 1/lpar2 has VTD 2").await;
+    fails_with(&disks, &["pool", "delete", "pool"], "pool pool has 2 LUs").await;
+
+    // Out of sight and shown again it has what was written.
+    json(&disks, &["vtd", "delete", "2"]).await;
+    let socket = disks.dir().join("p1/data/sockets/lpar2-lu2.sock");
+    so("the socket is gone", async || !socket.exists()).await;
+    let again = json(&disks, &["vtd", "create", "--lu", "2", "--client", "1/lpar2"]).await;
+    assert_eq!(again["vtd"], 3);
+    let back = disks.dir().join("back");
+    copy(&served(&disks, 2).await, back.to_str().unwrap()).await;
+    assert!(std::fs::read(&back).unwrap() == bytes, "it is not what was written");
+
+    json(&disks, &["vtd", "delete", "3"]).await;
+    json(&disks, &["client", "remove", "1/lpar2"]).await;
+    let gone = json(&disks, &["lu", "delete", "2"]).await;
+    assert_eq!(gone["done"], "LU 2 is deleted");
+    assert!(!data(&disks, 2).exists(), "its room is not freed");
+    let next = json(&disks, &["lu", "create", "--pool", "pool", "--size", &size]).await;
+    assert_eq!(next["lu"], 3);
+    // The other disk was served all the time.
+    served(&disks, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_away_while_lus_and_vtds_came_and_went_has_them_right_at_its_return() {
+    let mut disks = started().await;
+    let size = SIZE.to_string();
+    let create = ["lu", "create", "--pool", "pool", "--size", &size];
+    for lu in [2, 3] {
+        assert_eq!(json(&disks, &create).await["lu"], lu);
+        json(&disks, &["vtd", "create", "--lu", &lu.to_string(), "--client", "1/lpar1"]).await;
+        served(&disks, lu).await;
+    }
+    for name in [STORAGE, PHYP, "v2"] {
+        disks.cluster().kill(name).await.unwrap();
+    }
+    // While they are away, LU 2 goes, LU 4 comes and is shown, and LU 3 is hidden.
+    json(&disks, &["vtd", "delete", "2"]).await;
+    json(&disks, &["lu", "delete", "2", "--no-wait"]).await;
+    let late = [&create[..], &["--timeout-ms", "500"]].concat();
+    fails_with(&disks, &late, "as soon as its storage runs").await;
+    json(&disks, &["vtd", "create", "--lu", "4", "--client", "1/lpar1"]).await;
+    json(&disks, &["vtd", "delete", "3"]).await;
+    for name in [STORAGE, PHYP, "v2"] {
+        disks.cluster().start(name).await.unwrap();
+    }
+    served(&disks, 4).await;
+    served(&disks, 1).await;
+    so("LU 2 is gone", async || !data(&disks, 2).exists()).await;
+    let lus = disks.lus().await.unwrap();
+    let shown: Vec<u64> =
+        lus["disks"].as_array().unwrap().iter().filter_map(|disk| disk["lu"].as_u64()).collect();
+    assert_eq!(shown, [1, 4]);
+    assert!(data(&disks, 3).exists(), "a hidden LU is kept");
+    // The view of the one that was away is the others'.
+    let view = async |node: &str| {
+        let text =
+            std::fs::read_to_string(disks.dir().join(node).join("data/cluster/view")).unwrap();
+        let stored: Value = serde_json::from_str(text.lines().nth(1).unwrap()).unwrap();
+        stored["value"]["rows"].clone()
+    };
+    so("all know the same", async || view("v2").await == view("v1").await).await;
+    so("all know the same", async || view(PHYP).await == view(STORAGE).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_commands_change_nothing_and_say_the_mend() {
+    let disks = started().await;
+    json(&disks, &["client", "add", "1/lpar2"]).await;
+    let before = json(&disks, &["vtd", "ls"]).await["revision"].clone();
+    let wrong: [(&[&str], &str); 14] = [
+        (&["lu", "create", "--pool", "gold", "--size", "1MiB"], "there is no pool gold; make one"),
+        (&["lu", "create", "--pool", "pool", "--size", "1000"], "a multiple of 512"),
+        (&["lu", "create", "--pool", "pool", "--size", "2PiB"], "KiB, MiB, GiB or TiB"),
+        (&["lu", "delete", "9"], "there is no LU 9; `vioduct lu ls` lists"),
+        (&["lu", "delete", "1"], "LU 1 is shown by VTD 1; delete that first"),
+        (&["pool", "create", "pool", "--storage", STORAGE], "there is a pool pool already"),
+        (&["pool", "create", "b", "--storage", "s9"], "there is no node s9"),
+        (&["client", "add", "1/lpar1"], "there is a client 1/lpar1 already"),
+        (&["client", "add", "lpar2"], "needed is CEC/NAME"),
+        (&["vtd", "create", "--lu", "1", "--client", "1/x"], "there is no client 1/x; make one"),
+        (&["vtd", "create", "--lu", "1", "--client", "1/lpar1"], "sees LU 1 by VTD 1 already"),
+        (
+            &["vtd", "create", "--lu", "1", "--client", "1/lpar2"],
+            "client 1/lpar1 of the same CEC sees LU 1 by VTD 1; delete that first",
+        ),
+        (&["pool", "create", "b", "--storage", "v1"], "a cluster has one storage"),
+        (&["vtd", "delete", "9"], "there is no VTD 9; `vioduct vtd ls` lists"),
+    ];
+    for (words, said) in wrong {
+        fails_with(&disks, words, said).await;
+    }
+    assert_eq!(json(&disks, &["vtd", "ls"]).await["revision"], before);
+}
+
+/// Which hypervisors serve an LU, and what the others say.
+async fn who(disks: &DiskCluster, lu: u64) -> (Vec<String>, Vec<String>) {
+    let lus = disks.lus().await.unwrap();
+    let of_lu = lus["disks"].as_array().unwrap().iter().filter(|disk| disk["lu"] == lu);
+    let (serving, others): (Vec<_>, Vec<_>) = of_lu.partition(|disk| disk["state"] == "serving");
+    let phyp = |disk: &Value| disk["phyp"].as_str().unwrap().to_owned();
+    let error = |disk: &Value| disk["error"].as_str().unwrap_or_default().to_owned();
+    (serving.into_iter().map(phyp).collect(), others.into_iter().map(error).collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_clients_that_race_for_an_lu_one_has_it_until_it_ends() {
+    let plan = DiskPlan { lu: 1, size: SIZE };
+    let mut disks = DiskCluster::create_for_two(built::vioduct().unwrap(), &[plan]).await.unwrap();
+    disks.start(WITHIN).await.unwrap();
+    json(&disks, &["client", "add", "2/lpar9"]).await;
+    let mut won = [0; 2];
+    let size = SIZE.to_string();
+    for lu in 2..12 {
+        json(&disks, &["lu", "create", "--pool", "pool", "--size", &size]).await;
+        let number = lu.to_string();
+        let show = async |client| {
+            json(&disks, &["vtd", "create", "--lu", &number, "--client", client]).await["vtd"]
+                .clone()
+        };
+        tokio::join!(show("1/lpar1"), show("2/lpar9"));
+        so("one serves, and the other one is told which", async || {
+            let (serving, said) = who(&disks, lu).await;
+            assert!(serving.len() < 2, "two at once: {serving:?}");
+            serving.len() == 1 && said.len() == 1 && said[0].contains("it is in use by client")
+        })
+        .await;
+        won[usize::from(who(&disks, lu).await.0 == [OTHER_PHYP])] += 1;
+    }
+    assert_eq!(won[0] + won[1], 10);
+
+    // The one that waits has it once the other one has let it go.
+    let (serving, _said) = who(&disks, 2).await;
+    let (client, other) =
+        if serving == [PHYP] { ("1/lpar1", OTHER_PHYP) } else { ("2/lpar9", PHYP) };
+    let vtds = json(&disks, &["vtd", "ls"]).await;
+    let vtds = vtds["vtds"].as_array().unwrap();
+    let vtd = vtds.iter().find(|vtd| vtd["lu"] == 2 && vtd["client"] == client).unwrap();
+    json(&disks, &["vtd", "delete", &vtd["vtd"].to_string()]).await;
+    so("the other one serves", async || who(&disks, 2).await.0 == [other]).await;
+
+    // Also when it was killed, as soon as the cluster counts it as down.
+    let (serving, _said) = who(&disks, 3).await;
+    let other = if serving == [PHYP] { OTHER_PHYP } else { PHYP };
+    disks.cluster().kill(&serving[0]).await.unwrap();
+    so("the other one serves", async || who(&disks, 3).await.0 == [other]).await;
+}
