@@ -9,5 +9,6 @@ pub mod fault;
 pub mod linear;
 pub mod members;
 pub mod oracle;
+pub mod registering;
 pub mod sim;
 pub mod sleeper;

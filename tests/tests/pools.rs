@@ -135,7 +135,7 @@ async fn who_was_away_while_lus_and_vtds_came_and_went_has_them_right_at_its_ret
     // While they are away, LU 2 goes, LU 4 comes and is shown, and LU 3 is hidden.
     json(&disks, &["vtd", "delete", "2"]).await;
     json(&disks, &["lu", "delete", "2", "--no-wait"]).await;
-    let late = [&create[..], &["--timeout-ms", "500"]].concat();
+    let late = [&create[..], &["--timeout-ms", "3000"]].concat();
     fails_with(&disks, &late, "as soon as its storage runs").await;
     json(&disks, &["vtd", "create", "--lu", "4", "--client", "1/lpar1"]).await;
     json(&disks, &["vtd", "delete", "3"]).await;
@@ -145,10 +145,12 @@ async fn who_was_away_while_lus_and_vtds_came_and_went_has_them_right_at_its_ret
     served(&disks, 4).await;
     served(&disks, 1).await;
     so("LU 2 is gone", async || !data(&disks, 2).exists()).await;
-    let lus = disks.lus().await.unwrap();
-    let shown: Vec<u64> =
-        lus["disks"].as_array().unwrap().iter().filter_map(|disk| disk["lu"].as_u64()).collect();
-    assert_eq!(shown, [1, 4]);
+    so("LU 3 is hidden, and no other", async || {
+        let lus = disks.lus().await.unwrap();
+        let shown = lus["disks"].as_array().unwrap().iter().map(|disk| disk["lu"].clone());
+        shown.collect::<Vec<_>>() == [1, 4]
+    })
+    .await;
     assert!(data(&disks, 3).exists(), "a hidden LU is kept");
     // The view of the one that was away is the others'.
     let view = async |node: &str| {
@@ -165,8 +167,17 @@ async fn who_was_away_while_lus_and_vtds_came_and_went_has_them_right_at_its_ret
 async fn wrong_commands_change_nothing_and_say_the_mend() {
     let disks = started().await;
     json(&disks, &["client", "add", "1/lpar2"]).await;
-    let before = json(&disks, &["vtd", "ls"]).await["revision"].clone();
-    let wrong: [(&[&str], &str); 14] = [
+    let rows = async || {
+        let lists = [("pool", "pools"), ("client", "clients"), ("vtd", "vtds"), ("lu", "rows")];
+        let mut all = Vec::new();
+        for (what, list) in lists {
+            all.push(json(&disks, &[what, "ls"]).await[list].clone());
+        }
+        all
+    };
+    let before = rows().await;
+    assert_eq!(before[3].as_array().unwrap().len(), 1, "{before:?}");
+    let wrong: [(&[&str], &str); 20] = [
         (&["lu", "create", "--pool", "gold", "--size", "1MiB"], "there is no pool gold; make one"),
         (&["lu", "create", "--pool", "pool", "--size", "1000"], "a multiple of 512"),
         (&["lu", "create", "--pool", "pool", "--size", "2PiB"], "KiB, MiB, GiB or TiB"),
@@ -183,12 +194,18 @@ async fn wrong_commands_change_nothing_and_say_the_mend() {
             "client 1/lpar1 of the same CEC sees LU 1 by VTD 1; delete that first",
         ),
         (&["pool", "create", "b", "--storage", "v1"], "a cluster has one storage"),
+        (&["pool", "create", "B", "--storage", STORAGE], "1 to 63 of a-z, 0-9 and `-`"),
+        (&["pool", "delete", "gold"], "there is no pool gold; make one"),
+        (&["client", "remove", "9/x"], "there is no client 9/x; make one"),
+        (&["cluster", "create", "--name", "demo", "v1"], "holds cluster demo already; admit more"),
+        (&["vios", "add", "s9"], "there is no node s9"),
+        (&["vios", "remove", STORAGE], "s1 is no VIOS of the cluster; `vioduct vios ls` lists"),
         (&["vtd", "delete", "9"], "there is no VTD 9; `vioduct vtd ls` lists"),
     ];
     for (words, said) in wrong {
         fails_with(&disks, words, said).await;
     }
-    assert_eq!(json(&disks, &["vtd", "ls"]).await["revision"], before);
+    assert_eq!(rows().await, before);
 }
 
 /// Which hypervisors serve an LU, and what the others say.
@@ -242,4 +259,38 @@ async fn of_two_clients_that_race_for_an_lu_one_has_it_until_it_ends() {
     let other = if serving == [PHYP] { OTHER_PHYP } else { PHYP };
     disks.cluster().kill(&serving[0]).await.unwrap();
     so("the other one serves", async || who(&disks, 3).await.0 == [other]).await;
+}
+
+/// The VIOSes by which an LU's requests enter and leave, while it is served.
+async fn ways(disks: &DiskCluster, lu: u64) -> Option<[u64; 2]> {
+    let lus = disks.lus().await.unwrap();
+    let disk = lus["disks"].as_array().unwrap().iter().find(|disk| disk["lu"] == lu)?;
+    let is_served = disk["state"] == "serving";
+    let way = [disk["entry"].as_u64()?, disk["exit"].as_u64()?];
+    is_served.then_some(way)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vios_that_is_taken_out_serves_nobody_and_comes_back_as_another_one() {
+    let mut disks = started().await;
+    so("v2 serves", async || ways(&disks, 1).await == Some([2, 2])).await;
+    json(&disks, &["vios", "remove", "v2"]).await;
+    so("v1 serves", async || ways(&disks, 1).await == Some([1, 1])).await;
+    let (path, bytes) = image(disks.dir(), 2);
+    let uri = served(&disks, 1).await;
+    copy(path.to_str().unwrap(), &uri).await;
+
+    // It is the preferred one of its CEC again, under another number, and open disks learn it.
+    json(&disks, &["vios", "add", "v2"]).await;
+    disks.cluster().signal("v2", "TERM").await.unwrap();
+    disks.cluster().ended("v2").await.unwrap();
+    disks.cluster().start("v2").await.unwrap();
+    let log = disks.dir().join("v2/node.log");
+    let text = "clients are served vios=4";
+    so("it serves again", async || std::fs::read_to_string(&log).unwrap().contains(text)).await;
+    disks.cluster().kill("v1").await.unwrap();
+    so("v2 serves", async || ways(&disks, 1).await == Some([4, 4])).await;
+    let back = disks.dir().join("back");
+    copy(&uri, back.to_str().unwrap()).await;
+    assert!(std::fs::read(&back).unwrap() == bytes, "it is not what was written");
 }

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use vioduct_db::watch::Filter;
 use vioduct_tests::built;
 use vioduct_tests::cluster::Cluster;
 use vioduct_tests::db::{DbClient, client_on};
+use vioduct_tests::registering::run;
 use vioduct_vios::cluster::admin;
 use vioduct_vios::cluster::row::with_tables;
 
@@ -246,4 +248,12 @@ async fn a_vios_whose_database_is_silent_resends_and_then_fails_and_says_why() {
     assert!(log.contains("not registered after 3 attempts"), "{log}");
     // The node itself goes on.
     assert!(cluster.is_alive("n1").unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vioses_that_start_at_once_are_all_registered_and_told_of_each_other() {
+    let program = Path::new(env!("CARGO_BIN_EXE_vioduct-register"));
+    let figures = run(built::vioduct().unwrap(), program, 30).await.unwrap();
+    println!("{figures:?}");
+    assert!(figures.all_ms < 60_000 && figures.told_ms >= figures.half_ms, "{figures:?}");
 }

@@ -92,7 +92,8 @@ pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failur
         return Err(Failure::usage("bench needs a name: cargo xtask bench NAME [ARGS]"));
     };
     match name.as_str() {
-        "stalls" => return stalls(workspace, args),
+        "stalls" => return bench_processes(workspace, "vioduct-stalls", args),
+        "register" => return bench_processes(workspace, "vioduct-register", args),
         "db" => return bench_db(workspace, args),
         _other => announce("build (optimised)"),
     }
@@ -111,17 +112,17 @@ pub(crate) fn bench(workspace: &Workspace, args: &[String]) -> Result<(), Failur
     run("bench", &mut bench)
 }
 
-/// How long clients of a disk wait when something is lost.
-fn stalls(workspace: &Workspace, args: &[String]) -> Result<(), Failure> {
+/// A benchmark that is a program of the tests, beside the node's and the load driver.
+fn bench_processes(workspace: &Workspace, name: &str, args: &[String]) -> Result<(), Failure> {
     announce("build (optimised)");
-    let bins = ["--bin", "vioduct", "--bin", "vioduct-loadtest", "--bin", "vioduct-stalls"];
+    let bins = ["--bin", "vioduct", "--bin", "vioduct-loadtest", "--bin", name];
     let build = ["build", "--release", "--workspace", "--locked"];
     run("build", workspace.cargo(&build).args(bins))?;
-    let mut stalls = Command::new(workspace.built("release", "vioduct-stalls"));
-    stalls.env("VIODUCT_BIN", workspace.built("release", "vioduct"));
-    stalls.env("VIODUCT_LOADTEST_BIN", workspace.built("release", "vioduct-loadtest"));
+    let mut bench = Command::new(workspace.built("release", name));
+    bench.env("VIODUCT_BIN", workspace.built("release", "vioduct"));
+    bench.env("VIODUCT_LOADTEST_BIN", workspace.built("release", "vioduct-loadtest"));
     announce("bench");
-    run("bench", stalls.args(args.iter().skip(1)).current_dir(&workspace.root))
+    run("bench", bench.args(args.iter().skip(1)).current_dir(&workspace.root))
 }
 
 /// Our database beside etcd.

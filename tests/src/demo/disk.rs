@@ -66,11 +66,13 @@ impl DiskStory {
         ];
         let mut cluster = DiskCluster::create(self.vioduct.clone(), &disks).await?;
         self.say("certificates were made for a storage, three VIOSes, a hypervisor, a tool");
-        cluster.start(WAIT_MAX).await?;
+        let commands = cluster.start(WAIT_MAX).await?;
         for (name, cec) in VIOSES {
             self.say(&format!("{name}: a VIOS on CEC {cec}, a process on {}", cluster.addr(name)));
         }
         self.say(&format!("{PHYP}: the hypervisor of CEC 1; {STORAGE}: the storage"));
+        self.say("the VIOSes hold the database; what there is was made in it by commands:");
+        self.narrator.show(&format!("vioduct {}", commands.join("\nvioduct ")));
         self.show(&cluster, &["lu", "ls"]).await?;
 
         let file = self.image.file(cluster.dir())?;
@@ -90,6 +92,7 @@ impl DiskStory {
         self.lose_servers(&mut cluster).await?;
         self.within_copy(copied(here)).await.context("copying the image back")?;
         self.get_well(&mut cluster).await?;
+        self.lose_leader(&mut cluster).await?;
         self.judge_load(&load.stop().await?);
         self.judge_image(&file, &back).await?;
         self.show(&cluster, &["lu", "ls"]).await?;
@@ -164,6 +167,21 @@ impl DiskStory {
         for (name, _cec) in VIOSES {
             cluster.start_if_dead(name).await?;
         }
+        self.calm().await;
+        Ok(())
+    }
+
+    /// The database goes on without its leader, and so do the disks.
+    async fn lose_leader(&self, cluster: &mut DiskCluster) -> Result<()> {
+        let leader = cluster.database_leader(WAIT_MAX).await?;
+        cluster.cluster().kill(&leader).await?;
+        self.say(&format!("FAULT  {leader}, whose replica leads the database, is killed"));
+        let began = self.narrator.elapsed();
+        cluster.command(&["lu", "create", "--pool", "pool", "--size", "1MiB"]).await?;
+        let took = self.narrator.elapsed().saturating_sub(began);
+        self.narrator.verdict(true, &format!("another LU is made, {took:.1?} after the fault"));
+        self.calm().await;
+        cluster.start_if_dead(&leader).await?;
         self.calm().await;
         Ok(())
     }

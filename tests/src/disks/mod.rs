@@ -170,7 +170,7 @@ impl DiskCluster {
         for (name, cec) in VIOSES {
             let addr = self.fabric(name)?.addr();
             let vios = format!(
-                "\n[cm]\ncec = {cec}\n\
+                "\n[cm]\ncec = {cec}\nattempts = 100\n\
                  [[adapter]]\nstorage = \"{STORAGE}\"\naddr = \"{addr}\"\n"
             );
             self.append(name, &vios)?;
@@ -187,11 +187,12 @@ impl DiskCluster {
         Ok(file.write_all(text.as_bytes())?)
     }
 
-    /// Starts every process, and waits until every disk is served.
+    /// Starts every process, and waits until every disk is served. Gives the commands that made the
+    /// cluster.
     ///
     /// # Errors
     /// One does not start, or a disk is not served in time.
-    pub async fn start(&mut self, bound: Duration) -> Result<()> {
+    pub async fn start(&mut self, bound: Duration) -> Result<Vec<String>> {
         if self.outside.is_none() {
             self.cluster.start(STORAGE).await?;
         }
@@ -201,35 +202,63 @@ impl DiskCluster {
         for (name, _cec) in VIOSES.iter().chain(self.phyps) {
             self.cluster.start(name).await?;
         }
-        if self.outside.is_none() {
-            self.form().await?;
-        }
+        let said = if self.outside.is_none() { self.form().await? } else { Vec::new() };
+        let count = self.plans.len().max(1);
         self.until(bound, "every disk is served", |lus| {
             let disks = lus["disks"].as_array()?;
             let is_served = |disk: &Value| disk["state"] == "serving";
-            (!disks.is_empty() && disks.iter().all(is_served)).then_some(())
+            (disks.len() >= count && disks.iter().all(is_served)).then_some(())
         })
-        .await
+        .await?;
+        Ok(said)
     }
 
     /// Begins the database, and makes the cluster, a pool, the disks and their client. LUs are
-    /// numbered one after the other: those that no plan asks for are made, too.
-    async fn form(&self) -> Result<()> {
-        self.command(&["db", "init", "--nodes", &self.database.join(",")]).await?;
-        self.command(&[&["cluster", "create", "--name", "demo"], &VIOS_NODES[..]].concat()).await?;
-        self.command(&["pool", "create", "pool", "--storage", STORAGE]).await?;
-        self.command(&["client", "add", CLIENT]).await?;
+    /// numbered one after the other: those that no plan asks for are made, too. Gives the commands.
+    async fn form(&self) -> Result<Vec<String>> {
+        let mut said = vec![
+            format!("db init --nodes {}", self.database.join(",")),
+            format!("cluster create --name demo {}", VIOS_NODES.join(" ")),
+            format!("pool create pool --storage {STORAGE}"),
+            format!("client add {CLIENT}"),
+        ];
         for lu in 1..=self.plans.iter().map(|plan| plan.lu).max().unwrap_or(0) {
             let plan = self.plans.iter().find(|plan| plan.lu == lu);
-            let size = plan.map_or(4096, |plan| plan.size).to_string();
-            self.command(&["lu", "create", "--pool", "pool", "--size", &size, "--no-wait"]).await?;
+            let size = plan.map_or(4096, |plan| plan.size);
+            said.push(format!("lu create --pool pool --size {size} --no-wait"));
             if plan.is_some() {
-                let (lu, socket) = (lu.to_string(), format!("unix:{}", self.socket(lu).display()));
-                let show = ["vtd", "create", "--lu", &lu, "--client", CLIENT, "--socket", &socket];
-                self.command(&show).await?;
+                let socket = self.socket(lu);
+                let socket = socket.display();
+                said.push(format!("vtd create --lu {lu} --client {CLIENT} --socket unix:{socket}"));
             }
         }
-        Ok(())
+        for command in &said {
+            self.command(&command.split(' ').collect::<Vec<_>>()).await?;
+        }
+        Ok(said)
+    }
+
+    /// The node whose replica leads the database, once there is one.
+    ///
+    /// # Errors
+    /// There is none within `bound`.
+    pub async fn database_leader(&self, bound: Duration) -> Result<String> {
+        let looking = async {
+            let mut looks = interval(LOOK_INTERVAL);
+            loop {
+                looks.tick().await;
+                let args = ["--certs", "tool", "--cluster", "cluster.toml", "--output", "json"];
+                let output = self.cluster.output(&[&["db", "status"][..], &args].concat()).await?;
+                let Ok(status) = serde_json::from_slice::<Value>(&output.stdout) else { continue };
+                let replicas = status.get("replicas").and_then(Value::as_array);
+                let is_leader = |replica: &&Value| replica.get("state") == Some(&"leads".into());
+                let leader = replicas.and_then(|replicas| replicas.iter().find(is_leader));
+                if let Some(node) = leader.and_then(|leader| leader.get("node")?.as_str()) {
+                    return anyhow::Ok(node.to_owned());
+                }
+            }
+        };
+        timeout(bound, looking).await.context("no replica of the database leads")?
     }
 
     /// Runs a command of the cluster's operator.

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval, timeout};
 use vioduct_db::client::{Db, DbConfig, Freshness};
 use vioduct_tests::built;
 use vioduct_tests::db::{DbClient, DbCluster, key};
@@ -24,6 +25,8 @@ const SLOWER_MAX: f64 = 3.0;
 /// Memory that a node may take at most, however large the shard is.
 const MEMORY_MAX_KIB: u64 = 384 << 10;
 const LARGE_MIB: usize = 1024;
+/// How often it is looked whether the replica has joined: each look is a process of its own.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 const JOINED_WITHIN: Duration = Duration::from_secs(600);
 
 fn size_mib() -> usize {
@@ -116,16 +119,26 @@ fn most_kib(process: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Lets `d3` in again, whose disk was lost, while writes go on. Gives how long it took.
+/// Waits until `d3`, whose disk was lost, has a replica again that has all rows and a vote: it
+/// makes that by itself. Gives how long it took.
 async fn join(cluster: &DbCluster) -> Duration {
     let begun = Instant::now();
-    let place = ["--certs", "tool", "--cluster", "cluster.toml", "--timeout-ms", "600000"];
-    let replace = ["db", "replica", "replace", "--old", "d3", "d3"];
-    let mut command = cluster.cluster.command(&[&replace[..], &place[..]].concat());
-    let ended = tokio::time::timeout(JOINED_WITHIN, command.output()).await;
-    let output = ended.expect("it ends in time").unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    begun.elapsed()
+    let status = ["db", "status", "--certs", "tool", "--cluster", "cluster.toml"];
+    let joined = async {
+        let mut looks = interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            let command = [&status[..], &["--output", "json"]].concat();
+            let output = cluster.cluster.output(&command).await.unwrap();
+            let Ok(status) = serde_json::from_slice::<Value>(&output.stdout) else { continue };
+            let replicas = status.pointer("/replicas").and_then(Value::as_array).unwrap();
+            let is = |it: &Value, key, value: &str| it.get(key).is_some_and(|it| it == value);
+            if replicas.iter().any(|it| is(it, "node", "d3") && is(it, "state", "follows")) {
+                return begun.elapsed();
+            }
+        }
+    };
+    timeout(JOINED_WITHIN, joined).await.expect("it joins in time")
 }
 
 async fn measured(db: &Db) -> Duration {

@@ -203,6 +203,23 @@ impl Db {
         Ok(found.rows.into_iter().next())
     }
 
+    /// Those of these rows of a table that are there, as they are at one moment. All lie on one
+    /// shard, and they are [`PARTS_MAX`](crate::command::PARTS_MAX) at most.
+    ///
+    /// # Errors
+    ///
+    /// [`DbError`].
+    pub async fn get_many(
+        &self,
+        table: TableId,
+        keys: impl IntoIterator<Item = Bytes>,
+        freshness: Freshness,
+    ) -> Result<Rows, DbError> {
+        let places: Vec<_> = keys.into_iter().map(|key| Place { table, key }).collect();
+        let shard = self.shard_of(&places)?;
+        shard.read(&Query::Get(places), freshness).await
+    }
+
     /// Rows of one shard in order of keys, of `from` up to but without `to`, `limit` at most.
     ///
     /// # Errors

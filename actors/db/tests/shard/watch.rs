@@ -10,7 +10,7 @@ use vioduct_db::client::{Db, DbError, Freshness, Watch, WatchEvent, WatchFrom};
 use vioduct_db::command::{Change, Place, TableId};
 use vioduct_db::machine::EventKind;
 use vioduct_db::schema::Class;
-use vioduct_db::watch::Filter;
+use vioduct_db::watch::{Filter, TABLES_MAX};
 
 use crate::cluster::{Cluster, SYSTEM, WIDE, bytes, system, wide};
 
@@ -79,6 +79,9 @@ async fn only_what_is_asked_for_is_told_and_a_later_watch_goes_on_where_an_earli
     let none = Filter::of([TableId(WIDE), TableId(SYSTEM + 1)]);
     let refused = db.watch(SHARD, none, WatchFrom::Now).await.unwrap_err();
     assert_eq!(refused, DbError::NoTable { table: SYSTEM + 1 });
+    let many = Filter::of(vec![TableId(WIDE); TABLES_MAX + 1]);
+    let mut watch = db.watch(SHARD, many, WatchFrom::After(start)).await.unwrap();
+    assert!(matches!(watch.next().await.unwrap_err(), DbError::Invalid { .. }));
 }
 
 /// Writes one row after the other until it is stopped; gives the revisions of what was

@@ -18,7 +18,7 @@ use vioduct_runtime::{Accepts, LocalRef, RemoteMessage};
 
 pub(crate) use self::redirect::VsaUp;
 pub(crate) use self::redirect::{AdapterDown, AdapterUp, PathReport, Survey, Surveyed};
-pub use self::redirect::{PeerSeen, REDIRECT_NAME, Redirect};
+pub use self::redirect::{PeerGone, PeerSeen, REDIRECT_NAME, Redirect};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::redirect::name::ViosId;
 use crate::redirect::relay::{PathState, PeerPath};

@@ -58,6 +58,11 @@ impl Peers {
         }
     }
 
+    /// Whether it was known.
+    pub(super) fn forget(&mut self, vios: ViosId) -> bool {
+        self.known.remove(&vios).is_some()
+    }
+
     /// The VIOS whose CKE has ended; it is forgotten.
     pub(super) fn end(&mut self, cke: &ActorId) -> Option<ViosId> {
         let mut known = self.known.iter();

@@ -36,6 +36,14 @@ pub struct PeerSeen {
     pub cke: ActorRef<Peer>,
 }
 
+/// Another VIOS belongs to the cluster no more, or under another number.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerGone {
+    /// Which VIOS it was.
+    pub vios: ViosId,
+}
+
 /// The VIOS's VSA is there.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -343,6 +351,18 @@ impl Handler<PeerSeen> for Redirect {
             me.watch(&cke);
         }
         self.peers.found(vios, cke, self.news());
+    }
+}
+
+impl Handler<PeerGone> for Redirect {
+    type Result = ();
+
+    fn handle(&mut self, PeerGone { vios }: PeerGone, ctx: &mut Self::Context) {
+        if self.peers.forget(vios) {
+            let port = Port::Peer(vios);
+            self.forget(port);
+            Self::handle(self, Input::PortLost { port }, None, ctx);
+        }
     }
 }
 

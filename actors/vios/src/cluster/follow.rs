@@ -1,28 +1,32 @@
 //! Keeps a node's view of the cluster as the database is.
 //!
 //! Notices say which rows changed; those are read, or all of them when they are many. Notices that
-//! come while that is done are gathered, so that a thousand VIOSes which register at once are not a
-//! thousand reads for each of them. Now and then all rows are read whatever came, for what a notice
-//! should have told and did not.
+//! come while that is done are gathered, for longer the longer a read takes, so that a thousand
+//! VIOSes which register at once are not a thousand reads for each of them. Now and then all rows
+//! are read whatever came, for what a notice should have told and did not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rand::Rng;
 use tokio::time::{Instant, sleep_until};
 use vioduct_db::ShardId;
 use vioduct_db::client::{Db, DbError, Freshness, Watch, WatchEvent, WatchFrom};
-use vioduct_db::command::Place;
+use vioduct_db::command::{PARTS_MAX, Place, TableId};
 use vioduct_db::watch::Filter;
 
 use super::admin::AdminError;
 use super::row::followed;
 use super::view::View;
 
-/// How long notices are gathered after the first one.
+/// How long notices are gathered after the first one at least, and at most.
 const GATHER: Duration = Duration::from_millis(100);
-/// Rows that are read one by one; more are read all at once.
-const SINGLES_MAX: usize = 8;
+const GATHER_MAX: Duration = Duration::from_secs(1);
+/// Notices are gathered for so many times as long as the last read took.
+const GATHER_TIMES: u32 = 8;
+/// Rows that are read by their keys; more are read with all others.
+const SINGLES_MAX: usize = PARTS_MAX;
 /// How often all rows are read whatever came; between half of it and all.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// How long it is waited after the database gave no answer.
@@ -64,6 +68,8 @@ pub(super) struct Follower {
     watch: Watch,
     changed: Changed,
     compare_at: Instant,
+    /// What the last read took.
+    took: Duration,
 }
 
 impl Follower {
@@ -71,7 +77,8 @@ impl Follower {
         let from = WatchFrom::After(view.revision);
         let watch = db.watch(ShardId(0), Filter::of(followed()), from).await?;
         let compare_at = next_comparison();
-        Ok(Self { db, view, watch, changed: Changed::NOTHING, compare_at })
+        let (changed, took) = (Changed::NOTHING, Duration::ZERO);
+        Ok(Self { db, view, watch, changed, compare_at, took })
     }
 
     /// The next view that differs from the one before. Cancel-safe. An error of the database is
@@ -85,7 +92,12 @@ impl Follower {
                     continue;
                 }
             }
-            match self.look().await {
+            let begun = Instant::now();
+            let looked = self.look().await;
+            if looked.is_ok() {
+                self.took = begun.elapsed();
+            }
+            match looked {
                 Ok(view) if view.is_as(&self.view) => self.has_read(view),
                 Ok(view) => {
                     self.has_read(view.clone());
@@ -115,7 +127,8 @@ impl Follower {
                 () = sleep_until(self.compare_at) => self.changed = Changed::All,
             }
         }
-        let until = Instant::now() + GATHER;
+        let gather = (self.took * GATHER_TIMES).clamp(GATHER, GATHER_MAX);
+        let until = Instant::now() + gather;
         loop {
             tokio::select! {
                 biased;
@@ -133,9 +146,15 @@ impl Follower {
             return View::read(&self.db, freshness).await;
         };
         let mut view = self.view.clone();
+        let mut tables: BTreeMap<TableId, Vec<Bytes>> = BTreeMap::new();
         for place in places {
-            let row = self.db.get(place.clone(), freshness).await?;
-            view.set(place, row.map(|row| row.value));
+            tables.entry(place.table).or_default().push(place.key.clone());
+            view.set(place, None);
+        }
+        for (table, keys) in tables {
+            for row in self.db.get_many(table, keys, freshness).await?.rows {
+                view.set(&Place { table, key: row.key }, Some(row.value));
+            }
         }
         view.revision = told;
         Ok(view)

@@ -19,6 +19,9 @@ use crate::roles::layout::Layout;
 /// How long it is waited before all is read again after that failed; between half of it and all.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a view that has changed again is not kept yet: its file is written as a whole.
+const KEEP_AFTER: Duration = Duration::from_secs(2);
+
 /// Keeps a node's view.
 pub(super) struct Keeper {
     pub(super) db: Db,
@@ -49,17 +52,26 @@ impl Keeper {
     async fn follow(&mut self) -> Result<std::convert::Infallible, AdminError> {
         let view = View::read(&self.db, Freshness::Linearizable).await?;
         self.stored = None;
-        self.has_read(view.clone()).await;
-        let mut follower = Follower::after(self.db.clone(), view).await?;
-        loop {
-            let view = follower.next().await?;
-            self.has_read(view).await;
-        }
-    }
-
-    async fn has_read(&self, view: View) {
+        self.show(view.clone());
         self.keep(&view).await;
-        self.show(view);
+        let mut follower = Follower::after(self.db.clone(), view).await?;
+        let mut unkept: Option<(View, Instant)> = None;
+        loop {
+            let keep_at = unkept.as_ref().map_or_else(Instant::now, |(_view, at)| *at);
+            tokio::select! {
+                view = follower.next() => {
+                    let view = view?;
+                    self.show(view.clone());
+                    let at = unkept.map_or_else(|| Instant::now() + KEEP_AFTER, |(_view, at)| at);
+                    unkept = Some((view, at));
+                }
+                () = sleep_until(keep_at), if unkept.is_some() => {
+                    if let Some((view, _at)) = unkept.take() {
+                        self.keep(&view).await;
+                    }
+                }
+            }
+        }
     }
 
     /// Keeps a view for the time when the database is away. It may be lost.

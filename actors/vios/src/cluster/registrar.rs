@@ -57,6 +57,8 @@ struct Failed {
     why: String,
     /// Nobody refused it: the same data may be taken later.
     is_passing: bool,
+    /// The database's rows refuse it.
+    is_refused: bool,
 }
 
 /// Registers a VIOS.
@@ -90,7 +92,7 @@ impl Registrar {
             };
             tracing::error!(why = failed.why, "the VIOS is no member of its cluster");
             self.standing.send_replace(Standing::Failed { why: failed.why });
-            self.may_serve.send_replace(failed.is_passing);
+            self.may_serve.send_replace(!failed.is_refused);
             // Silence may end without anybody seeing to it, as after a loss of power.
             let patience = if failed.is_passing { RETRY_AFTER } else { Duration::MAX };
             if let Ok(None) = timeout(patience, orders.recv()).await {
@@ -132,7 +134,8 @@ impl Registrar {
                     return Ok(revision);
                 }
                 Ok(Err(error)) if !error.is_passing() => {
-                    return Err(Failed { why: explain(&error), is_passing: false });
+                    let is_refused = matches!(error, NotTaken::Refused(_));
+                    return Err(Failed { why: explain(&error), is_passing: false, is_refused });
                 }
                 Ok(Err(error)) => explain(&error),
                 Err(_late) => format!("no answer within {} ms", answer_within.as_millis()),
@@ -147,7 +150,7 @@ impl Registrar {
         }
         let why = why.unwrap_or_default();
         let why = format!("not registered after {attempts} attempts; at last: {why}");
-        Err(Failed { why, is_passing: true })
+        Err(Failed { why, is_passing: true, is_refused: false })
     }
 
     async fn attempt(&self) -> Result<u64, NotTaken> {

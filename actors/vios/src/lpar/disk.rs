@@ -97,11 +97,15 @@ impl LparDisk {
     }
 
     /// Ends the owner, and its actor.
+    pub(super) async fn stop_owner(&self) {
+        self.handle.stop().await;
+    }
+
     pub(super) async fn close_owner(&self, within: Duration) {
         // Fails only when it has ended.
         self.owner.ask(Close, within).await.ok();
         let end = self.figures(within).await.ok().and_then(|figures| figures.end);
-        self.handle.stop().await;
+        self.stop_owner().await;
         if let Some(record) = self.record.as_ref().filter(|_| end == Some(End::Closed))
             && let Err(error) = record.clean()
         {

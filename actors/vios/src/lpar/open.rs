@@ -26,6 +26,9 @@ use crate::repository::desk::{Desk, Granted, NextOwner, NotGranted, REPOSITORY_N
 use crate::seek::{Seeker, Task};
 use crate::vsa::{Adapter, NotKnown, VSA_NAME, find_model};
 
+/// How long the actor of a disk may take to end that could not end in order.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
 /// What a client's disk is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LparConfig {
@@ -236,6 +239,8 @@ impl LparDisk {
         let deadline = Instant::now() + within;
         if timeout_at(deadline, self.close_owner(within)).await.is_err() {
             tracing::warn!("a disk was not closed in order in time");
+            // Else it would go on for a client that is not there any more.
+            drop(timeout_at(Instant::now() + STOP_WITHIN, self.stop_owner()).await);
         }
     }
 

@@ -70,3 +70,29 @@ fn is_there(cluster: &ClusterView, user: &NodeName) -> Option<bool> {
     runs.peek()?;
     Some(runs.any(|(_member, state)| *state != MemberState::Down))
 }
+
+#[cfg(test)]
+mod tests {
+    use vioduct_certs::identity::Roles;
+    use vioduct_runtime::membership::Member;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_there_unless_every_run_of_it_is_down_and_an_unknown_one_is_not_judged() {
+        let of = |runs: &[(&str, MemberState)]| {
+            let member = |(name, state): &(&str, MemberState)| {
+                let (node, addr) = (name.parse().unwrap(), ([127, 0, 0, 1], 1).into());
+                (Member { node, incarnation: 1, addr, roles: Roles::none() }, *state)
+            };
+            let members = runs.iter().map(member).collect();
+            ClusterView { members, ..ClusterView::default() }
+        };
+        let p1 = "p1".parse().unwrap();
+        let (alive, suspect, down) = (MemberState::Alive, MemberState::Suspect, MemberState::Down);
+        assert_eq!(is_there(&of(&[("p2", alive)]), &p1), None);
+        assert_eq!(is_there(&of(&[("p1", down)]), &p1), Some(false));
+        assert_eq!(is_there(&of(&[("p1", suspect)]), &p1), Some(true));
+        assert_eq!(is_there(&of(&[("p1", down), ("p1", alive)]), &p1), Some(true));
+    }
+}

@@ -299,7 +299,9 @@ impl Volume {
             return Err(VolumeError::LuSize { size });
         }
         let dir = self.lu_dir(lu);
-        if dir.join(RECORD).exists() {
+        let path = dir.join(RECORD);
+        let is_there = path.try_exists();
+        if is_there.map_err(|source| VolumeError::Io { path, source })? {
             return Err(VolumeError::LuExists { lu });
         }
         create_private_dir(&dir)?;
@@ -482,7 +484,7 @@ fn records(dir: &Path) -> Result<BTreeMap<LuId, Record>, VolumeError> {
             return Err(damage(&path, "its name is no LU's number"));
         };
         let path = path.join(RECORD);
-        if path.exists() {
+        if path.try_exists().map_err(io)? {
             records.insert(lu, record(&path, lu)?);
         }
         // Else its creation was cut off.

@@ -77,9 +77,9 @@ async fn keep(
     fabrics: Fabrics,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut vioses = cluster.layouts.clone();
+    let (mut vioses, mut may_serve) = (cluster.layouts.clone(), cluster.may_serve.clone());
     let begin = async {
-        cluster.may_serve.wait_for(|may_serve| *may_serve).await.ok()?;
+        may_serve.wait_for(|may_serve| *may_serve).await.ok()?;
         Some(vioses.until(|layout| own(&node, layout)).await)
     };
     let vios = tokio::select! {
@@ -103,15 +103,19 @@ async fn keep(
         let is_own = own(&node, &Layout::of(view)) == Some(vios);
         (!is_own && !view.is_unreadable::<ViosRow>(node.name())).then_some(())
     };
-    tokio::select! {
+    let ended = tokio::select! {
         biased;
-        _stop = stop.wait_for(|is_stopped| *is_stopped) => {}
-        Some(()) = cluster.until(is_another) => tracing::warn!(
-            vios = vios.0,
-            "the cluster has this VIOS no more: no client is served until the node starts anew"
-        ),
+        _stop = stop.wait_for(|is_stopped| *is_stopped) => None,
+        Some(()) = cluster.until(is_another) => Some("the cluster has this VIOS no more"),
+        Ok(_refused) = may_serve.wait_for(|may| !*may) => Some("the cluster refuses it"),
+    };
+    match ended {
+        None => role.close().await,
+        Some(why) => {
+            tracing::warn!(vios = vios.0, why, "no client is served until the node starts anew");
+            role.leave().await;
+        }
     }
-    role.close().await;
 }
 
 fn own(node: &Node, layout: &Layout) -> Option<ViosId> {

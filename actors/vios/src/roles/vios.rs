@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use vioduct_certs::identity::{NodeName, Role};
-use vioduct_runtime::{Access, LocalRef, Node, RestartPolicy};
+use vioduct_runtime::{Access, ActorHandle, ActorId, LocalRef, Node, RestartPolicy};
 use vioduct_transport::{Endpoint, TransportConfig};
 
 use super::layout::Layouts;
 use super::{RoleError, fabric, name};
 use crate::carry::{CarriedCall, CarriedWord};
-use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerSeen, REDIRECT_NAME, Redirect};
+use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerGone, PeerSeen, REDIRECT_NAME, Redirect};
 use crate::dsa::limits::DsaLimits;
 use crate::dsa::{self, Adapter};
 use crate::outside::{self, OutsideConfig};
@@ -51,6 +51,7 @@ pub struct ViosConfig {
 #[derive(Debug)]
 pub struct ViosRole {
     redirect: LocalRef<Redirect>,
+    vsa: ActorHandle<Vsa>,
     fabrics: Vec<Endpoint>,
     _search: Task,
 }
@@ -116,9 +117,9 @@ impl ViosRole {
         let vsa = node.actor(move || Vsa::new(front.clone(), outside.clone())).beside(&redirect);
         let vsa = vsa.restart(RestartPolicy::never()).named(name(VSA_NAME));
         let vsa = vsa.accept::<CarriedCall>(clients()).accept::<Inquire>(clients());
-        vsa.start().await?;
+        let vsa = vsa.start().await?;
         let search = find_fellows(node.clone(), redirect.clone(), own.vios, vioses.clone());
-        Ok(Self { redirect, fabrics, _search: Task::spawn(search) })
+        Ok(Self { redirect, vsa, fabrics, _search: Task::spawn(search) })
     }
 
     /// Its redirect actor.
@@ -133,6 +134,13 @@ impl ViosRole {
         &self.fabrics
     }
 
+    /// Ends its part in the cluster, while its node goes on: clients enter by others at once. Not
+    /// cancel-safe.
+    pub async fn leave(&self) {
+        self.vsa.stop().await;
+        self.close().await;
+    }
+
     /// Closes its ends of the fabric in order. Not cancel-safe.
     pub async fn close(&self) {
         for fabric in &self.fabrics {
@@ -141,27 +149,44 @@ impl ViosRole {
     }
 }
 
-/// Tells the redirect actor of the other VIOSes: each life of a CKE once, when it was found and
-/// its node is known as a VIOS's.
+/// Tells the redirect actor of the other VIOSes: each life of a CKE once its node is known as a
+/// VIOS's, and when it is that no more.
 async fn find_fellows(node: Node, redirect: LocalRef<Redirect>, own: ViosId, mut layouts: Layouts) {
     let mut fellows = Seeker::<Peer>::new(node, name(CKE_NAME));
-    let mut strangers = BTreeMap::new();
+    let mut found = BTreeMap::new();
+    let mut told: BTreeMap<NodeName, (ViosId, ActorId)> = BTreeMap::new();
     loop {
         tokio::select! {
-            found = fellows.next() => match found {
-                Some(cke) => drop(strangers.insert(cke.id().node.clone(), cke)),
+            cke = fellows.next() => match cke {
+                Some(cke) => drop(found.insert(cke.id().node.clone(), cke)),
                 None => return,
             },
             () = layouts.changed() => {}
         }
-        let known: Vec<PeerSeen> = {
+        let (gone, seen) = {
             let layout = layouts.now();
-            let others = strangers.iter().filter_map(|(node, cke)| Some((layout.on(node)?, cke)));
-            others.map(|(place, cke)| PeerSeen { vios: place.vios, cke: cke.clone() }).collect()
+            let vios_on = |node: &NodeName| layout.on(node).map(|place| place.vios);
+            let gone = told.iter().filter(|(node, (vios, _))| vios_on(node) != Some(*vios));
+            let gone: Vec<_> = gone.map(|(node, (vios, _))| (node.clone(), *vios)).collect();
+            let others = found.iter().filter_map(|(node, cke)| Some((node, vios_on(node)?, cke)));
+            let others = others.filter(|(node, vios, cke)| {
+                let is_told = |(of, id): &(ViosId, ActorId)| of == vios && id == cke.id();
+                *vios != own && !told.get(*node).is_some_and(is_told)
+            });
+            let seen: Vec<PeerSeen> =
+                others.map(|(_, vios, cke)| PeerSeen { vios, cke: cke.clone() }).collect();
+            (gone, seen)
         };
-        for seen in known {
-            strangers.remove(&seen.cke.id().node);
-            if seen.vios != own && redirect.tell(seen).await.is_err() {
+        for (node, vios) in gone {
+            told.remove(&node);
+            if redirect.tell(PeerGone { vios }).await.is_err() {
+                return;
+            }
+        }
+        for seen in seen {
+            let id = seen.cke.id().clone();
+            told.insert(id.node.clone(), (seen.vios, id));
+            if redirect.tell(seen).await.is_err() {
                 return;
             }
         }

@@ -252,7 +252,14 @@ impl Phyp {
             None if self.slots.len() >= DISKS_MAX => return Err(AttachRefused::Full),
             None => {}
         }
-        let (stage, detach, attached) = match self.order(config) {
+        let is_taken = |(other, slot): (&LuId, &Slot)| {
+            *other != lu && slot.front == front && slot.detach.is_some()
+        };
+        let ordered = match self.slots.iter().any(is_taken) {
+            true => Err(AttachRefused::Listen("another disk is found there".into())),
+            false => self.order(config),
+        };
+        let (stage, detach, attached) = match ordered {
             Ok(detach) => (Stage::Attaching(None), Some(detach), Ok(())),
             Err(error) if vtd.is_some() => (Stage::Refused(error.to_string()), None, Err(error)),
             Err(error) => return Err(error),
