@@ -13,6 +13,7 @@ use vioduct_vios::disk::Disk;
 use vioduct_vios::nbd::client::{Address, Config, Remote};
 
 const BOUND: Duration = Duration::from_secs(20);
+/// The second of its cluster: the first one has no client.
 const LU: u64 = 2;
 const BLOCK: u32 = 4096;
 
@@ -48,7 +49,7 @@ async fn a_client_of_processes_sees_nothing_of_a_killed_vios_nor_of_a_frozen_one
     assert_eq!(client.execute(Request::Flush).await, Ok(Reply::Done));
     let lus = disks.lus().await.unwrap();
     assert_eq!(
-        (&lus["disks"][0]["exit"], &lus["lus"][0]["owner"]),
+        (&lus["disks"][0]["exit"], &lus["lus"][1]["owner"]),
         (&3.into(), &1.into()),
         "{lus:#}"
     );
@@ -59,7 +60,7 @@ async fn a_client_of_processes_sees_nothing_of_a_killed_vios_nor_of_a_frozen_one
     disks.cluster().signal(PHYP, "TERM").await.unwrap();
     assert!(disks.cluster().ended(PHYP).await.unwrap().success());
     disks.cluster().start(PHYP).await.unwrap();
-    let owner = |lus: &serde_json::Value| (lus["lus"][0]["owner"] == 2).then_some(());
+    let owner = |lus: &serde_json::Value| (lus["lus"][1]["owner"] == 2).then_some(());
     disks.until(BOUND, "a second owner", owner).await.unwrap();
     let client = Remote::connect(&address, &Config::default()).await.unwrap();
     let read = Request::Read { extent: Extent { offset: 7 * 4096, length: BLOCK } };

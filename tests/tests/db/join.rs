@@ -121,7 +121,7 @@ fn most_kib(process: u32) -> u64 {
 
 /// Waits until `d3`, whose disk was lost, has a replica again that has all rows and a vote: it
 /// makes that by itself. Gives how long it took.
-async fn join(cluster: &DbCluster) -> Duration {
+pub(crate) async fn join(cluster: &DbCluster) -> Duration {
     let begun = Instant::now();
     let status = ["db", "status", "--certs", "tool", "--cluster", "cluster.toml"];
     let joined = async {
