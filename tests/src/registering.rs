@@ -60,11 +60,13 @@ struct Done {
     told_ms: Vec<u64>,
 }
 
-/// How long so many VIOSes took.
+/// How long so many VIOSes took. They begin once all are linked to the database's nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Figures {
     /// How many.
     pub vioses: usize,
+    /// What it took to link them, milliseconds.
+    pub linked_ms: u64,
     /// Until half of them were registered, milliseconds.
     pub half_ms: u64,
     /// Until all of them were.
@@ -92,7 +94,7 @@ pub async fn run(vioduct: PathBuf, program: &Path, count: usize) -> Result<Figur
     cluster.run(&["db", "init", "--certs", "tool", "--cluster", "cluster.toml"]).await?;
     issue(&cluster, count).await?;
     admit(&cluster, count).await?;
-    let mut parts = Vec::new();
+    let (mut parts, begun) = (Vec::new(), Instant::now());
     for process in 0..PROCESSES {
         let numbers = count * process / PROCESSES..count * (process + 1) / PROCESSES;
         let addr = |name: &str| Ok((name.to_owned(), cluster.addr(name).parse()?));
@@ -103,6 +105,7 @@ pub async fn run(vioduct: PathBuf, program: &Path, count: usize) -> Result<Figur
     for part in &mut parts {
         ensure!(part.line().await?.trim_end() == "ready", "a process is not ready");
     }
+    let linked_ms = u64::try_from(begun.elapsed().as_millis())?;
     for part in &mut parts {
         part.stdin.write_all(b"go\n").await?;
     }
@@ -118,6 +121,7 @@ pub async fn run(vioduct: PathBuf, program: &Path, count: usize) -> Result<Figur
     let told_ms = done.told_ms.iter().max().copied();
     Ok(Figures {
         vioses: count,
+        linked_ms,
         half_ms: at(50).context("some are registered")?,
         all_ms: at(100).context("some are registered")?,
         told_ms: told_ms.context("some are told")?,
@@ -220,7 +224,10 @@ async fn node(part: &Part, number: usize) -> Result<Node> {
     let builder = Node::builder(Arc::new(credentials)).on_this_local_set();
     let node = builder.listen((Ipv4Addr::LOCALHOST, 0).into()).start().await?;
     for (name, addr) in &part.database {
-        node.connect(name.parse()?, *addr).await?;
+        let name: NodeName = name.parse()?;
+        node.connect(name.clone(), *addr).await?;
+        let link = node.endpoint().link(&name).context("it was dialled")?;
+        timeout(WITHIN, link.up()).await.context("a link is late")??;
     }
     Ok(node)
 }

@@ -23,7 +23,9 @@ impl WallClock {
         Self(Arc::new(now_ms))
     }
 
-    pub(crate) fn now_ms(&self) -> u64 {
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
         (self.0)()
     }
 }

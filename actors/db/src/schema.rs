@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use vioduct_certs::identity::{Identity, Kind, NodeName, Role, Roles};
 use vioduct_runtime::Wire;
 
 use crate::ShardId;
@@ -19,6 +20,46 @@ pub enum Class {
     Alert,
 }
 
+/// Which nodes may change rows of a table. Tools may change all; who may read is not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Writers {
+    /// Every node.
+    #[default]
+    Nodes,
+    /// Those with one of these roles; with none named, no node.
+    Roles(Roles),
+    /// Those with one of these roles, and each only the rows whose keys are its own name, or begin
+    /// with that and a zero byte.
+    Own(Roles),
+}
+
+impl Writers {
+    /// Those with one of these roles; with none named, no node.
+    pub fn roles(roles: impl IntoIterator<Item = Role>) -> Self {
+        Self::Roles(roles.into_iter().collect())
+    }
+
+    /// Those with one of these roles, and each only the rows whose keys are its own name, or begin
+    /// with that and a zero byte.
+    pub fn own(roles: impl IntoIterator<Item = Role>) -> Self {
+        Self::Own(roles.into_iter().collect())
+    }
+
+    fn allow(self, identity: &Identity, key: &[u8]) -> bool {
+        let has = |roles: Roles| identity.roles.iter().any(|role| roles.contains(role));
+        match (identity.kind, self) {
+            (Kind::Tool, _) | (Kind::Node, Self::Nodes) => true,
+            (Kind::Node, Self::Roles(roles)) => has(roles),
+            (Kind::Node, Self::Own(roles)) => has(roles) && is_of(&identity.name, key),
+        }
+    }
+}
+
+fn is_of(name: &NodeName, key: &[u8]) -> bool {
+    let rest = key.strip_prefix(name.as_str().as_bytes());
+    rest.is_some_and(|rest| matches!(rest, [] | [0, ..]))
+}
+
 /// The tables of a database, the same on all its nodes and clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Schema {
@@ -31,6 +72,7 @@ struct Table {
     name: String,
     class: Class,
     is_spread: bool,
+    writers: Writers,
 }
 
 impl Schema {
@@ -45,14 +87,25 @@ impl Schema {
     /// same number is replaced.
     #[must_use]
     pub fn spread_table(self, number: u16, name: &str, class: Class) -> Self {
-        self.add(number, Table { name: name.to_owned(), class, is_spread: true })
+        let (name, writers) = (name.to_owned(), Writers::Nodes);
+        self.add(number, Table { name, class, is_spread: true, writers })
     }
 
     /// And with this table, all of whose rows lie on shard 0, so that a transaction can be over any
     /// of them. One that has the same number is replaced.
     #[must_use]
     pub fn system_table(self, number: u16, name: &str, class: Class) -> Self {
-        self.add(number, Table { name: name.to_owned(), class, is_spread: false })
+        let (name, writers) = (name.to_owned(), Writers::Nodes);
+        self.add(number, Table { name, class, is_spread: false, writers })
+    }
+
+    /// And with the table of this number, if it has one, changed by these alone.
+    #[must_use]
+    pub fn written_by(mut self, number: u16, writers: Writers) -> Self {
+        if let Some(table) = self.tables.get_mut(&TableId(number)) {
+            table.writers = writers;
+        }
+        self
     }
 
     fn add(mut self, number: u16, table: Table) -> Self {
@@ -87,6 +140,18 @@ impl Schema {
     #[must_use]
     pub fn class(&self, table: TableId) -> Option<Class> {
         self.tables.get(&table).map(|table| table.class)
+    }
+
+    /// Whether every node may change every row of the table.
+    pub(crate) fn is_open(&self, table: TableId) -> bool {
+        self.tables.get(&table).is_none_or(|table| table.writers == Writers::Nodes)
+    }
+
+    /// Whether the holder of this certificate may change this row.
+    #[must_use]
+    pub fn may_write(&self, identity: &Identity, place: &Place) -> bool {
+        let table = self.tables.get(&place.table);
+        table.is_some_and(|table| table.writers.allow(identity, &place.key))
     }
 
     /// The table of this name.

@@ -18,6 +18,7 @@ mod cert;
 mod client;
 mod cluster;
 mod db;
+mod event;
 mod lu;
 mod node;
 mod output;
@@ -33,6 +34,7 @@ use cert::CertCommand;
 use client::ClientCommand;
 use cluster::ClusterCommand;
 use db::DbCommand;
+use event::EventCommand;
 use lu::LuCommand;
 use node::NodeCommand;
 use output::OutputFormat;
@@ -78,6 +80,9 @@ enum Command {
     /// Look at client partitions, make them known and forget them.
     #[command(subcommand)]
     Client(ClientCommand),
+    /// Look at what happened in the cluster.
+    #[command(subcommand)]
+    Event(EventCommand),
     /// Look at logical units, make and delete them, and attach them to client partitions.
     #[command(subcommand)]
     Lu(LuCommand),
@@ -107,6 +112,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Actor(command) => command.run(output),
         Command::Db(command) => command.run(output),
         Command::Client(command) => command.run(output),
+        Command::Event(command) => command.run(output),
         Command::Lu(command) => command.run(output),
         Command::Path(command) => command.run(output),
         Command::Pool(command) => command.run(output),

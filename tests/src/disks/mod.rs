@@ -355,8 +355,16 @@ impl DiskCluster {
     /// # Errors
     /// It gives no JSON.
     pub async fn lus(&self) -> Result<Value> {
-        let args = ["lu", "ls", "--certs", "tool", "--cluster", "cluster.toml", "--output", "json"];
-        let output = self.cluster.output(&args).await?;
+        self.answer(&["lu", "ls", "--cluster", "cluster.toml"]).await
+    }
+
+    /// What a command of the cluster's operator answers, whatever its exit code.
+    ///
+    /// # Errors
+    /// It gives no JSON.
+    pub async fn answer(&self, words: &[&str]) -> Result<Value> {
+        let form = ["--certs", "tool", "--output", "json"];
+        let output = self.cluster.output(&[words, &form].concat()).await?;
         serde_json::from_slice(&output.stdout)
             .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
     }

@@ -22,6 +22,18 @@ pub enum DbError {
         /// Its number.
         shard: u32,
     },
+    /// The table's rows, or this one, are others' to change. Fault: the caller, or its certificate,
+    /// which lacks a role.
+    #[error(
+        "{who} may not change this row of table {table}; \
+         that takes a tool's certificate, or a node's with another role"
+    )]
+    NotItsTable {
+        /// Its number.
+        table: u16,
+        /// Whose certificate the command came under.
+        who: String,
+    },
     /// A transaction over several shards. Fault: the caller.
     #[error("a transaction's rows are all of one shard; these are not")]
     AcrossShards,
@@ -96,6 +108,9 @@ impl DbError {
         match refusal {
             Refusal::Invalid { why } => Some(Self::Invalid { why: why.clone() }),
             Refusal::NoTable { table } => Some(Self::NoTable { table: *table }),
+            Refusal::NotItsTable { table, who } => {
+                Some(Self::NotItsTable { table: *table, who: who.clone() })
+            }
             Refusal::TooManyWatches => Some(Self::TooManyWatches),
             Refusal::NotLeader { .. }
             | Refusal::DiskFull

@@ -32,6 +32,8 @@ pub(super) struct Route {
     hosts: Option<Arc<[NodeName]>>,
     name: ActorName,
     config: DbConfig,
+    /// Differs from node to node, so that they don't all ask the same replica.
+    share: usize,
     known: Mutex<Known>,
 }
 
@@ -42,7 +44,8 @@ impl Route {
         shard: ShardId,
         config: DbConfig,
     ) -> Self {
-        Self { node, hosts, name: replica_name(shard), config, known: Mutex::default() }
+        let share = crc32c::crc32c(node.name().as_str().as_bytes()) as usize;
+        Self { node, hosts, name: replica_name(shard), config, share, known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -50,7 +53,7 @@ impl Route {
     }
 
     /// Whom to ask: the leader if it is known, else one after the other, those last that do not
-    /// answer. Cancel-safe.
+    /// answer. What any may answer is asked of different ones by different nodes. Cancel-safe.
     pub(super) async fn target(&self, turn: usize, anywhere: bool) -> Option<ReplicaRef> {
         let leader = self.known().leader.clone();
         if let (Some(leader), false) = (leader, anywhere) {
@@ -65,7 +68,8 @@ impl Route {
             replicas.retain(|replica| !is_silent(replica));
         }
         let count = replicas.len().max(1);
-        replicas.into_iter().nth(turn % count)
+        let first = if anywhere { self.share } else { 0 };
+        replicas.into_iter().nth(first.wrapping_add(turn) % count)
     }
 
     /// Those that are known without looking.

@@ -27,6 +27,9 @@ use crate::replica::client::{
 };
 use crate::watch::{Filter, Told};
 
+/// After so many late answers in one call each replica may take 2 to the power of that times as
+/// long.
+const LATE_MAX: u32 = 3;
 /// How long a replica keeps one who watches waiting before it says that nothing has changed.
 const WATCH_FOR: Duration = Duration::from_millis(500);
 
@@ -177,7 +180,8 @@ impl Shard {
         Answer::decode(body).map_err(|_unreadable| DbError::Unexpected)
     }
 
-    /// Asks the leader, or whoever may lead, until one answers. Each may take so long.
+    /// Asks the leader, or whoever may lead, until one answers. Each may take so long; more when
+    /// one was late before: to a database that is busy, asking again is only more to do.
     async fn try_all<M>(
         &self,
         message: impl Fn() -> M,
@@ -189,7 +193,7 @@ impl Shard {
         M: RemoteMessage + actix::Message<Result = Result<Encoded, Refusal>>,
         ReplicaClient: Accepts<M>,
     {
-        let mut may_be_done = false;
+        let (mut may_be_done, mut late) = (false, 0);
         let mut why = "no replica is known".to_owned();
         for turn in 0.. {
             if Instant::now() >= deadline {
@@ -200,7 +204,9 @@ impl Shard {
                 sleep_until(deadline.min(Instant::now() + self.inner.config.pause)).await;
                 continue;
             };
-            let within = attempt.min(deadline.saturating_duration_since(Instant::now()));
+            let left = deadline.saturating_duration_since(Instant::now());
+            let within = (attempt * (1 << late)).min(left);
+            let until = Instant::now() + within;
             match replica.ask(message(), within).await {
                 Ok(Ok(encoded)) => {
                     if !anywhere {
@@ -223,6 +229,7 @@ impl Shard {
                 }
                 Err(error) => {
                     may_be_done |= matches!(error, AskError::MaybeDelivered(_));
+                    late = LATE_MAX.min(late + u32::from(Instant::now() >= until));
                     why = error.to_string();
                     self.inner.route.is_gone(&replica, &error);
                 }

@@ -86,6 +86,13 @@ impl Watch {
         self.given
     }
 
+    /// What has come with what was given last, without asking anybody.
+    pub fn ready(&mut self) -> Option<WatchEvent> {
+        let Notice { revision, changes } = self.ready.pop_front()?;
+        self.given = revision;
+        Some(WatchEvent::Changes { revision, changes })
+    }
+
     /// What comes next; half a second without changes is [progress](WatchEvent::Progress).
     ///
     /// Cancel-safe. After an error it may be called again, and goes on where it was.
@@ -96,9 +103,8 @@ impl Watch {
     /// `TooManyWatches` if it has as many as it can have.
     pub async fn next(&mut self) -> Result<WatchEvent, DbError> {
         loop {
-            if let Some(Notice { revision, changes }) = self.ready.pop_front() {
-                self.given = revision;
-                return Ok(WatchEvent::Changes { revision, changes });
+            if let Some(event) = self.ready() {
+                return Ok(event);
             }
             self.given = self.known;
             match self.shard.changes(&self.filter, self.known).await? {

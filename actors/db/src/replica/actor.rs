@@ -9,7 +9,7 @@ use openraft::raft::TransferLeaderRequest;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::{Config, Raft};
 use tokio::sync::{Mutex, watch};
-use vioduct_runtime::{ActorName, Cancellable, Node, myself};
+use vioduct_runtime::{ActorName, Cancellable, Node, caller, myself};
 
 use super::arrive::{Arrived, Arriving};
 use super::client::{
@@ -25,7 +25,7 @@ use super::read::look_up;
 use super::trim::{Kept, Sending, trim};
 use super::watch::Watches;
 use crate::clock::WallClock;
-use crate::command::{Change, Command, Condition, KEY_BYTES_MAX, Operation, TableId};
+use crate::command::{Change, Command, Condition, KEY_BYTES_MAX, Operation, Place, TableId};
 use crate::consensus::entry::{Proposal, decode_entry};
 use crate::consensus::logs::ShardLog;
 use crate::consensus::network::Ways;
@@ -156,6 +156,26 @@ impl<E: LogEngine, S: ShardState> Replica<E, S> {
         Ok((running.gate, running.leases))
     }
 
+    /// Whether the message that is being handled may change these rows. Who is on this node has
+    /// its disk as well.
+    fn check_writer(&self, changes: &[Change]) -> Result<(), Refusal> {
+        let schema = &self.setup.schema;
+        let guarded =
+            || changes.iter().map(Change::place).filter(|place| !schema.is_open(place.table));
+        if guarded().next().is_none() {
+            return Ok(());
+        }
+        let Some(identity) = caller() else { return Ok(()) };
+        match guarded().find(|place| !schema.may_write(&identity, place)) {
+            Some(Place { table, .. }) => {
+                let who = identity.to_string();
+                tracing::warn!(who, table = table.0, "rows that are not its own to change");
+                Err(Refusal::NotItsTable { table: table.0, who })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn check(&self, propose: &Propose) -> Result<(), Refusal> {
         let command = Command::decode(propose.command.clone());
         let command = command.map_err(|why| Refusal::Invalid { why: why.to_string() })?;
@@ -163,6 +183,7 @@ impl<E: LogEngine, S: ShardState> Replica<E, S> {
             let read = conditions.iter().map(Condition::place);
             let changed = changes.iter().map(Change::place);
             self.check_tables(read.chain(changed).map(|place| place.table))?;
+            self.check_writer(changes)?;
         }
         if let Operation::Grant { ttl_ms } = command.operation
             && ttl_ms < TTL_MIN_MS

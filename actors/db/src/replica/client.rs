@@ -174,6 +174,14 @@ pub enum Refusal {
         /// Its number.
         table: u16,
     },
+    /// The table's rows, or this one, are others' to change.
+    #[error("{who} may not change this row of table {table}")]
+    NotItsTable {
+        /// Its number.
+        table: u16,
+        /// Whose certificate the command came under.
+        who: String,
+    },
     /// The file system is nearly full. Reads go on.
     #[error("the disk of the leader is nearly full: writes are refused until there is room")]
     DiskFull,

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustls_pki_types::UnixTime;
+use vioduct_certs::credentials::Credentials;
 use vioduct_certs::dev::DevCa;
 use vioduct_certs::identity::{Role, Roles};
 use vioduct_db::client::{Db, DbConfig, found};
 use vioduct_db::command::{Place, TableId};
 use vioduct_db::log::{LogWriter, MemoryLog};
 use vioduct_db::role::{DbRole, DbRoleConfig, Stores};
-use vioduct_db::schema::{Class, Schema};
+use vioduct_db::schema::{Class, Schema, Writers};
 use vioduct_db::state::MemoryState;
 use vioduct_runtime::Node;
 
@@ -21,6 +22,10 @@ use crate::faulty::{Faults, FaultyLog, FaultyState};
 pub(crate) const WIDE: u16 = 1;
 /// A table of the system's shard.
 pub(crate) const SYSTEM: u16 = 2;
+/// A table that storages write.
+pub(crate) const OF_STORAGES: u16 = 3;
+/// A table of which each VIOS writes its own row.
+pub(crate) const OF_EACH_VIOS: u16 = 4;
 
 /// Nodes with a database.
 pub(crate) struct Cluster {
@@ -63,7 +68,11 @@ impl Cluster {
     pub(crate) fn empty(data_shards: u32) -> Self {
         let schema = Schema::new(data_shards)
             .spread_table(WIDE, "wide", Class::Lifecycle)
-            .system_table(SYSTEM, "system", Class::Alert);
+            .system_table(SYSTEM, "system", Class::Alert)
+            .system_table(OF_STORAGES, "of-storages", Class::Lifecycle)
+            .written_by(OF_STORAGES, Writers::roles([Role::Storage]))
+            .system_table(OF_EACH_VIOS, "of-each-vios", Class::Lifecycle)
+            .written_by(OF_EACH_VIOS, Writers::own([Role::Vios]));
         let ca = DevCa::new("test", UnixTime::now()).unwrap();
         let (nodes, schema) = (Vec::new(), Arc::new(schema));
         let (flush_every, keep, log_bytes) = (20_000, 10_000, 256 << 20);
@@ -112,13 +121,7 @@ impl Cluster {
         let number = self.nodes.len() + 1;
         let roles = [Role::Db].into_iter().collect::<Roles>();
         let identity = self.ca.node(&format!("d{number}"), roles).unwrap();
-        let builder = Node::builder(Arc::new(identity)).workers(1).incarnation(self.run);
-        let node = builder.start().await.unwrap();
-        for other in &self.nodes {
-            let (name, addr) = (other.node.name().clone(), other.node.local_addr().unwrap());
-            node.connect(name.clone(), addr).await.unwrap();
-            node.endpoint().link(&name).unwrap().up().await.unwrap();
-        }
+        let node = self.linked(identity).await;
         let faults = Faults::default();
         let faulty = FaultyLog::new(log.clone(), faults.clone());
         let writer = LogWriter::on_thread(faulty.clone()).unwrap();
@@ -131,6 +134,37 @@ impl Cluster {
         };
         let role = DbRole::start(&node, stores, config).await.unwrap();
         self.nodes.push(Member { node, faults, log, state, role });
+    }
+
+    /// A node without a replica, or a tool, with a link to all nodes.
+    async fn linked(&self, identity: Credentials) -> Node {
+        let builder = Node::builder(Arc::new(identity)).workers(1).incarnation(self.run);
+        let node = builder.start().await.unwrap();
+        for other in &self.nodes {
+            let (name, addr) = (other.node.name().clone(), other.node.local_addr().unwrap());
+            node.connect(name.clone(), addr).await.unwrap();
+            node.endpoint().link(&name).unwrap().up().await.unwrap();
+        }
+        node
+    }
+
+    /// A client on a node of its own that has these roles.
+    pub(crate) async fn client_with(&mut self, name: &str, roles: &[Role]) -> (Node, Db) {
+        let identity = self.ca.node(name, roles.iter().copied().collect()).unwrap();
+        self.client_of(identity).await
+    }
+
+    /// A client with a tool's certificate.
+    pub(crate) async fn tool(&mut self) -> (Node, Db) {
+        let identity = self.ca.tool("ops").unwrap();
+        self.client_of(identity).await
+    }
+
+    async fn client_of(&self, identity: Credentials) -> (Node, Db) {
+        let node = self.linked(identity).await;
+        let hosts: Vec<_> = self.nodes.iter().map(|member| member.node.name().clone()).collect();
+        let db = Db::on(&node, &hosts, Arc::clone(&self.schema), DbConfig::default());
+        (node, db)
     }
 
     /// A database on the first of them.

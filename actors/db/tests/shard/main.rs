@@ -10,3 +10,4 @@ mod members;
 mod power;
 mod watch;
 mod ways;
+mod writers;

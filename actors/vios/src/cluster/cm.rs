@@ -14,13 +14,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use vioduct_certs::identity::NodeName;
+use vioduct_certs::identity::{NodeName, Role};
 use vioduct_db::client::{Db, DbConfig};
+use vioduct_db::clock::WallClock;
 use vioduct_db::schema::Schema;
 use vioduct_runtime::{
     Accepts, Access, ActorName, Node, RemoteMessage, RestartPolicy, StartError, Wire,
 };
 
+use super::event::{AskEvents, Events, Heard, Remembered};
+use super::herald::Herald;
 use super::keeper::Keeper;
 use super::known::AskLus;
 use super::local::{LocalError, LocalStores};
@@ -33,6 +36,10 @@ use crate::seek::Task;
 
 /// The name of cluster management among the actors of its node.
 pub const CM_NAME: &str = "cm";
+
+/// How long one replica may take to answer who follows: when all start at once, asking another one
+/// instead makes it worse.
+const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// When a registration is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,6 +199,7 @@ pub struct Cm {
     standing: watch::Receiver<Standing>,
     is_primary: watch::Receiver<bool>,
     again: mpsc::Sender<()>,
+    pub(super) remembered: Remembered,
 }
 
 /// How far the VIOS of a node is with its cluster.
@@ -263,6 +271,8 @@ pub struct ClusterSight {
     pub layouts: Layouts,
     /// Whether the node's VIOS may serve: it is registered, or nobody could tell it otherwise.
     pub may_serve: watch::Receiver<bool>,
+    /// Where what happens to the node is told.
+    pub events: Events,
 }
 
 impl ClusterSight {
@@ -293,6 +303,7 @@ impl ClusterSight {
 #[derive(Debug)]
 pub struct CmRole {
     sight: ClusterSight,
+    _telling: Task,
     _keeping: Task,
     _registering: Option<Task>,
 }
@@ -314,7 +325,8 @@ impl CmRole {
         .await??;
         let name = node.name().clone();
         let deadline = limits.answer_within;
-        let db = Db::new(node, schema, DbConfig { deadline, ..DbConfig::default() });
+        let writing = DbConfig { deadline, ..DbConfig::default() };
+        let db = Db::new(node, Arc::clone(&schema), writing);
         let (tell_view, view) = watch::channel(None);
         let (tell_layout, layouts) = watch::channel(Layout::default());
         let begin = match unique {
@@ -325,29 +337,56 @@ impl CmRole {
         let (may_serve, permitted) = watch::channel(false);
         let (tell_primary, is_primary) = watch::channel(false);
         let (again, orders) = mpsc::channel(1);
-        let actor =
-            Cm { name: name.clone(), unique, view: view.clone(), standing, is_primary, again };
+        let remembered = Remembered::default();
+        let actor = Cm {
+            name: name.clone(),
+            unique,
+            view: view.clone(),
+            standing: standing.clone(),
+            is_primary,
+            again,
+            remembered: remembered.clone(),
+        };
         start_actor(node, actor).await?;
+        let (events, told) = Events::new(WallClock::system());
+        let herald = Herald { node: node.clone(), db: db.clone(), events: told, remembered };
         let sight = ClusterSight {
             db: db.clone(),
             view: view.clone(),
             layouts: Layouts::new(layouts),
             may_serve: permitted,
+            events: events.clone(),
         };
-        let keeper =
-            Keeper { db: db.clone(), stores, stored, view: tell_view, layout: tell_layout };
+        let reading = DbConfig { deadline, attempt: READ_WITHIN, ..DbConfig::default() };
+        let reader = Db::new(node, schema, reading);
+        let keeper = Keeper {
+            db: reader,
+            stores,
+            stored,
+            view: tell_view,
+            layout: tell_layout,
+            standing: standing.clone(),
+        };
         let registering = match (vios, unique) {
             (Some(OwnVios { cec, software }), Some(unique)) => {
                 let told = Registered { unique, cec, software, incarnation: node.incarnation() };
-                let (primary, standing) = (tell_primary, tell_standing);
-                let registrar =
-                    Registrar { db, name, told, limits, view, standing, primary, may_serve };
+                let registrar = Registrar {
+                    node: node.clone(),
+                    db,
+                    told,
+                    limits,
+                    view,
+                    standing: tell_standing,
+                    primary: tell_primary,
+                    may_serve,
+                    events,
+                };
                 Some(Task::spawn(registrar.run(orders)))
             }
             _no_vios => None,
         };
-        let keeping = Task::spawn(keeper.run());
-        Ok(Self { sight, _keeping: keeping, _registering: registering })
+        let (telling, keeping) = (Task::spawn(herald.run()), Task::spawn(keeper.run()));
+        Ok(Self { sight, _telling: telling, _keeping: keeping, _registering: registering })
     }
 
     /// What is known of the cluster.
@@ -364,6 +403,9 @@ async fn start_actor(node: &Node, cm: Cm) -> Result<(), StartError> {
     let actor = actor.named(ActorName::new(CM_NAME).expect("a plain name"));
     let actor = actor.accept::<AskMembership>(Access::nodes().or(Access::tools()));
     let actor = actor.accept::<AskLus>(Access::nodes().or(Access::tools()));
+    let actor = actor.accept::<AskEvents>(Access::nodes().or(Access::tools()));
+    let tellers = Access::roles([Role::Phyp, Role::Storage, Role::Vios]);
+    let actor = actor.accept::<Heard>(tellers);
     actor.accept::<RegisterAgain>(Access::tools()).start().await.map(drop)
 }
 

@@ -1,9 +1,10 @@
 //! Keeps a node's view of the cluster as the database is.
 //!
-//! Notices say which rows changed; those are read, or all of them when they are many. Notices that
-//! come while that is done are gathered, for longer the longer a read takes, so that a thousand
-//! VIOSes which register at once are not a thousand reads for each of them. Now and then all rows
-//! are read whatever came, for what a notice should have told and did not.
+//! Notices say which rows changed; those are read, or all of them when they are many. After the
+//! first notice it is waited, for longer the longer a read takes, and the replica is not asked
+//! meanwhile: what changes then comes in one answer. So a thousand VIOSes which register at once
+//! are not a thousand answers and reads for each of them. Now and then all rows are read whatever
+//! came, for what a notice should have told and did not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,12 +22,12 @@ use super::row::followed;
 use super::view::View;
 
 /// How long notices are gathered after the first one at least, and at most.
-const GATHER: Duration = Duration::from_millis(100);
-const GATHER_MAX: Duration = Duration::from_secs(1);
+const GATHER: Duration = Duration::from_millis(20);
+const GATHER_MAX: Duration = Duration::from_secs(5);
 /// Notices are gathered for so many times as long as the last read took.
 const GATHER_TIMES: u32 = 8;
 /// Rows that are read by their keys; more are read with all others.
-const SINGLES_MAX: usize = PARTS_MAX;
+const SINGLES_MAX: usize = 4 * PARTS_MAX;
 /// How often all rows are read whatever came; between half of it and all.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// How long it is waited after the database gave no answer.
@@ -34,7 +35,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What has changed since the view was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Changed {
+pub(super) enum Changed {
     /// These rows.
     Some(BTreeSet<Place>),
     /// Whatever it may be.
@@ -42,9 +43,9 @@ enum Changed {
 }
 
 impl Changed {
-    const NOTHING: Self = Self::Some(BTreeSet::new());
+    pub(super) const NOTHING: Self = Self::Some(BTreeSet::new());
 
-    fn note(&mut self, event: WatchEvent) {
+    pub(super) fn note(&mut self, event: WatchEvent) {
         let changes = match event {
             WatchEvent::Progress { .. } => return,
             WatchEvent::Resync { .. } => {
@@ -73,12 +74,19 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) async fn after(db: Db, view: View) -> Result<Self, DbError> {
-        let from = WatchFrom::After(view.revision);
-        let watch = db.watch(ShardId(0), Filter::of(followed()), from).await?;
-        let compare_at = next_comparison();
-        let (changed, took) = (Changed::NOTHING, Duration::ZERO);
-        Ok(Self { db, view, watch, changed, compare_at, took })
+    /// Begins with all rows as the database has them now. Which revision that is the leader says;
+    /// the rows may be any replica's that has come so far.
+    pub(super) async fn begin(db: Db) -> Result<Self, AdminError> {
+        let watch = db.watch(ShardId(0), Filter::of(followed()), WatchFrom::Now).await?;
+        let (begun, revision) = (Instant::now(), watch.revision());
+        let view = View::read(&db, Freshness::AtLeast { revision }).await?;
+        let (changed, compare_at) = (Changed::NOTHING, next_comparison());
+        Ok(Self { db, view, watch, changed, compare_at, took: begun.elapsed() })
+    }
+
+    /// What it knows.
+    pub(super) const fn view(&self) -> &View {
+        &self.view
     }
 
     /// The next view that differs from the one before. Cancel-safe. An error of the database is
@@ -122,20 +130,24 @@ impl Follower {
     /// Waits until something has changed, and a little longer for what comes with it.
     async fn gather(&mut self) -> Result<(), DbError> {
         while self.changed == Changed::NOTHING {
-            tokio::select! {
-                event = self.watch.next() => self.changed.note(event?),
-                () = sleep_until(self.compare_at) => self.changed = Changed::All,
-            }
+            self.hear().await?;
         }
         let gather = (self.took * GATHER_TIMES).clamp(GATHER, GATHER_MAX);
-        let until = Instant::now() + gather;
-        loop {
-            tokio::select! {
-                biased;
-                () = sleep_until(until) => return Ok(()),
-                event = self.watch.next() => self.changed.note(event?),
-            }
+        let gather = gather.mul_f64(rand::rng().random_range(0.5..=1.0));
+        sleep_until(Instant::now() + gather).await;
+        Ok(())
+    }
+
+    /// Takes note of the next answer, or that it is time to compare.
+    async fn hear(&mut self) -> Result<(), DbError> {
+        tokio::select! {
+            event = self.watch.next() => self.changed.note(event?),
+            () = sleep_until(self.compare_at) => self.changed = Changed::All,
         }
+        while let Some(event) = self.watch.ready() {
+            self.changed.note(event);
+        }
+        Ok(())
     }
 
     /// The view with what has changed. Any replica that is no older than the notices may tell.
@@ -151,9 +163,12 @@ impl Follower {
             tables.entry(place.table).or_default().push(place.key.clone());
             view.set(place, None);
         }
-        for (table, keys) in tables {
-            for row in self.db.get_many(table, keys, freshness).await?.rows {
-                view.set(&Place { table, key: row.key }, Some(row.value));
+        for (table, mut keys) in tables {
+            while !keys.is_empty() {
+                let some = keys.split_off(keys.len().saturating_sub(PARTS_MAX));
+                for row in self.db.get_many(table, some, freshness).await?.rows {
+                    view.set(&Place { table, key: row.key }, Some(row.value));
+                }
             }
         }
         view.revision = told;

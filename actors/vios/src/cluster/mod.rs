@@ -10,12 +10,16 @@
 //! | [`local`] | a node's two local stores |
 //! | `keeper`, `follow` | keep a view as the database is |
 //! | `registrar` | registers a VIOS |
-//! | `primary` | which VIOS does what is done once in a cluster |
+//! | `primary`, `steward` | which VIOS does what is done once in a cluster; what that is |
+//! | [`event`], `herald`, [`feed`] | what happens to nodes, and how the others get to know it |
 //! | [`cm`], [`known`] | cluster management: the actor that tells how far that is, what is known |
 
 pub mod admin;
 pub mod cm;
+pub mod event;
+pub mod feed;
 mod follow;
+mod herald;
 mod keeper;
 pub mod known;
 pub mod local;
@@ -23,6 +27,7 @@ mod primary;
 mod registrar;
 pub mod registration;
 pub mod row;
+mod steward;
 pub mod view;
 
 /// An error and what it comes from, in one line.

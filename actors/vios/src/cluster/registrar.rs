@@ -15,15 +15,16 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use vioduct_certs::identity::NodeName;
 use vioduct_db::client::Db;
+use vioduct_runtime::Node;
 
 use super::admin::{AdminError, Plan, read};
 use super::cm::{RegisterLimits, Standing};
+use super::event::Events;
 use super::explain;
 use super::primary::Candidate;
 use super::registration::{Known, Refusal, judge};
-use super::row::{ClusterRow, Registered, TheCluster, UniqueRow, ViosRow};
+use super::row::{ClusterRow, Event, Registered, TheCluster, UniqueRow, ViosRow};
 use super::view::View;
 use crate::seek::Task;
 
@@ -52,6 +53,14 @@ impl NotTaken {
     }
 }
 
+/// A registration that the database took.
+struct Taken {
+    /// From which revision on it is there.
+    revision: u64,
+    /// The number of the VIOS.
+    number: u32,
+}
+
 /// A registration that came to nothing.
 struct Failed {
     why: String,
@@ -63,14 +72,15 @@ struct Failed {
 
 /// Registers a VIOS.
 pub(super) struct Registrar {
+    pub(super) node: Node,
     pub(super) db: Db,
-    pub(super) name: NodeName,
     pub(super) told: Registered,
     pub(super) limits: RegisterLimits,
     pub(super) view: watch::Receiver<Option<Arc<View>>>,
     pub(super) standing: watch::Sender<Standing>,
     pub(super) primary: watch::Sender<bool>,
     pub(super) may_serve: watch::Sender<bool>,
+    pub(super) events: Events,
 }
 
 impl Registrar {
@@ -78,7 +88,8 @@ impl Registrar {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<()>) {
         loop {
             let failed = match self.register().await {
-                Ok(revision) => {
+                Ok(Taken { revision, number }) => {
+                    self.events.tell(Event::Registered { number });
                     let goes_on = self.be_member(revision).await;
                     // Who was a member had no need of them.
                     while orders.try_recv().is_ok() {}
@@ -91,6 +102,7 @@ impl Registrar {
                 Err(failed) => failed,
             };
             tracing::error!(why = failed.why, "the VIOS is no member of its cluster");
+            self.events.tell(Event::NotRegistered { why: failed.why.clone() });
             self.standing.send_replace(Standing::Failed { why: failed.why });
             self.may_serve.send_replace(!failed.is_refused);
             // Silence may end without anybody seeing to it, as after a loss of power.
@@ -106,10 +118,15 @@ impl Registrar {
     async fn be_member(&mut self, revision: u64) -> bool {
         self.standing.send_replace(Standing::Member);
         self.may_serve.send_replace(true);
-        let primary = self.primary.clone();
-        let candidate = Candidate::new(self.db.clone(), self.name.clone(), primary);
+        let candidate = Candidate {
+            db: self.db.clone(),
+            node: self.node.clone(),
+            view: self.view.clone(),
+            is_primary: self.primary.clone(),
+            events: self.events.clone(),
+        };
         let _electing = Task::spawn(candidate.run());
-        let (name, unique) = (&self.name, self.told.unique);
+        let (name, unique) = (self.node.name(), self.told.unique);
         let is_out = |view: &Option<Arc<View>>| {
             let Some(view) = view.as_ref().filter(|view| view.revision >= revision) else {
                 return false;
@@ -121,17 +138,16 @@ impl Registrar {
         self.view.wait_for(is_out).await.is_ok()
     }
 
-    /// Sends registration data until the database answers, or it was sent often enough. Gives from
-    /// which revision on they are there.
-    async fn register(&self) -> Result<u64, Failed> {
+    /// Sends registration data until the database answers, or it was sent often enough.
+    async fn register(&self) -> Result<Taken, Failed> {
         let RegisterLimits { attempts, answer_within, .. } = self.limits;
         let mut why = None;
         for attempt in 1..=attempts {
             self.standing.send_replace(Standing::Registering { attempt, why: why.take() });
             let failed = match timeout(answer_within, self.attempt()).await {
-                Ok(Ok(revision)) => {
-                    tracing::info!(revision, "the VIOS is registered");
-                    return Ok(revision);
+                Ok(Ok(taken)) => {
+                    tracing::info!(revision = taken.revision, "the VIOS is registered");
+                    return Ok(taken);
                 }
                 Ok(Err(error)) if !error.is_passing() => {
                     let is_refused = matches!(error, NotTaken::Refused(_));
@@ -153,7 +169,7 @@ impl Registrar {
         Err(Failed { why, is_passing: true, is_refused: false })
     }
 
-    async fn attempt(&self) -> Result<u64, NotTaken> {
+    async fn attempt(&self) -> Result<Taken, NotTaken> {
         for _look in 0..LOOKS {
             match self.put().await {
                 Err(NotTaken::Db(AdminError::Changed)) => {}
@@ -163,23 +179,24 @@ impl Registrar {
         Err(NotTaken::Changing)
     }
 
-    /// Puts what the VIOS says of itself; gives from which revision on it is there.
-    async fn put(&self) -> Result<u64, NotTaken> {
+    /// Puts what the VIOS says of itself.
+    async fn put(&self) -> Result<Taken, NotTaken> {
         let told = &self.told;
         let cluster = read::<ClusterRow>(&self.db, &TheCluster).await?;
-        let vios = read::<ViosRow>(&self.db, &self.name).await?;
+        let vios = read::<ViosRow>(&self.db, self.node.name()).await?;
         let holder = read::<UniqueRow>(&self.db, &told.unique).await?;
         let known = Known {
             cluster: cluster.as_ref().map(|(_revision, row)| row),
             vios: vios.as_ref().map(|(_revision, row)| row),
             holder: holder.as_ref().map(|(_revision, UniqueRow(node))| node),
         };
-        let row = judge(known, &self.name, told)?;
+        let row = judge(known, self.node.name(), told)?;
         let mut plan = Plan::default();
         plan.expect::<ClusterRow>(&TheCluster, revision(cluster.as_ref()));
-        plan.replace(&self.name, revision(vios.as_ref()), &row);
-        plan.replace(&told.unique, revision(holder.as_ref()), &UniqueRow(self.name.clone()));
-        Ok(plan.commit(&self.db).await?)
+        plan.replace(self.node.name(), revision(vios.as_ref()), &row);
+        plan.replace(&told.unique, revision(holder.as_ref()), &UniqueRow(self.node.name().clone()));
+        let revision = plan.commit(&self.db).await?;
+        Ok(Taken { revision, number: row.number })
     }
 }
 

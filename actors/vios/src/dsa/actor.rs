@@ -16,6 +16,8 @@ use super::{Adapter, numbered};
 use crate::carry::{Beat, Echo};
 use crate::cke::{PathReport, Redirect, Survey, Surveyed};
 use crate::clock::Clock;
+use crate::cluster::event::Events;
+use crate::cluster::row::Event;
 use crate::fabric::send_pulse;
 use crate::outside::{Outside, OutsideBeat};
 use crate::redirect::limits::{LimitError, within};
@@ -40,6 +42,13 @@ pub(crate) enum AdapterNews {
     Up { line: Line },
     Echoed { echo: Echo, at: Instant },
     Down,
+}
+
+/// Has what becomes of the paths told from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct FollowPaths {
+    pub(crate) events: Events,
 }
 
 /// How heartbeats are sent, and who passes on to the redirect actor what is found.
@@ -91,6 +100,7 @@ pub struct Dsa {
     redirect: LocalRef<Redirect>,
     paths: BTreeMap<AdapterId, Watched>,
     clock: Clock,
+    events: Option<Events>,
 }
 
 impl Dsa {
@@ -108,7 +118,7 @@ impl Dsa {
             let adapter = adapter.clone();
             paths.insert(id, Watched { adapter, path, line: None, heard_bytes: 0 });
         }
-        Ok(Self { redirect, paths, clock })
+        Ok(Self { redirect, paths, clock, events: None })
     }
 
     fn handle(&mut self, adapter: AdapterId, input: Input, ctx: &mut Context<Self>) {
@@ -146,6 +156,14 @@ impl Dsa {
                             adapter = name, storage, from = ?from.state, to = ?to.state,
                             reason = %to.reason, "path"
                         );
+                        if let Some(events) = &self.events {
+                            events.tell(Event::Path {
+                                adapter: name.clone(),
+                                storage: storage.clone(),
+                                state: to.state.into(),
+                                reason: to.reason.to_string(),
+                            });
+                        }
                         changed.push(*id);
                     }
                 }
@@ -240,6 +258,14 @@ impl Handler<FromAdapter> for Dsa {
             }
         };
         Self::handle(self, adapter, input, ctx);
+    }
+}
+
+impl Handler<FollowPaths> for Dsa {
+    type Result = ();
+
+    fn handle(&mut self, FollowPaths { events }: FollowPaths, _ctx: &mut Self::Context) {
+        self.events = Some(events);
     }
 }
 

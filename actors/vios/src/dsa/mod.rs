@@ -24,7 +24,7 @@ use vioduct_runtime::{
 };
 
 pub use self::actor::Dsa;
-pub(crate) use self::actor::{AdapterNews, FromAdapter, Line};
+pub(crate) use self::actor::{AdapterNews, FollowPaths, FromAdapter, Line};
 pub use self::adapter::PhysicalAdapter;
 use self::limits::DsaLimits;
 use self::operator::{FailPath, Paths, RestorePath};

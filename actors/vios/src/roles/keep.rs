@@ -98,6 +98,7 @@ async fn keep(
         }
     };
     tracing::info!(vios = vios.0, "clients are served");
+    role.tell_of_paths(cluster.events.clone()).await;
     fabrics.add(&node, role.fabrics());
     let is_another = |view: &View| {
         let is_own = own(&node, &Layout::of(view)) == Some(vios);

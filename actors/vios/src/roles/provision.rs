@@ -9,7 +9,7 @@ use vioduct_runtime::{AskError, LocalRef};
 use crate::cluster::admin::AdminError;
 use crate::cluster::admin::storage::{lu_is, lu_is_gone};
 use crate::cluster::cm::ClusterSight;
-use crate::cluster::row::{LuPhase, LuRow, PoolRow};
+use crate::cluster::row::{Event, LuPhase, LuRow, PoolRow};
 use crate::cluster::view::View;
 use crate::redirect::name::LuId;
 use crate::repository::actor::Repository;
@@ -104,6 +104,7 @@ impl Provisioner {
             && phase != row.phase
         {
             tracing::error!(lu = lu.0, why, "an LU can't be made");
+            self.cluster.events.tell(Event::LuFailed { lu: lu.0, why: why.clone() });
         }
         Ok(lu_is(db, lu, &phase).await?)
     }

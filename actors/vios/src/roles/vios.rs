@@ -11,8 +11,9 @@ use super::layout::Layouts;
 use super::{RoleError, fabric, name};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerGone, PeerSeen, REDIRECT_NAME, Redirect};
+use crate::cluster::event::Events;
 use crate::dsa::limits::DsaLimits;
-use crate::dsa::{self, Adapter};
+use crate::dsa::{self, Adapter, Dsa, FollowPaths};
 use crate::outside::{self, OutsideConfig};
 use crate::redirect::limits::RelayLimits;
 use crate::redirect::name::ViosId;
@@ -51,6 +52,7 @@ pub struct ViosConfig {
 #[derive(Debug)]
 pub struct ViosRole {
     redirect: LocalRef<Redirect>,
+    dsa: LocalRef<Dsa>,
     vsa: ActorHandle<Vsa>,
     fabrics: Vec<Endpoint>,
     _search: Task,
@@ -119,7 +121,13 @@ impl ViosRole {
         let vsa = vsa.accept::<CarriedCall>(clients()).accept::<Inquire>(clients());
         let vsa = vsa.start().await?;
         let search = find_fellows(node.clone(), redirect.clone(), own.vios, vioses.clone());
-        Ok(Self { redirect, vsa, fabrics, _search: Task::spawn(search) })
+        Ok(Self { redirect, dsa, vsa, fabrics, _search: Task::spawn(search) })
+    }
+
+    /// Has what becomes of its paths told from now on.
+    pub(super) async fn tell_of_paths(&self, events: Events) {
+        // Fails only when the node ends.
+        self.dsa.tell(FollowPaths { events }).await.ok();
     }
 
     /// Its redirect actor.

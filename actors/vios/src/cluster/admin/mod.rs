@@ -35,6 +35,8 @@ const NAME_BYTES_MAX: usize = 64;
 pub const FOUNDERS_MAX: usize = PARTS_MAX - 1;
 /// Most VTDs of an LU, and of a client.
 pub const VTDS_MAX: usize = 512;
+/// Answers that all rows of a table are read by; each has some 4 MiB of them.
+const PAGES_MAX: usize = 64;
 /// How often a change is tried whose rows others change meanwhile; each time somebody has got on.
 const TRIES: usize = 16;
 
@@ -158,7 +160,7 @@ pub enum AdminError {
     /// There is no such VTD.
     #[error("there is no VTD {}; `vioduct vtd ls` lists those that are", .0.0)]
     NoVtd(VtdKey),
-    /// A table has more rows than are read at once.
+    /// A table has more rows than are read.
     #[error("table {0} has too many rows")]
     TooLarge(u16),
     /// Somebody else changed it meanwhile.
@@ -262,7 +264,7 @@ pub async fn members(db: &Db) -> Result<Members, AdminError> {
     Ok(Members { revision, cluster, primary, vioses })
 }
 
-/// All rows of a table in order, and of which revision they are.
+/// All rows of a table in order, and of which revision they are at least.
 ///
 /// # Errors
 /// [`AdminError`]
@@ -282,9 +284,19 @@ pub(super) async fn scan(
     table: TableId,
     freshness: Freshness,
 ) -> Result<Rows, AdminError> {
-    let (range, limit) = ((Bytes::new(), None), u32::try_from(ROWS_MAX).expect("65,536"));
-    let found = db.scan(ShardId(0), table, range, limit, freshness).await?;
-    if found.is_cut { Err(AdminError::TooLarge(table.0)) } else { Ok(found) }
+    let limit = u32::try_from(ROWS_MAX).expect("65,536");
+    let mut found = Rows { revision: u64::MAX, rows: Vec::new(), is_cut: true };
+    for _page in 0..PAGES_MAX {
+        let next = found.rows.last().map(|row| [&row.key, &[0][..]].concat().into());
+        let range = (next.unwrap_or_default(), None);
+        let page = db.scan(ShardId(0), table, range, limit, freshness).await?;
+        found.revision = found.revision.min(page.revision);
+        found.rows.extend(page.rows);
+        if !page.is_cut {
+            return Ok(Rows { is_cut: false, ..found });
+        }
+    }
+    Err(AdminError::TooLarge(table.0))
 }
 
 /// A row, and at which revision it was written last.

@@ -1,5 +1,7 @@
 //! The cluster and its VIOSes.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use vioduct_certs::identity::NodeName;
@@ -103,6 +105,34 @@ impl Row for PrimaryRow {
     const VERSION: u8 = 1;
     const TABLE: TableId = TableId(13);
     type Key = ThePrimary;
+}
+
+/// The nodes that the primary counts as up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveRow {
+    /// Their names.
+    pub nodes: BTreeSet<NodeName>,
+}
+
+impl Row for ActiveRow {
+    const WHAT: &'static str = "the active nodes' row";
+    const VERSION: u8 = 1;
+    const TABLE: TableId = TableId(19);
+    type Key = TheActive;
+}
+
+/// There is one row of active nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TheActive;
+
+impl Key for TheActive {
+    fn bytes(&self) -> Bytes {
+        Bytes::from_static(b"active")
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        (bytes == b"active").then_some(Self)
+    }
 }
 
 /// There is one row of the primary.

@@ -3,6 +3,7 @@
 //! A row is one byte, the version of its table's form, and a value in the cluster's encoding. A
 //! table's form changes with its version: who meets a newer one says so, and guesses nothing.
 
+mod event;
 mod member;
 mod name;
 mod storage;
@@ -10,13 +11,16 @@ mod storage;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use vioduct_certs::identity::NodeName;
+use vioduct_certs::identity::{NodeName, Role};
 use vioduct_db::command::{Place, TableId};
-use vioduct_db::schema::{Class, Schema};
+use vioduct_db::schema::{Class, Schema, Writers};
 use vioduct_runtime::Codec;
 
+pub use self::event::{EVENTS_KEPT, Event, EventClass, EventKey, EventRow, Happened};
 pub(super) use self::member::UniqueRow;
-pub use self::member::{ClusterRow, PrimaryRow, Registered, TheCluster, ThePrimary, ViosRow};
+pub use self::member::{
+    ActiveRow, ClusterRow, PrimaryRow, Registered, TheActive, TheCluster, ThePrimary, ViosRow,
+};
 pub use self::name::{NameError, ObjectName, UniqueId};
 pub use self::storage::{ClientKey, ClientRow, LuPhase, LuRow, NoClient, PoolRow, VtdKey, VtdRow};
 
@@ -26,36 +30,73 @@ const CODEC: Codec = Codec::Bincode;
 struct Table {
     id: TableId,
     name: &'static str,
+    class: Class,
     /// Nodes keep its rows in their views.
     is_followed: bool,
+    writers: Nodes,
     check: fn(&[u8]) -> Result<(), RowError>,
 }
 
+/// The nodes that change a table's rows, by their roles; beside them, operators do.
+#[derive(Clone, Copy)]
+enum Nodes {
+    /// Any row.
+    All(&'static [Role]),
+    /// Each those of its own name.
+    Own(&'static [Role]),
+}
+
 impl Table {
-    const fn of<R: Row>(name: &'static str, is_followed: bool) -> Self {
+    /// One whose rows operators alone change.
+    const fn of<R: Row>(name: &'static str) -> Self {
         let check = |value: &[u8]| R::decode(value).map(drop);
-        Self { id: R::TABLE, name, is_followed, check }
+        let (class, writers) = (Class::Lifecycle, Nodes::All(&[]));
+        Self { id: R::TABLE, name, class, is_followed: false, writers, check }
+    }
+
+    const fn followed(self) -> Self {
+        Self { is_followed: true, ..self }
+    }
+
+    const fn alert(self) -> Self {
+        Self { class: Class::Alert, ..self }
+    }
+
+    const fn written_by(self, writers: Nodes) -> Self {
+        Self { writers, ..self }
+    }
+
+    fn add_to(&self, schema: Schema) -> Schema {
+        let writers = match self.writers {
+            Nodes::All(roles) => Writers::roles(roles.iter().copied()),
+            Nodes::Own(roles) => Writers::own(roles.iter().copied()),
+        };
+        schema.system_table(self.id.0, self.name, self.class).written_by(self.id.0, writers)
     }
 }
 
-const TABLES: [Table; 8] = [
-    Table::of::<ClusterRow>("cluster", true),
-    Table::of::<ViosRow>("vios", true),
-    Table::of::<UniqueRow>("unique", false),
-    Table::of::<PrimaryRow>("primary", false),
-    Table::of::<PoolRow>("pool", true),
-    Table::of::<LuRow>("lu", true),
-    Table::of::<ClientRow>("client", true),
-    Table::of::<VtdRow>("vtd", true),
+const VIOSES: &[Role] = &[Role::Vios];
+const STORAGES: &[Role] = &[Role::Storage];
+const ALL_BUT_DB: &[Role] = &[Role::Phyp, Role::Storage, Role::Vios];
+
+const TABLES: [Table; 10] = [
+    Table::of::<ClusterRow>("cluster").followed(),
+    Table::of::<ViosRow>("vios").followed().written_by(Nodes::Own(VIOSES)),
+    Table::of::<UniqueRow>("unique").written_by(Nodes::All(VIOSES)),
+    Table::of::<PrimaryRow>("primary").followed().written_by(Nodes::All(VIOSES)),
+    Table::of::<ActiveRow>("active").written_by(Nodes::All(VIOSES)),
+    Table::of::<PoolRow>("pool").followed().written_by(Nodes::All(STORAGES)),
+    Table::of::<LuRow>("lu").followed().written_by(Nodes::All(STORAGES)),
+    Table::of::<ClientRow>("client").followed(),
+    Table::of::<VtdRow>("vtd").followed(),
+    Table::of::<EventRow>("event").alert().written_by(Nodes::Own(ALL_BUT_DB)),
 ];
 
 /// That database, with the cluster's tables: they lie on the system's shard, so that a transaction
 /// can be over any of them.
 #[must_use]
 pub fn with_tables(schema: Schema) -> Schema {
-    TABLES
-        .iter()
-        .fold(schema, |schema, table| schema.system_table(table.id.0, table.name, Class::Lifecycle))
+    TABLES.iter().fold(schema, |schema, table| table.add_to(schema))
 }
 
 /// The tables whose rows nodes keep in their views.

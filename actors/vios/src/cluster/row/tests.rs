@@ -1,4 +1,7 @@
+use vioduct_certs::identity::Identity;
+
 use super::*;
+use crate::redirect::name::LuId;
 
 fn registered() -> Registered {
     let (unique, software) = (UniqueId([7; 16]), "0.1.0".to_owned());
@@ -59,4 +62,33 @@ fn names_and_clients_are_told_from_other_texts() {
         LuRow::decode(&[1, 1, b'A', 1, 0, 0]),
         Err(RowError::Unreadable { what: "an LU's row" })
     );
+}
+
+#[test]
+fn each_table_is_written_by_those_whose_it_is() {
+    let schema = with_tables(Schema::new(0));
+    let node = |name: &str, roles: &[Role]| {
+        let roles = roles.iter().copied().collect();
+        Identity::node("blue".parse().unwrap(), name.parse().unwrap(), roles)
+    };
+    let (vios, storage) = (node("v1", &[Role::Vios]), node("s1", &[Role::Storage]));
+    let others = node("x1", &[Role::Db, Role::Phyp]);
+    let tool = Identity::tool("blue".parse().unwrap(), "ops".parse().unwrap());
+    let (v1, v2) = (&"v1".parse().unwrap(), &"v2".parse().unwrap());
+    let (pool, client) = (&"gold".parse().unwrap(), &"1/lpar1".parse().unwrap());
+    let rows = [
+        (ClusterRow::place(&TheCluster), [false, false]),
+        (ViosRow::place(v1), [true, false]),
+        (ViosRow::place(v2), [false, false]),
+        (UniqueRow::place(&UniqueId([1; 16])), [true, false]),
+        (PrimaryRow::place(&ThePrimary), [true, false]),
+        (PoolRow::place(pool), [false, true]),
+        (LuRow::place(&LuId(1)), [false, true]),
+        (ClientRow::place(client), [false, false]),
+        (VtdRow::place(&VtdKey(1)), [false, false]),
+    ];
+    for (place, expected) in rows {
+        let may = [&vios, &storage, &others, &tool].map(|who| schema.may_write(who, &place));
+        assert_eq!(may, [expected, [false, true]].concat().as_slice(), "{place:?}");
+    }
 }
