@@ -16,6 +16,7 @@ pub mod carry;
 pub mod cke;
 mod clock;
 pub mod cluster;
+pub mod copy;
 pub mod disk;
 pub mod dsa;
 pub mod fabric;

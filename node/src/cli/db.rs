@@ -249,6 +249,11 @@ impl Session {
         Ok(Self { tool, node, hosts, schema, db })
     }
 
+    /// The name by which the command is known.
+    pub(crate) fn name(&self) -> &NodeName {
+        self.node.name()
+    }
+
     fn table(&self, name: &str) -> Result<TableId> {
         let Some(table) = self.schema.named(name) else {
             let known = self.schema.names().collect::<Vec<_>>().join(", ");

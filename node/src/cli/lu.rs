@@ -1,5 +1,6 @@
 //! `vioduct lu …`: logical units, as their storage has them and as clients have them.
 
+mod image;
 mod provision;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use vioduct_vios::roles::phyp::{
     AttachDisk, ClearDisk, DiskPhase, DiskState, Front, ListDisks, PHYP_NAME, PhypDesk,
 };
 
+use self::image::{ExportArgs, ImportArgs};
 use self::provision::{CreateArgs, DeleteArgs};
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
@@ -41,6 +43,10 @@ pub(crate) enum LuCommand {
     Create(CreateArgs),
     /// Have an LU deleted that no VTD shows. Its number is given to no other one.
     Delete(DeleteArgs),
+    /// Make an LU of a raw image.
+    Import(ImportArgs),
+    /// Copy an LU that no client uses to a raw image.
+    Export(ExportArgs),
     /// Have a hypervisor carry an LU for a client of its host.
     Attach(AttachArgs),
     /// Say that nothing which was left without an answer can land any more: the storage was fenced,
@@ -115,6 +121,8 @@ impl LuCommand {
             Self::Ls(args) => on_local_set(args.run(out)),
             Self::Create(args) => on_local_set(args.run(out)),
             Self::Delete(args) => on_local_set(args.run(out)),
+            Self::Import(args) => on_local_set(args.run(out)),
+            Self::Export(args) => on_local_set(args.run(out)),
             Self::Attach(args) => on_local_set(args.run(out)),
             Self::Clear(args) => on_local_set(args.run(out)),
         }

@@ -11,6 +11,7 @@ use vioduct_vios::cluster::admin;
 use vioduct_vios::cluster::row::{LuPhase, LuRow, ObjectName};
 use vioduct_vios::redirect::name::LuId;
 
+use crate::cli::db::Session;
 use crate::cli::output::{Done, OutputFormat};
 use crate::cli::vios::DbTargetArgs;
 
@@ -51,22 +52,8 @@ impl CreateArgs {
         let lu = admin::create_lu(&session.db, &self.pool, self.size.0).await?;
         let mut done = "is to be made by its storage";
         if !self.no_wait {
-            let is_made = async {
-                let mut looks = interval(LOOK_EVERY);
-                loop {
-                    looks.tick().await;
-                    match admin::read::<LuRow>(&session.db, &lu).await? {
-                        Some((_revision, row)) if row.phase == LuPhase::Making => {}
-                        found => return anyhow::Ok(found.map(|(_revision, row)| row.phase)),
-                    }
-                }
-            };
-            match self.db.within(is_made).await {
-                Ok(Some(LuPhase::Failed(why))) => bail!("LU {} is not made: {why}", lu.0),
-                Ok(Some(LuPhase::Ready)) => done = "is made",
-                Ok(_deleted) => bail!("LU {} was deleted meanwhile", lu.0),
-                Err(error) => return Err(error.context(waits(lu, "is made"))),
-            }
+            until_made(&self.db, &session, lu).await?;
+            done = "is made";
         }
         out.print(&Done::new("lu", lu.0, format!("LU {} {done}", lu.0)))?;
         session.tool.close().await;
@@ -95,6 +82,26 @@ impl DeleteArgs {
         out.print(&Done::new("lu", lu.0, format!("LU {} {done}", lu.0)))?;
         session.tool.close().await;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Waits until an LU is there.
+pub(super) async fn until_made(db: &DbTargetArgs, session: &Session, lu: LuId) -> Result<()> {
+    let is_made = async {
+        let mut looks = interval(LOOK_EVERY);
+        loop {
+            looks.tick().await;
+            match admin::read::<LuRow>(&session.db, &lu).await? {
+                Some((_revision, row)) if row.phase == LuPhase::Making => {}
+                found => return anyhow::Ok(found.map(|(_revision, row)| row.phase)),
+            }
+        }
+    };
+    match db.within(is_made).await {
+        Ok(Some(LuPhase::Ready)) => Ok(()),
+        Ok(Some(LuPhase::Failed(why))) => bail!("LU {} is not made: {why}", lu.0),
+        Ok(_deleted) => bail!("LU {} was deleted meanwhile", lu.0),
+        Err(error) => Err(error.context(waits(lu, "is made"))),
     }
 }
 

@@ -88,7 +88,7 @@ pub async fn delete_vtd(db: &Db, vtd: VtdKey) -> Result<(), AdminError> {
     .map(drop)
 }
 
-fn is_front(text: &str) -> bool {
+pub(super) fn is_front(text: &str) -> bool {
     text.len() <= FRONT_BYTES_MAX && text.parse::<Front>().is_ok()
 }
 

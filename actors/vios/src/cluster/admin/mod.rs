@@ -6,6 +6,7 @@
 
 mod client;
 pub(crate) mod storage;
+mod transfer;
 
 use std::collections::BTreeSet;
 
@@ -18,9 +19,10 @@ use vioduct_db::query::{ROWS_MAX, Rows};
 
 pub use self::client::{add_client, create_vtd, delete_vtd, remove_client};
 pub use self::storage::{create_lu, create_pool, delete_lu, delete_pool};
+pub use self::transfer::{Left, RUN_LEASE, Transfer, sweep};
 use super::row::{
     ClientKey, ClusterRow, Key, LuPhase, LuRow, ObjectName, PrimaryRow, Row, RowError, TheCluster,
-    ThePrimary, UniqueId, UniqueRow, ViosRow, VtdKey,
+    ThePrimary, TransferKind, UniqueId, UniqueRow, ViosRow, VtdKey,
 };
 use crate::redirect::name::{LuId, ViosId};
 use crate::repository::volume::LU_BYTES_MAX;
@@ -112,6 +114,38 @@ pub enum AdminError {
         /// One of them.
         vtd: VtdKey,
     },
+    /// Somebody is shown the LU that is to be copied.
+    #[error(
+        "LU {} is in use: VTD {} shows it to client {client}; stop that client, and hide the LU with \
+         `vioduct vtd delete {}`", lu.0, vtd.0, vtd.0
+    )]
+    LuShown {
+        /// Which.
+        lu: LuId,
+        /// One of its VTDs.
+        vtd: VtdKey,
+        /// The client that sees it.
+        client: ClientKey,
+    },
+    /// The LU is being copied already.
+    #[error(
+        "LU {} is in use: an {kind} of it runs{}; wait for its end", lu.0,
+        by.as_ref().map(|by| format!(", by {by}")).unwrap_or_default()
+    )]
+    Transferring {
+        /// Which.
+        lu: LuId,
+        /// Which way.
+        kind: TransferKind,
+        /// Who copies it, if that is known.
+        by: Option<String>,
+    },
+    /// Another run took this one for killed, and took away what it had made.
+    #[error(
+        "LU {} is copied by this run no more: the database did not hear of it for {} s; start anew",
+        .0.0, RUN_LEASE.as_secs()
+    )]
+    Swept(LuId),
     /// The client is there already.
     #[error("there is a client {0} already")]
     ClientExists(ClientKey),

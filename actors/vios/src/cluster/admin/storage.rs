@@ -57,6 +57,17 @@ pub async fn delete_pool(db: &Db, name: &ObjectName) -> Result<(), AdminError> {
 /// # Errors
 /// [`AdminError`]; after an unknown outcome there may be one.
 pub async fn create_lu(db: &Db, pool_name: &ObjectName, size: u64) -> Result<LuId, AdminError> {
+    create_lu_with(db, pool_name, size, |_lu, _plan| {}).await
+}
+
+/// The same, together with what `also` adds to the transaction.
+pub(super) async fn create_lu_with(
+    db: &Db,
+    pool_name: &ObjectName,
+    size: u64,
+    also: impl Fn(LuId, &mut Plan),
+) -> Result<LuId, AdminError> {
+    let also = &also;
     if !(BLOCK..=LU_BYTES_MAX).contains(&size) || !size.is_multiple_of(BLOCK) {
         return Err(AdminError::LuSize(size));
     }
@@ -70,6 +81,7 @@ pub async fn create_lu(db: &Db, pool_name: &ObjectName, size: u64) -> Result<LuI
         plan.replace(pool_name, revision, &row);
         let (pool, phase, vtds) = (pool_name.clone(), LuPhase::Making, Vec::new());
         plan.add(&lu, &LuRow { pool, size, birth, phase, vtds });
+        also(lu, &mut plan);
         plan.commit(db).await
     })
     .await?;

@@ -7,6 +7,7 @@ mod event;
 mod member;
 mod name;
 mod storage;
+mod transfer;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -23,6 +24,7 @@ pub use self::member::{
 };
 pub use self::name::{NameError, ObjectName, UniqueId};
 pub use self::storage::{ClientKey, ClientRow, LuPhase, LuRow, NoClient, PoolRow, VtdKey, VtdRow};
+pub use self::transfer::{RunnerRow, TransferKind, TransferRow};
 
 const CODEC: Codec = Codec::Bincode;
 
@@ -79,7 +81,7 @@ const VIOSES: &[Role] = &[Role::Vios];
 const STORAGES: &[Role] = &[Role::Storage];
 const ALL_BUT_DB: &[Role] = &[Role::Phyp, Role::Storage, Role::Vios];
 
-const TABLES: [Table; 10] = [
+const TABLES: [Table; 12] = [
     Table::of::<ClusterRow>("cluster").followed(),
     Table::of::<ViosRow>("vios").followed().written_by(Nodes::Own(VIOSES)),
     Table::of::<UniqueRow>("unique").written_by(Nodes::All(VIOSES)),
@@ -89,6 +91,8 @@ const TABLES: [Table; 10] = [
     Table::of::<LuRow>("lu").followed().written_by(Nodes::All(STORAGES)),
     Table::of::<ClientRow>("client").followed(),
     Table::of::<VtdRow>("vtd").followed(),
+    Table::of::<TransferRow>("transfer"),
+    Table::of::<RunnerRow>("transfer-runner"),
     Table::of::<EventRow>("event").alert().written_by(Nodes::Own(ALL_BUT_DB)),
 ];
 

@@ -62,6 +62,8 @@ pub enum DiskPhase {
 pub struct DiskState {
     /// Its LU.
     pub lu: u64,
+    /// The VTD that shows it; none if somebody else has attached it.
+    pub vtd: Option<u32>,
     /// Where the client finds it, as an NBD URI.
     pub front: String,
     /// How far it is.
@@ -89,6 +91,8 @@ pub struct DiskState {
 /// The disks of a hypervisor, in order of their LUs.
 #[derive(Debug, Clone, PartialEq, Eq, MessageResponse, Wire, Serialize, Deserialize)]
 pub struct Disks {
+    /// The CEC of the hypervisor.
+    pub cec: u32,
     /// All of them.
     pub disks: Vec<DiskState>,
 }
@@ -230,13 +234,14 @@ struct Slot {
 /// The actor of a hypervisor. It sends to the owners of its disks, which run on its node.
 #[derive(Debug)]
 pub struct Phyp {
+    cec: u32,
     slots: BTreeMap<LuId, Slot>,
     orders: mpsc::Sender<Order>,
 }
 
 impl Phyp {
-    pub(super) const fn new(orders: mpsc::Sender<Order>) -> Self {
-        Self { slots: BTreeMap::new(), orders }
+    pub(super) const fn new(cec: u32, orders: mpsc::Sender<Order>) -> Self {
+        Self { cec, slots: BTreeMap::new(), orders }
     }
 
     fn attach(&mut self, config: DiskConfig) -> Result<(), AttachRefused> {
@@ -348,7 +353,8 @@ impl Handler<ListDisks> for Phyp {
 
     fn handle(&mut self, ListDisks: ListDisks, _ctx: &mut Self::Context) -> Self::Result {
         let states = self.slots.iter().map(|(lu, slot)| state(*lu, slot)).collect::<Vec<_>>();
-        Box::pin(async move { Disks { disks: join_all(states).await } })
+        let cec = self.cec;
+        Box::pin(async move { Disks { cec, disks: join_all(states).await } })
     }
 }
 
@@ -356,6 +362,7 @@ impl Handler<ListDisks> for Phyp {
 fn state(lu: LuId, slot: &Slot) -> impl Future<Output = DiskState> + use<> {
     let mut state = DiskState {
         lu: lu.0,
+        vtd: slot.vtd.map(|vtd| vtd.0),
         front: slot.front.to_string(),
         phase: DiskPhase::Over,
         error: None,

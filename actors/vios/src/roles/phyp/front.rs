@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use vioduct_runtime::{Node, StartError};
 
 use crate::lpar::LparDisk;
+use crate::nbd::client::Address;
 use crate::nbd::server::{Config, Listener, OneExport, serve};
 
 /// A socket for NBD clients.
@@ -39,6 +40,26 @@ impl fmt::Display for Front {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unix:/PATH or tcp:ADDR:PORT, the path from the root on")]
 pub struct FrontError;
+
+impl Front {
+    /// Reads what [`Display`](fmt::Display) wrote.
+    #[must_use]
+    pub fn from_uri(uri: &str) -> Option<Self> {
+        if let Some(path) = uri.strip_prefix("nbd+unix:///?socket=") {
+            return Some(Self::Unix(path.into()));
+        }
+        uri.strip_prefix("nbd://")?.parse().ok().map(Self::Tcp)
+    }
+}
+
+impl From<Front> for Address {
+    fn from(front: Front) -> Self {
+        match front {
+            Front::Unix(path) => Self::Unix(path),
+            Front::Tcp(addr) => Self::Tcp(addr),
+        }
+    }
+}
 
 impl FromStr for Front {
     type Err = FrontError;
@@ -170,6 +191,10 @@ mod tests {
     fn a_front_is_written_as_scheme_and_place() {
         assert_eq!("unix:/run/a.sock".parse(), Ok(Front::Unix("/run/a.sock".into())));
         assert_eq!("tcp:127.0.0.1:10809".parse(), Ok(Front::Tcp(([127, 0, 0, 1], 10809).into())));
+        for front in [Front::Unix("/run/a.sock".into()), Front::Tcp(([127, 0, 0, 1], 10809).into())]
+        {
+            assert_eq!(Front::from_uri(&front.to_string()), Some(front));
+        }
         for wrong in ["unix:a.sock", "tcp:10809", "/run/a.sock", ""] {
             assert_eq!(wrong.parse::<Front>(), Err(FrontError), "{wrong}");
         }

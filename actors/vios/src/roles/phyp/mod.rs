@@ -106,7 +106,7 @@ impl PhypRole {
         let PhypConfig { cec, disks, limits, .. } = config;
         limits.validate()?;
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-        let phyp = node.actor(move || Phyp::new(orders.clone())).named(name(PHYP_NAME));
+        let phyp = node.actor(move || Phyp::new(cec, orders.clone())).named(name(PHYP_NAME));
         let phyp = phyp.restart(RestartPolicy::never());
         let phyp = phyp.accept::<ListDisks>(Access::nodes().or(Access::tools()));
         let phyp = phyp.accept::<AttachDisk>(Access::tools());
