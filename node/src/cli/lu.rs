@@ -2,6 +2,7 @@
 
 mod image;
 mod provision;
+mod resize;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use vioduct_vios::roles::phyp::{
 
 use self::image::{ExportArgs, ImportArgs};
 use self::provision::{CreateArgs, DeleteArgs};
+use self::resize::ResizeArgs;
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
 use crate::cli::table::Table;
@@ -41,6 +43,8 @@ pub(crate) enum LuCommand {
     Ls(LsArgs),
     /// Have an LU made in a pool.
     Create(CreateArgs),
+    /// Have an LU made larger. Clients see that when they connect anew.
+    Resize(ResizeArgs),
     /// Have an LU deleted that no VTD shows. Its number is given to no other one.
     Delete(DeleteArgs),
     /// Make an LU of a raw image.
@@ -120,6 +124,7 @@ impl LuCommand {
         match self {
             Self::Ls(args) => on_local_set(args.run(out)),
             Self::Create(args) => on_local_set(args.run(out)),
+            Self::Resize(args) => on_local_set(args.run(out)),
             Self::Delete(args) => on_local_set(args.run(out)),
             Self::Import(args) => on_local_set(args.run(out)),
             Self::Export(args) => on_local_set(args.run(out)),

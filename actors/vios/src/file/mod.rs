@@ -14,6 +14,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
 
@@ -82,12 +83,16 @@ const ON_THE_SPOT_MAX: u32 = 128 << 10;
 pub struct FileDisk {
     volume: Arc<Volume>,
     pool: Pool,
+    /// As it was when the file was opened.
     device: Device,
+    /// Bytes, now.
+    size: AtomicU64,
     is_direct: bool,
 }
 
 impl FileDisk {
-    /// Opens a file, or a block device, that exists. Its size stays what it is now.
+    /// Opens a file, or a block device, that exists. Its size stays what it is now, until
+    /// [`grown`](Self::grown) is told otherwise.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -116,7 +121,14 @@ impl FileDisk {
         };
         let volume = Arc::new(Volume::new(file, device));
         let pool = Pool::new(config.threads, config.queue_max)?;
-        Ok(Self { volume, pool, device, is_direct: config.is_direct })
+        let size = AtomicU64::new(size);
+        Ok(Self { volume, pool, device, size, is_direct: config.is_direct })
+    }
+
+    /// The file has been made larger, and its disk has so many bytes from now on; never fewer than
+    /// before.
+    pub fn grown(&self, size: u64) {
+        self.size.fetch_max(size, Ordering::AcqRel);
     }
 }
 
@@ -137,11 +149,11 @@ impl Disk for FileDisk {
     type Error = Failure;
 
     fn device(&self) -> Device {
-        self.device
+        Device { size: self.size.load(Ordering::Acquire), ..self.device }
     }
 
     async fn execute(&self, request: Request) -> Result<Reply, Failure> {
-        self.device.admit(&request)?;
+        self.device().admit(&request)?;
         if let Request::Read { extent } = &request
             && self.is_on_the_spot(*extent)
             && let Some(data) = self.volume.read_cached(*extent)

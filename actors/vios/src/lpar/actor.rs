@@ -64,6 +64,19 @@ pub struct Figures {
 #[rtype(result = "()")]
 pub(super) struct AttemptsEnded;
 
+/// The disk has so many bytes from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Grown(pub(super) u64);
+
+impl Handler<Grown> for ClientLpar {
+    type Result = ();
+
+    fn handle(&mut self, Grown(size): Grown, ctx: &mut Self::Context) {
+        Self::handle(self, Input::Grown { size }, ctx);
+    }
+}
+
 /// Ends the owner in order: it finishes what was asked, flushes, and closes its session. Answered
 /// once it has ended, in whatever way.
 #[derive(Debug, Message)]

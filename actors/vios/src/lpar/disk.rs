@@ -1,5 +1,6 @@
 //! The disk that a client sees.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -7,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Semaphore, watch};
 use vioduct_runtime::{ActorHandle, AskError, Doubt, LocalRef};
 
-use super::actor::{Ask, AwaitEnd, ClientLpar, Close, Figures, Look};
+use super::actor::{Ask, AwaitEnd, ClientLpar, Close, Figures, Grown, Look};
 use super::entries::Entry;
 use super::record::OwnerRecord;
 use crate::block::{Extent, Failure, Reply, Request};
@@ -34,7 +35,10 @@ pub(super) fn client_device(size: u64) -> Device {
 pub struct LparDisk {
     handle: ActorHandle<ClientLpar>,
     owner: LocalRef<ClientLpar>,
+    /// As it was when it was opened.
     device: Device,
+    /// Bytes, now.
+    size: AtomicU64,
     /// Requests that the owner may have or that wait for it.
     room: Semaphore,
     /// Held while the owner lives, on a storage that keeps none itself.
@@ -67,11 +71,23 @@ impl LparDisk {
         record: Option<OwnerRecord>,
     ) -> Self {
         let room = Semaphore::new(requests_max);
-        Self { handle, owner, device, room, record, search }
+        let size = AtomicU64::new(device.size);
+        Self { handle, owner, device, size, room, record, search }
     }
 
     pub(super) const fn search(&self) -> &Search {
         &self.search
+    }
+
+    /// Its storage has made it larger: whoever connects from now on sees so many bytes.
+    ///
+    /// # Errors
+    /// The owner has ended, or does not answer within the time.
+    pub(super) async fn grown(&self, size: u64, within: Duration) -> Result<(), AskError> {
+        // First: else what a client asks for there would be refused.
+        self.owner.ask(Grown(size), within).await?;
+        self.size.fetch_max(size, Ordering::AcqRel);
+        Ok(())
     }
 
     /// The actor that owns the LU.
@@ -118,11 +134,11 @@ impl Disk for LparDisk {
     type Error = Failure;
 
     fn device(&self) -> Device {
-        self.device
+        Device { size: self.size.load(Ordering::Acquire), ..self.device }
     }
 
     async fn execute(&self, request: Request) -> Result<Reply, Failure> {
-        self.device.admit(&request)?;
+        self.device().admit(&request)?;
         match request {
             Request::Read { extent } if extent.length > PART_MAX => self.read_parts(extent).await,
             Request::Write { offset, data, fua } if data.len() > PART_MAX as usize => {

@@ -17,12 +17,14 @@ use super::disk::{LparDisk, Search, client_device};
 use super::entries::{Entry, EntryFound, SetEntries};
 use super::record::{OwnerRecord, RecordError, Taken};
 use crate::carry::CarriedWord;
-use crate::disk::Device;
+use crate::disk::{Device, Disk};
 use crate::redirect::hold::Fence;
 use crate::redirect::limits::{LEASE_TOLD, LimitError, OwnerLimits};
 use crate::redirect::name::{Holder, LuId, OwnerId};
 use crate::redirect::owner::Attachment;
-use crate::repository::desk::{Desk, Granted, NextOwner, NotGranted, REPOSITORY_NAME};
+use crate::repository::desk::{
+    AskLu, Desk, Granted, LuState, NextOwner, NotGranted, REPOSITORY_NAME,
+};
 use crate::seek::{Seeker, Task};
 use crate::vsa::{Adapter, NotKnown, VSA_NAME, find_model};
 
@@ -139,13 +141,16 @@ async fn ask_repository(
     within: Duration,
 ) -> Result<Granted, OpenError> {
     let deadline = Instant::now() + within;
-    let name = ActorName::new(REPOSITORY_NAME).expect("a constant that is a name");
-    let found = node.find_within::<Desk>(&name, within).await;
-    let desk: ActorRef<Desk> =
-        found.map_err(|_none: NotDelivered| OpenError::NoRepository { within })?;
+    let desk = repository(node, within).await?;
     let left = deadline.saturating_duration_since(Instant::now());
     let granted = desk.ask(NextOwner { lu: lu.0, client: client.to_owned() }, left).await?;
     granted.map_err(|reason| OpenError::NotGranted { lu, reason })
+}
+
+async fn repository(node: &Node, within: Duration) -> Result<ActorRef<Desk>, OpenError> {
+    let name = ActorName::new(REPOSITORY_NAME).expect("a constant that is a name");
+    let found = node.find_within::<Desk>(&name, within).await;
+    found.map_err(|_none: NotDelivered| OpenError::NoRepository { within })
 }
 
 /// Tells the owner of the VIOSes that it enters by, for as long as both are there.
@@ -230,6 +235,23 @@ impl LparDisk {
             *before = entries;
             is_other
         });
+    }
+
+    /// Becomes as large as the repository has its LU. Gives its bytes. Cancel-safe.
+    ///
+    /// # Errors
+    /// The repository, or the owner, does not answer within the time.
+    pub async fn look_at_size(
+        &self,
+        node: &Node,
+        lu: LuId,
+        within: Duration,
+    ) -> Result<u64, OpenError> {
+        let desk = repository(node, within).await?;
+        if let Some(LuState { size, .. }) = desk.ask(AskLu { lu: lu.0 }, within).await? {
+            self.grown(size, within).await?;
+        }
+        Ok(self.device().size)
     }
 
     /// Ends the disk in order: it finishes what was asked, flushes, and closes its session, so that

@@ -204,6 +204,15 @@ impl<D: Backing> Repository<D> {
         self.handle(Input::Created { lu, record }, ctx);
     }
 
+    /// There is room for a larger LU; it is larger once its record is stored.
+    pub(super) fn grow(&mut self, lu: LuId, size: u64, ctx: &mut Context<Self>) {
+        if let Some(bytes) = self.data.get(&lu) {
+            bytes.grown(size);
+            tracing::info!(lu = lu.0, size, "LU made larger");
+            self.handle(Input::Grown { lu, size }, ctx);
+        }
+    }
+
     /// Something is being done to an LU from now on; `false` if that is so already.
     pub(super) fn begin(&mut self, lu: LuId) -> bool {
         self.busy.insert(lu)

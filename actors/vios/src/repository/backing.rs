@@ -20,6 +20,9 @@ pub trait Backing: Disk<Error = Failure> {
     /// # Errors
     /// When some of it may not be durable. No other use of the LU takes such an error away.
     fn sync(&self) -> io::Result<()>;
+
+    /// The LU has been made larger, and has so many bytes from now on.
+    fn grown(&self, size: u64);
 }
 
 /// A file of the volume.
@@ -57,5 +60,9 @@ impl Disk for FileBacking {
 impl Backing for FileBacking {
     fn sync(&self) -> io::Result<()> {
         self.sync.sync_data()
+    }
+
+    fn grown(&self, size: u64) {
+        self.disk.grown(size);
     }
 }

@@ -14,6 +14,7 @@ use super::backing::Backing;
 use super::users::Users;
 use super::volume::{LuUser, Volume, VolumeError};
 use crate::redirect::name::{LuId, OwnerId};
+use crate::redirect::store::{Record, Store};
 
 /// The name of a repository among the actors of the cluster.
 pub const REPOSITORY_NAME: &str = "storage.repository";
@@ -102,7 +103,7 @@ impl<D: Backing> Handler<NextOwner> for Repository<D> {
         let drawing = Drawing {
             lu,
             used: record.highest.owner,
-            size: record.size,
+            size: self.store().size(lu).unwrap_or(record.size),
             volume: Arc::clone(self.volume()),
             users: self.users().clone(),
         };
@@ -207,14 +208,39 @@ impl<D: Backing> Handler<ListLus> for Repository<D> {
     fn handle(&mut self, ListLus: ListLus, _ctx: &mut Self::Context) -> Lus {
         let store = self.store();
         let there = store.records().filter(|(_lu, record)| !record.is_deleted);
-        let mut lus = there.map(|(lu, record)| LuState {
-            lu: lu.0,
-            size: record.size,
-            owner: record.highest.owner.0,
-            session: record.highest.seq,
-            is_open: store.open_epoch(lu).is_some(),
-            requests: store.requests(lu),
-        });
+        let mut lus = there.map(|(lu, record)| state(store, lu, record));
         Lus { lus: lus.by_ref().take(LISTED_MAX).collect(), is_cut: lus.next().is_some() }
+    }
+}
+
+fn state(store: &Store, lu: LuId, record: Record) -> LuState {
+    LuState {
+        lu: lu.0,
+        size: store.size(lu).unwrap_or(record.size),
+        owner: record.highest.owner.0,
+        session: record.highest.seq,
+        is_open: store.open_epoch(lu).is_some(),
+        requests: store.requests(lu),
+    }
+}
+
+impl Accepts<AskLu> for Desk {}
+
+/// Asks how an LU is.
+#[derive(Debug, Clone, Copy, Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "Option<LuState>")]
+#[remote(name = "storage.AskLu")]
+pub struct AskLu {
+    /// Which.
+    pub lu: u64,
+}
+
+impl<D: Backing> Handler<AskLu> for Repository<D> {
+    type Result = Option<LuState>;
+
+    fn handle(&mut self, AskLu { lu }: AskLu, _ctx: &mut Self::Context) -> Option<LuState> {
+        let (store, lu) = (self.store(), LuId(lu));
+        let record = store.record(lu).filter(|record| !record.is_deleted)?;
+        Some(state(store, lu, record))
     }
 }

@@ -1,11 +1,12 @@
-//! LUs that are made and deleted while a repository serves its others.
+//! LUs that are made, grown and deleted while a repository serves its others.
 //!
 //! Each LU has one thing done to it at a time: who comes meanwhile is told to come again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::fut::wrap_future;
-use actix::{ActorFutureExt, Handler, Message, ResponseActFuture};
+use actix::{ActorFutureExt, Handler, Message, MessageResponse, ResponseActFuture};
 use tokio::task::spawn_blocking;
 
 use super::actor::Repository;
@@ -15,8 +16,10 @@ use super::volume::{LuUser, Volume, VolumeError};
 use crate::file::OpenError;
 use crate::redirect::Epoch;
 use crate::redirect::name::LuId;
+use crate::redirect::store::Record;
 
-/// Makes an LU, if it is not there already with that size and birth.
+/// Makes an LU, or makes it larger, if it is not there already with that size and birth. One that is
+/// being made larger is busy: come again, until its new size is stored.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), NotMade>")]
 pub(crate) struct MakeLu {
@@ -25,7 +28,7 @@ pub(crate) struct MakeLu {
     pub(crate) birth: u64,
 }
 
-/// Why an LU was not made. It is not there.
+/// Why an LU was not made. It is not there, or as large as before.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotMade {
     #[error("something is being done to it")]
@@ -64,15 +67,44 @@ pub(crate) enum NotDeleted {
     Ending,
 }
 
+/// What the volume has of an LU that is to be made.
+enum Made<D> {
+    /// All that is wanted, from before.
+    Before,
+    /// All of it, from now on.
+    New(Record, Arc<D>),
+    /// Room for its new size.
+    Room,
+}
+
+/// Asks for the bytes of each LU that is not deleted.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Sizes")]
+pub(crate) struct AskSizes;
+
+/// Bytes of LUs.
+#[derive(Debug, MessageResponse)]
+pub(crate) struct Sizes(pub(crate) BTreeMap<LuId, u64>);
+
+impl<D: Backing> Handler<AskSizes> for Repository<D> {
+    type Result = Sizes;
+
+    fn handle(&mut self, AskSizes: AskSizes, _ctx: &mut Self::Context) -> Sizes {
+        let records = self.store().records().filter(|(_lu, record)| !record.is_deleted);
+        Sizes(records.filter_map(|(lu, _record)| Some((lu, self.store().size(lu)?))).collect())
+    }
+}
+
 impl<D: Backing> Handler<MakeLu> for Repository<D> {
     type Result = ResponseActFuture<Self, Result<(), NotMade>>;
 
     fn handle(&mut self, asked: MakeLu, _ctx: &mut Self::Context) -> Self::Result {
         let MakeLu { lu, size, birth } = asked;
-        let known = self.store().record(lu).map(|record| (record.is_deleted, record.size));
+        let (record, size_now) = (self.store().record(lu), self.store().size(lu));
+        let known = record.map(|record| record.is_deleted).zip(size_now);
         let refused = match known {
             Some((true, _size)) => Some(VolumeError::LuExists { lu }.into()),
-            Some((false, has)) if has != size => {
+            Some((false, has)) if has > size => {
                 Some(VolumeError::OtherSize { lu, size: has, wanted: size }.into())
             }
             None if !self.store().has_room() => Some(NotMade::Full),
@@ -87,15 +119,21 @@ impl<D: Backing> Handler<MakeLu> for Repository<D> {
         let volume = Arc::clone(self.volume());
         let (opener, identity) = (self.opener(), self.store().identity());
         let make = move || {
-            if known.is_some() {
-                let is_it = volume.birth(lu)? == birth;
-                return if is_it { Ok(None) } else { Err(NotMade::Another) };
+            if let Some((_is_deleted, has)) = known {
+                if volume.birth(lu)? != birth {
+                    return Err(NotMade::Another);
+                }
+                if has < size {
+                    volume.grow_data(lu, size)?;
+                    return Ok(Made::Room);
+                }
+                return Ok(Made::Before);
             }
             // What an earlier try has left was never an LU of anybody.
             volume.discard(lu)?;
             let record = volume.create_lu(lu, size, identity, Epoch::NONE, birth)?;
             match opener.open(&volume, lu) {
-                Ok(bytes) => Ok(Some((record, bytes))),
+                Ok(bytes) => Ok(Made::New(record, bytes)),
                 Err(error) => {
                     volume.discard(lu)?;
                     Err(error.into())
@@ -105,11 +143,18 @@ impl<D: Backing> Handler<MakeLu> for Repository<D> {
         let made = async move { spawn_blocking(make).await.unwrap_or(Err(NotMade::Ending)) };
         Box::pin(wrap_future(made).map(move |made, act: &mut Self, ctx| {
             act.finish(lu);
-            if let Some((record, bytes)) = made? {
-                act.made(lu, record, bytes, ctx);
-                tracing::info!(lu = lu.0, size, "LU made");
+            match made? {
+                Made::Before => Ok(()),
+                Made::New(record, bytes) => {
+                    act.made(lu, record, bytes, ctx);
+                    tracing::info!(lu = lu.0, size, "LU made");
+                    Ok(())
+                }
+                Made::Room => {
+                    act.grow(lu, size, ctx);
+                    Err(NotMade::Busy)
+                }
             }
-            Ok(())
         }))
     }
 }

@@ -338,6 +338,24 @@ impl Volume {
         write(&self.lu_dir(lu).join(RECORD), &RecordFile::new(lu, record))
     }
 
+    /// Makes room in the file of an LU's bytes, all zero, for a larger size. When this returns, that
+    /// is on stable media. How much of it is the LU's, its record says: that is stored afterwards.
+    ///
+    /// # Errors
+    /// [`VolumeError::LuSize`], or the system refuses; the LU is as before.
+    pub fn grow_data(&self, lu: LuId, size: u64) -> Result<(), VolumeError> {
+        if !(1..=LU_BYTES_MAX).contains(&size) {
+            return Err(VolumeError::LuSize { size });
+        }
+        let path = self.data(lu);
+        let grown = File::options().write(true).open(&path).and_then(|file| {
+            // A start that was cut off before the record was stored may have made more of it.
+            file.set_len(size.max(file.metadata()?.len()))?;
+            file.sync_all()
+        });
+        grown.map_err(|source| VolumeError::Io { path, source })
+    }
+
     /// Takes away what was left of the making of an LU. Never that of one which is served.
     ///
     /// # Errors

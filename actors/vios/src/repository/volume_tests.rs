@@ -280,3 +280,19 @@ fn a_damaged_owners_number_is_refused_and_none_is_guessed() {
     fs::remove_file(&path).unwrap();
     next_owner(&opened.volume, LU, OwnerId(0)).unwrap_err();
 }
+
+#[test]
+fn an_lu_has_its_old_size_until_its_record_has_the_new_one_and_can_be_grown_again() {
+    let (dir, opened, mut record) = with_lu();
+    opened.volume.grow_data(LU, 3 * SIZE).unwrap();
+    drop(opened);
+    let again = Volume::open(dir.path(), 2).unwrap();
+    assert_eq!(again.records, BTreeMap::from([(LU, record)]));
+    // What there is more of than is asked for now is not taken away.
+    again.volume.grow_data(LU, 2 * SIZE).unwrap();
+    assert_eq!(fs::metadata(again.volume.data(LU)).unwrap().len(), 3 * SIZE);
+    record.size = 2 * SIZE;
+    again.volume.store_record(LU, &record).unwrap();
+    drop(again);
+    assert_eq!(Volume::open(dir.path(), 3).unwrap().records, BTreeMap::from([(LU, record)]));
+}

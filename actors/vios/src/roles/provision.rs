@@ -1,5 +1,6 @@
-//! Makes and deletes a storage's LUs as the cluster's database says.
+//! Makes, grows and deletes a storage's LUs as the cluster's database says.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use crate::cluster::view::View;
 use crate::redirect::name::LuId;
 use crate::repository::actor::Repository;
 use crate::repository::backing::FileBacking;
-use crate::repository::provision::{DeleteLu, MakeLu, NotDeleted, NotMade};
+use crate::repository::provision::{AskSizes, DeleteLu, MakeLu, NotDeleted, NotMade, Sizes};
 
 /// How long it is waited after the database gave no answer, and for requests of an LU to end.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -29,6 +30,8 @@ pub(super) struct Provisioner {
     repository: LocalRef<Repository<FileBacking>>,
     cluster: ClusterSight,
     retry_at: Instant,
+    /// Bytes of the repository's LUs, once it has told.
+    sizes: Option<BTreeMap<LuId, u64>>,
 }
 
 /// Why an LU is not yet as the database says.
@@ -40,6 +43,8 @@ enum Unfinished {
     Deleting(#[from] NotDeleted),
     #[error("something is being done to it")]
     Busy,
+    #[error("it is not made larger: {0}")]
+    NotGrown(NotMade),
     #[error(transparent)]
     Db(#[from] AdminError),
 }
@@ -50,15 +55,20 @@ impl Provisioner {
         repository: LocalRef<Repository<FileBacking>>,
         cluster: ClusterSight,
     ) -> Self {
-        Self { name, repository, cluster, retry_at: Instant::now() }
+        Self { name, repository, cluster, retry_at: Instant::now(), sizes: None }
     }
 
     /// Ends with the node.
     pub(super) async fn run(mut self) {
         loop {
+            if self.sizes.is_none() {
+                let told = self.repository.ask(AskSizes, ASK_WITHIN).await;
+                self.sizes = told.ok().map(|Sizes(sizes)| sizes);
+            }
             let view = self.cluster.view.borrow_and_update().clone();
-            let mut pause = RETRY_EVERY;
-            for (lu, row) in view.iter().flat_map(|view| self.to_do(view)) {
+            let mut pause = if self.sizes.is_some() { RETRY_EVERY } else { PAUSE };
+            let to_do: Vec<_> = view.iter().flat_map(|view| self.to_do(view)).collect();
+            for (lu, row) in to_do {
                 if let Err(error) = self.provide(lu, row).await {
                     tracing::debug!(lu = lu.0, %error, "an LU is not yet as it is to be");
                     pause = PAUSE;
@@ -83,21 +93,33 @@ impl Provisioner {
             LuPhase::Failed(_) => self.retry_at <= Instant::now(),
             LuPhase::Ready => false,
         };
-        view.all::<LuRow>().filter(|(_lu, row)| is_to_do(row) && is_own(row)).collect()
+        let sizes = self.sizes.as_ref();
+        let is_small = |lu: &LuId, row: &LuRow| {
+            let has = sizes.and_then(|sizes| sizes.get(lu));
+            row.phase == LuPhase::Ready && has.is_some_and(|has| *has < row.size)
+        };
+        let lus = view.all::<LuRow>();
+        lus.filter(|(lu, row)| (is_to_do(row) || is_small(lu, row)) && is_own(row)).collect()
     }
 
-    async fn provide(&self, lu: LuId, row: LuRow) -> Result<(), Unfinished> {
-        let db = &self.cluster.db;
+    async fn provide(&mut self, lu: LuId, row: LuRow) -> Result<(), Unfinished> {
+        let db = &self.cluster.db.clone();
         if row.phase == LuPhase::Deleting {
             let delete = DeleteLu { lu, birth: row.birth };
             self.repository.ask(delete, ASK_WITHIN).await??;
+            self.sizes.as_mut().and_then(|sizes| sizes.remove(&lu));
             tracing::info!(lu = lu.0, "LU deleted");
             return Ok(lu_is_gone(db, lu).await?);
         }
         let make = MakeLu { lu, size: row.size, birth: row.birth };
         let phase = match self.repository.ask(make, ASK_WITHIN).await? {
-            Ok(()) => LuPhase::Ready,
+            Ok(()) => {
+                self.sizes.as_mut().and_then(|sizes| sizes.insert(lu, row.size));
+                LuPhase::Ready
+            }
             Err(NotMade::Busy | NotMade::Ending) => return Err(Unfinished::Busy),
+            // It is there as it was.
+            Err(error) if row.phase == LuPhase::Ready => return Err(Unfinished::NotGrown(error)),
             Err(error) => LuPhase::Failed(error.to_string()),
         };
         if let LuPhase::Failed(why) = &phase

@@ -166,6 +166,8 @@ fn store_input() -> impl Strategy<Value = store::Input> {
         4 => (0..12_u64).prop_map(|sync| store::Input::Stored { sync: SyncId(sync) }),
         1 => (0..12_u64).prop_map(|sync| store::Input::NotStored { sync: SyncId(sync) }),
         1 => conn().prop_map(|conn| store::Input::Lost { conn }),
+        1 => (0..3_u64, 0..9_u64)
+            .prop_map(|(lu, kib)| store::Input::Grown { lu: LuId(lu), size: kib << 10 }),
         1 => (0..3_u64).prop_map(|lu| store::Input::Deleted { lu: LuId(lu) }),
         1 => Just(store::Input::TimePassed),
     ]

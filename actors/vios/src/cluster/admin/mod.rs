@@ -5,6 +5,7 @@
 //! are as two in turn.
 
 mod client;
+mod resize;
 pub(crate) mod storage;
 mod transfer;
 
@@ -18,6 +19,7 @@ use vioduct_db::command::{Change, Condition, PARTS_MAX, TableId};
 use vioduct_db::query::{ROWS_MAX, Rows};
 
 pub use self::client::{add_client, create_vtd, delete_vtd, remove_client};
+pub use self::resize::resize_lu;
 pub use self::storage::{create_lu, create_pool, delete_lu, delete_pool};
 pub use self::transfer::{Left, RUN_LEASE, Transfer, sweep};
 use super::row::{
@@ -92,6 +94,19 @@ pub enum AdminError {
     /// A size that no LU may have.
     #[error("an LU of {0} bytes: it must have 512 to {LU_BYTES_MAX}, a multiple of 512")]
     LuSize(u64),
+    /// LUs become larger only.
+    #[error(
+        "LU {} has {has} bytes and can't be cut to {wanted}: what its client has behind that would be \
+         lost; make a smaller LU, and have the client copy what it needs", lu.0
+    )]
+    Shrink {
+        /// Which.
+        lu: LuId,
+        /// Bytes that it has.
+        has: u64,
+        /// Bytes that were wanted.
+        wanted: u64,
+    },
     /// There is no such LU.
     #[error("there is no LU {}; `vioduct lu ls` lists those that are", .0.0)]
     NoLu(LuId),

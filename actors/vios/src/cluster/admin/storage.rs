@@ -9,7 +9,7 @@ use crate::redirect::name::LuId;
 use crate::repository::volume::LU_BYTES_MAX;
 
 /// LUs have whole blocks of so many bytes.
-const BLOCK: u64 = 512;
+pub(super) const BLOCK: u64 = 512;
 
 /// Makes a pool of what a storage node serves.
 ///
@@ -136,6 +136,6 @@ pub(crate) async fn lu_is_gone(db: &Db, lu: LuId) -> Result<(), AdminError> {
     .await
 }
 
-async fn pool(db: &Db, name: &ObjectName) -> Result<(u64, PoolRow), AdminError> {
+pub(super) async fn pool(db: &Db, name: &ObjectName) -> Result<(u64, PoolRow), AdminError> {
     read::<PoolRow>(db, name).await?.ok_or_else(|| AdminError::NoPool(name.clone()))
 }

@@ -76,6 +76,11 @@ pub enum Input {
         /// How many of them, from the first on, are of the client's own CEC.
         near: usize,
     },
+    /// The storage has made the disk larger: so many bytes are there.
+    Grown {
+        /// Bytes.
+        size: u64,
+    },
     /// No attempt of a session that is over can land any more: a fence hook ran, or an operator
     /// says so. For storage that cannot fence.
     AttemptsEnded,

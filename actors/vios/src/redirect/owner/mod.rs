@@ -213,6 +213,7 @@ impl Owner {
             Input::EntryLost { entry } => self.entry_lost(now, entry),
             Input::EntryFound { entry } => self.entry_found(now, entry),
             Input::EntriesChanged { entries, near } => self.change_entries(now, entries, near),
+            Input::Grown { size } => self.size = self.size.map(|known| known.max(size)),
             Input::AttemptsEnded => self.attempts_ended(now),
             Input::CloseAsked => self.ask_to_close(),
             Input::TimePassed => self.time_passed(now),

@@ -96,7 +96,7 @@ impl Store {
             let Some(Queued { no, request, .. }) = open.queue.front() else { return };
             let entry = Op::of(epoch, *no, request);
             let is_flush = matches!(request, Request::Flush);
-            let is_valid = is_valid(request, lu.record.size, bytes_max);
+            let is_valid = is_valid(request, lu.size, bytes_max);
             let clashes = lu.device.values().any(|other| entry.clashes(other));
             if is_valid && !is_flush && (lu.device.len() >= depth || clashes) {
                 return;

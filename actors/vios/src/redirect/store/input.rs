@@ -67,6 +67,13 @@ pub enum Input {
         /// Its record.
         record: Record,
     },
+    /// An LU has room for so many bytes. They are its own once its record says so and is stored.
+    Grown {
+        /// Which.
+        lu: LuId,
+        /// Bytes.
+        size: u64,
+    },
     /// An LU is to be deleted.
     Deleted {
         /// Which.

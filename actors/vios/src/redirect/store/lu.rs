@@ -56,7 +56,10 @@ pub(super) struct Lu {
     version: u64,
     /// The last version that is stored.
     stored: u64,
-    syncing: Option<(SyncId, u64)>,
+    syncing: Option<(SyncId, u64, u64)>,
+    /// Bytes of the disk, as the record that is stored has them: what is written there is found
+    /// after any crash.
+    pub(super) size: u64,
     /// The record could not be stored.
     is_lost: bool,
     is_freed: bool,
@@ -72,6 +75,7 @@ impl Lu {
             version: 0,
             stored: 0,
             syncing: None,
+            size: record.size,
             is_lost: false,
             is_freed: false,
             state: State::Closed,
@@ -133,6 +137,14 @@ impl Store {
     pub(super) fn create(&mut self, lu: LuId, record: Record) {
         if self.has_room() {
             self.lus.entry(lu).or_insert_with(|| Lu::new(record));
+        }
+    }
+
+    pub(super) fn grow(&mut self, id: LuId, size: u64) {
+        let is_smaller = |record: &Record| !record.is_deleted && record.size < size;
+        if let Some(lu) = self.lus.get_mut(&id).filter(|lu| is_smaller(&lu.record)) {
+            lu.change(|record| record.size = size);
+            self.step(id);
         }
     }
 
@@ -253,7 +265,7 @@ impl Store {
             queue: VecDeque::new(),
             settling: Vec::new(),
         });
-        let Record { settled, size, .. } = lu.record;
+        let (Record { settled, .. }, size) = (lu.record, lu.size);
         let word = Word::Opened { epoch: session.epoch, life, identity, settled, size };
         self.send(session.conn, id, word);
     }
@@ -264,8 +276,8 @@ impl Store {
             return;
         }
         let sync = SyncId(draw(&mut self.last_id));
-        lu.syncing = Some((sync, lu.version));
         let record = lu.record;
+        lu.syncing = Some((sync, lu.version, record.size));
         self.syncs.insert(sync, id);
         self.effects.push_back(Effect::StoreRecord { sync, lu: id, record });
     }
@@ -277,9 +289,9 @@ impl Store {
         }
         let Some(id) = self.syncs.remove(&sync) else { return };
         if let Some(lu) = self.lus.get_mut(&id)
-            && let Some((_, version)) = lu.syncing.take()
+            && let Some((_, version, size)) = lu.syncing.take()
         {
-            lu.stored = version;
+            (lu.stored, lu.size) = (version, size);
         }
         self.answer_settled(id);
         self.step(id);

@@ -127,6 +127,7 @@ impl Store {
     pub fn handle(&mut self, now: Moment, input: Input) {
         match input {
             Input::Created { lu, record } => self.create(lu, record),
+            Input::Grown { lu, size } => self.grow(lu, size),
             Input::Deleted { lu } => self.delete(lu),
             Input::Received { conn, exit, lu, call } => {
                 self.received(Session { epoch: call.epoch(), conn, exit }, lu, call);
@@ -169,6 +170,12 @@ impl Store {
     #[must_use]
     pub fn record(&self, lu: LuId) -> Option<Record> {
         self.lus.get(&lu).map(|lu| lu.record)
+    }
+
+    /// Bytes of an LU, as its stored record has them.
+    #[must_use]
+    pub fn size(&self, lu: LuId) -> Option<u64> {
+        self.lus.get(&lu).map(|lu| lu.size)
     }
 
     /// The records of all LUs, in order of their numbers.

@@ -256,3 +256,21 @@ fn records_beyond_the_bound_are_an_error_since_a_forgotten_lu_would_look_deleted
     let error = Store::new(limits(), start, records).unwrap_err();
     assert_eq!(error.name, "records");
 }
+
+#[test]
+fn a_larger_size_is_the_lu_s_once_it_is_stored_and_ends_no_session() {
+    let (one, beyond) = (epoch(1, 1), |no| request(epoch(1, 1), no, write(16, false)));
+    let mut store = opened(one);
+    let grown = step(&mut store, Input::Grown { lu: LU, size: 32 });
+    let sync = sync_of(&grown);
+    assert_eq!((store.size(LU), store.record(LU).unwrap().size), (Some(16), 32));
+    let outcome = Err(Failure::Invalid);
+    let refused = Word::Answer { epoch: one, no: 1, outcome };
+    assert_eq!(words(&step(&mut store, beyond(1))), [refused]);
+    assert_eq!(words(&step(&mut store, Input::Stored { sync })), []);
+    assert_eq!((store.size(LU), store.open_epoch(LU)), (Some(32), Some(one)));
+    assert_eq!(ops(&step(&mut store, beyond(2))).len(), 1);
+    // A smaller one is none.
+    assert_eq!(step(&mut store, Input::Grown { lu: LU, size: 24 }), []);
+    assert_eq!(store.size(LU), Some(32));
+}

@@ -6,23 +6,27 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use vioduct_runtime::LocalRef;
+use vioduct_runtime::{LocalRef, Node};
 
-use super::desk::{Attach, Detach, Phyp};
+use super::desk::{Attach, Detach, OpenDisk, Phyp};
 use super::front::Front;
 use super::{DiskConfig, OPEN_WITHIN};
 use crate::cluster::cm::ClusterSight;
-use crate::cluster::row::{VtdKey, VtdRow};
+use crate::cluster::row::{LuRow, VtdKey, VtdRow};
 use crate::cluster::view::View;
+use crate::disk::Disk;
 use crate::redirect::name::LuId;
 
 /// How long it is waited before a disk is attached or detached again that was not.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a storage is waited for that makes a disk larger.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether disks are over, to be attached anew.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Gives a hypervisor its disks.
 pub(super) struct Attacher {
+    node: Node,
     phyp: LocalRef<Phyp>,
     cec: u32,
     sockets: PathBuf,
@@ -35,13 +39,14 @@ pub(super) struct Attacher {
 
 impl Attacher {
     pub(super) fn new(
+        node: Node,
         phyp: LocalRef<Phyp>,
         cec: u32,
         sockets: PathBuf,
         cluster: ClusterSight,
     ) -> Self {
         let (attached, refused) = (BTreeMap::new(), BTreeMap::new());
-        Self { phyp, cec, sockets, cluster, attached, refused }
+        Self { node, phyp, cec, sockets, cluster, attached, refused }
     }
 
     /// Ends with the node.
@@ -83,13 +88,46 @@ impl Attacher {
                 is_done &= self.attach(lu, vtd, row).await;
             }
         }
-        is_done
+        is_done && self.are_as_large(view).await
     }
 
     /// The disks of its CEC's clients.
     fn wanted(&self, view: &View) -> BTreeMap<LuId, (VtdKey, VtdRow)> {
         let own = view.all::<VtdRow>().filter(|(_vtd, row)| row.client.cec == self.cec);
         own.map(|(vtd, row)| (LuId(row.lu), (vtd, row))).collect()
+    }
+
+    /// Whether the disks that are open are as large as they are to be. After one that is not, the
+    /// others are looked at later: a storage that is away would be waited for each time.
+    async fn are_as_large(&self, view: &View) -> bool {
+        for (lu, vtd) in &self.attached {
+            let size = view.get::<LuRow>(lu).map_or(0, |row| row.size);
+            if !self.is_as_large(*lu, *vtd, size).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a disk that is open has this size, or has it now; one that is not open will.
+    async fn is_as_large(&self, lu: LuId, vtd: VtdKey, size: u64) -> bool {
+        let Ok(Some(disk)) = self.phyp.ask(OpenDisk { lu, vtd }, OPEN_WITHIN).await else {
+            return true;
+        };
+        if disk.device().size >= size {
+            return true;
+        }
+        match disk.look_at_size(&self.node, lu, LOOK_WITHIN).await {
+            Ok(has) if has >= size => {
+                tracing::info!(lu = lu.0, size, "who connects sees a larger disk");
+                true
+            }
+            Ok(_smaller) => false,
+            Err(error) => {
+                tracing::debug!(lu = lu.0, %error, "it is not known how large a disk is");
+                false
+            }
+        }
     }
 
     /// Attaches a disk, unless it is attached and not over.

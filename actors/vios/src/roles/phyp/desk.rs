@@ -301,6 +301,26 @@ impl Handler<Attach> for Phyp {
     }
 }
 
+/// Asks for the disk of a VTD, once it is open.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Option<Arc<LparDisk>>")]
+pub(super) struct OpenDisk {
+    pub(super) lu: LuId,
+    pub(super) vtd: VtdKey,
+}
+
+impl Handler<OpenDisk> for Phyp {
+    type Result = Option<Arc<LparDisk>>;
+
+    fn handle(&mut self, OpenDisk { lu, vtd }: OpenDisk, _ctx: &mut Self::Context) -> Self::Result {
+        let slot = self.slots.get(&lu).filter(|slot| slot.vtd == Some(vtd))?;
+        match &slot.stage {
+            Stage::Open(disk) => Some(Arc::clone(disk)),
+            Stage::Refused(_) | Stage::Attaching(_) | Stage::Over => None,
+        }
+    }
+}
+
 /// Ends the disk of a VTD in order, and forgets it. Answers whether that is done.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "bool")]

@@ -136,7 +136,7 @@ impl PhypRole {
     ) -> Result<Self, RoleError> {
         let (cec, sockets) = (config.cec, config.sockets.clone());
         let mut role = Self::start(node, &cluster.layouts, config).await?;
-        let attacher = Attacher::new(role.phyp.clone(), cec, sockets, cluster);
+        let attacher = Attacher::new(node.clone(), role.phyp.clone(), cec, sockets, cluster);
         role.following = Some(Task::spawn(attacher.run()));
         Ok(role)
     }
