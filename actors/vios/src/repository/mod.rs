@@ -2,12 +2,14 @@
 //!
 //! [`volume`] is what is on the disk, [`backing`] an LU's bytes, [`actor`] serves them. The
 //! sessions on it are the machine's, [`Store`](crate::redirect::store::Store). [`desk`] is what the
-//! repository tells and grants to those who are no VIOS, and `provision` makes and deletes LUs.
+//! repository tells and grants to those who are no VIOS, `room` how much room there is, and
+//! `provision` makes, grows and deletes LUs.
 
 pub mod actor;
 pub mod backing;
 pub mod desk;
 pub(crate) mod provision;
+pub mod room;
 pub(crate) mod sealed;
 mod users;
 pub mod volume;

@@ -320,6 +320,12 @@ impl Volume {
         Ok(record)
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where an LU's bytes are.
     #[must_use]
     pub fn data(&self, lu: LuId) -> PathBuf {

@@ -22,6 +22,7 @@ use crate::redirect::name::LuId;
 use crate::repository::actor::Repository;
 use crate::repository::backing::{Backing, FileBacking};
 use crate::repository::desk::{AskLu, ListLus, NextOwner, REPOSITORY_NAME};
+use crate::repository::room::AskRoom;
 use crate::repository::volume::{Opened, Volume, VolumeError};
 use crate::seek::Task;
 
@@ -121,6 +122,7 @@ async fn serve<D: Backing>(
     let actor = actor.restart(RestartPolicy::never()).named(name(REPOSITORY_NAME));
     let actor = actor.accept::<NextOwner>(Access::roles([Role::Phyp]));
     let actor = actor.accept::<AskLu>(Access::nodes().or(Access::tools()));
+    let actor = actor.accept::<AskRoom>(Access::nodes().or(Access::tools()));
     let actor = actor.accept::<ListLus>(Access::nodes().or(Access::tools()));
     let actor = actor.start().await?.now().ok_or(RoleError::Ended)?;
     let mut fabrics = Vec::with_capacity(ports.len());
