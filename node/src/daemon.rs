@@ -15,6 +15,7 @@ use vioduct_certs::install::{InstallError, finish, pending};
 use vioduct_certs::serial::Serial;
 use vioduct_db::role::{DbEnd, DbRoleError, DiskRole};
 use vioduct_runtime::membership::{ExpelReason, Seed};
+use vioduct_runtime::relay::{self, RelayConfig, RelayError};
 use vioduct_runtime::{ClusterConfig, ClusterView, Node, NodeError, Standing};
 use vioduct_transport::EndpointError;
 use vioduct_transport::seam::ResetSecret;
@@ -144,6 +145,9 @@ pub enum StartError {
     /// A system actor did not start. Fault: ours.
     #[error("system actors")]
     Actors(#[from] vioduct_runtime::StartError),
+    /// Links by third nodes. Fault: ours.
+    #[error("links by third nodes")]
+    Relay(#[from] RelayError),
 }
 
 impl StartError {
@@ -296,6 +300,7 @@ impl Daemon {
         let (endpoint, trust) = (node.endpoint().clone(), loaded.trust_state());
         let reporter = Reporter::new(&node, Arc::clone(&trust), troubles);
         system::start(&node, Arc::new(reporter)).await?;
+        relay::start(&node, RelayConfig::default()).await?;
         for Seed { node: name, addr } in &peers {
             node.connect(name.clone(), *addr).await?;
         }

@@ -33,6 +33,7 @@ mod names;
 mod node;
 mod peer;
 mod reference;
+pub mod relay;
 mod remote;
 mod router;
 pub mod schema;

@@ -269,8 +269,22 @@ impl Endpoint {
     /// # Errors
     /// [`EndpointError::TooManyPeers`] and [`EndpointError::Closing`].
     pub async fn connect(&self, node: NodeName, addr: SocketAddr) -> Result<Link, EndpointError> {
+        self.want(node, LinkInput::Wanted { addr }).await
+    }
+
+    /// As [`connect`](Self::connect), and dials this address now: a dial to another one is given
+    /// up, and a connection that is up carries the link until one to here takes over, make before
+    /// break. Until then it is tried again and again, as rarely as `backoff_max` says. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`EndpointError::TooManyPeers`] and [`EndpointError::Closing`].
+    pub async fn redial(&self, node: NodeName, addr: SocketAddr) -> Result<Link, EndpointError> {
+        self.want(node, LinkInput::Redial { addr }).await
+    }
+
+    async fn want(&self, node: NodeName, input: LinkInput) -> Result<Link, EndpointError> {
         let link = self.shared().link(PeerKey { kind: Kind::Node, name: node, instance: 0 })?;
-        let wanted = link.shared.inputs.send(LinkInput::Wanted { addr }).await;
+        let wanted = link.shared.inputs.send(input).await;
         wanted.map_err(|_ended| EndpointError::Closing)?;
         Ok(link)
     }

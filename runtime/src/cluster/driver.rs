@@ -1,5 +1,7 @@
 //! The task between links and the membership machine.
 
+mod detour;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use vioduct_certs::identity::NodeName;
 use vioduct_transport::{Endpoint, LinkState};
 
+use self::detour::{Answers, Detours};
 use super::post::Post;
 use super::{Cluster, ClusterView, Joining, Standing};
 use crate::membership::{DownReason, Effect, Input, Machine, Member, MemberEvent, Moment};
@@ -36,6 +39,9 @@ struct Hands {
     farewells: JoinSet<(NodeName, u64)>,
     /// Whom links are dialled to, and where.
     dialled: BTreeMap<NodeName, SocketAddr>,
+    /// None as long as members are not reached by others.
+    detours: Option<Detours>,
+    answers: Answers,
     post: Post,
     standing: Standing,
 }
@@ -49,6 +55,8 @@ impl Driver {
             node: Arc::clone(node),
             farewells: JoinSet::new(),
             dialled: BTreeMap::new(),
+            detours: None,
+            answers: Answers::new(),
             post: Post::default(),
             standing: Standing::Member,
         };
@@ -60,9 +68,11 @@ impl Driver {
         let cluster = Arc::clone(&hands.cluster);
         let began = Instant::now();
         let moment = || Moment::START.after(began.elapsed());
+        let mut relayed_after = cluster.relayed_after.subscribe();
         hands.carry_out(&mut machine).await;
         loop {
             let due = machine.deadline().map(|at| began + at.since(Moment::START));
+            let look_at = hands.detours.as_ref().map(|detours| detours.look_at);
             tokio::select! {
                 // A set order, so that a seed decides everything.
                 biased;
@@ -90,6 +100,12 @@ impl Driver {
                     machine.handle(moment(), Input::TimePassed);
                     hands.carry_out(&mut machine).await;
                 }
+                Ok(()) = relayed_after.changed() => {
+                    let (after, seed) = (*relayed_after.borrow(), hands.node.jitter());
+                    hands.detours = after.map(|after| Detours::new(after, seed));
+                }
+                Some(Ok(answer)) = hands.answers.join_next() => hands.seek(moment(), answer).await,
+                () = at(look_at) => hands.look(moment()).await,
             }
         }
     }
@@ -208,10 +224,16 @@ impl Hands {
         }
     }
 
-    /// It has said all that it wants to say once it closes the link.
-    async fn see_off(&mut self, node: &NodeName, incarnation: u64) {
+    /// It is dialled no more, neither where it is nor by others.
+    async fn give_up(&mut self, node: &NodeName) {
         self.dialled.remove(node);
         self.post.take(node);
+        self.seek_no_more(node).await;
+    }
+
+    /// It has said all that it wants to say once it closes the link.
+    async fn see_off(&mut self, node: &NodeName, incarnation: u64) {
+        self.give_up(node).await;
         self.endpoint.disconnect(node).await;
         self.node.names.forget_run(node, incarnation);
         let (link, node) = (self.endpoint.link(node), node.clone());
@@ -233,8 +255,7 @@ impl Hands {
 
     /// That run of a node, and what was before it, is over.
     async fn part(&mut self, node: &NodeName, incarnation: u64, reason: &str) {
-        self.dialled.remove(node);
-        self.post.take(node);
+        self.give_up(node).await;
         self.endpoint.dismiss(node, incarnation, reason).await;
         self.node.names.forget_run(node, incarnation);
         if let Some(peer) = self.node.peers.named(node) {

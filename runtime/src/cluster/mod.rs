@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -139,6 +140,8 @@ impl ClusterConfig {
             events: broadcast::Sender::new(EVENTS_MAX),
             dropped: Mutex::default(),
             overflowed: AtomicU64::new(0),
+            relayed_after: watch::Sender::default(),
+            relayed: Mutex::default(),
         });
         let joining = Joining { machine, cluster: Arc::clone(&cluster), inputs: received };
         Ok((cluster, joining))
@@ -157,6 +160,10 @@ pub(crate) struct Cluster {
     dropped: Mutex<Dropped>,
     /// Datagrams dropped because the machine was behind.
     overflowed: AtomicU64,
+    /// Members without a link are reached by others after so long; none: never.
+    relayed_after: watch::Sender<Option<Duration>>,
+    /// Members whose links go by others, as far as this node has dialled them so, and by whom.
+    relayed: Mutex<BTreeMap<NodeName, NodeName>>,
 }
 
 impl Cluster {
@@ -176,6 +183,24 @@ impl Cluster {
 
     fn take_sighted(&self) -> BTreeMap<NodeName, u64> {
         std::mem::take(&mut *self.sighted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has the driver reach members by others from now on.
+    pub(crate) fn reach_by_others(&self, after: Duration) {
+        self.relayed_after.send_replace(Some(after));
+    }
+
+    fn reached(&self, to: NodeName, by: Option<NodeName>) {
+        let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
+        match by {
+            Some(by) => relayed.insert(to, by),
+            None => relayed.remove(&to),
+        };
+    }
+
+    /// Whether this node has a member's link go by another one.
+    pub(crate) fn is_reached_by_another(&self, member: &NodeName) -> bool {
+        self.relayed.lock().unwrap_or_else(PoisonError::into_inner).contains_key(member)
     }
 
     fn set_dropped(&self, dropped: Dropped) {

@@ -9,6 +9,7 @@ mod family;
 mod inspect;
 mod links;
 mod lives;
+mod relay;
 mod skew;
 mod support;
 mod watch;

@@ -40,6 +40,9 @@ pub(crate) enum LinkInput {
     Wanted {
         addr: SocketAddr,
     },
+    Redial {
+        addr: SocketAddr,
+    },
     Unwanted,
     Dismissed(Dismissal),
     Dialled {
@@ -241,6 +244,10 @@ impl Driver {
             LinkInput::Wanted { addr } => {
                 self.addr = Some(addr);
                 self.step(Input::Wanted);
+            }
+            LinkInput::Redial { addr } => {
+                self.addr = Some(addr);
+                self.step(Input::Redial);
             }
             LinkInput::Unwanted => self.step(Input::Unwanted),
             LinkInput::Dismissed(dismissal) => {

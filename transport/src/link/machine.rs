@@ -60,6 +60,9 @@ pub(crate) struct Timing {
 pub(crate) enum Input {
     /// The peer's address is known and a link is wanted.
     Wanted,
+    /// As wanted, and reached elsewhere from now on: a dial under way is given up for one to there.
+    /// A connection that is up is replaced, make before break, however long that takes.
+    Redial,
     /// The peer's address is not to be dialled any more.
     Unwanted,
     /// No link is wanted with this run of the peer, nor with an earlier one.
@@ -216,6 +219,7 @@ impl LinkMachine {
     pub(crate) fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Wanted => self.wanted(now),
+            Input::Redial => self.redial(now),
             Input::Unwanted => self.unwanted(),
             Input::Dismissed(dismissal) => self.dismissed(dismissal),
             Input::Welcomed { conn, run, live } => self.welcomed(now, conn, run, live),
@@ -260,6 +264,16 @@ impl LinkMachine {
             self.give_up_at.get_or_insert(now.after(self.timing.unreachable_after));
             self.dial();
         }
+    }
+
+    fn redial(&mut self, now: Instant) {
+        if let Attempt::Dial(_) = self.attempt
+            && !self.closing
+        {
+            self.abandon_attempt();
+        }
+        self.wanted(now);
+        self.dial();
     }
 
     fn unwanted(&mut self) {

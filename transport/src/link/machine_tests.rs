@@ -119,6 +119,29 @@ fn a_replacement_that_fails_is_tried_again_even_when_the_peer_dialled_first() {
 }
 
 #[test]
+fn who_is_reached_elsewhere_is_dialled_there_at_once_whatever_is_under_way() {
+    let mut machine = LinkMachine::new(true, TIMING, 1);
+    let dial = |conn, generation, live| Effect::Dial { conn: ConnId(conn), generation, live };
+    assert_eq!(effects(&mut machine, at(0), Input::Redial), [dial(1, 1, 0)], "it is wanted");
+    let abandon = Effect::AbandonDial { conn: ConnId(1) };
+    assert_eq!(effects(&mut machine, at(1), Input::Redial), [abandon, dial(2, 1, 0)]);
+    let welcomed = Input::Welcomed { conn: ConnId(2), run: run(1), live: 0 };
+    effects(&mut machine, at(2), welcomed);
+    // While a connection is up, it is tried until it succeeds.
+    assert_eq!(effects(&mut machine, at(3), Input::Redial), [dial(3, 2, 1)]);
+    effects(&mut machine, at(4), Input::DialFailed { conn: ConnId(3), rejection: None });
+    assert_eq!(machine.current(), Some(ConnId(2)));
+    let due = machine.deadline().expect("a retry is timed");
+    assert_eq!(effects(&mut machine, due, Input::Tick), [dial(4, 2, 1)]);
+    assert_eq!(
+        effects(&mut machine, due, Input::Welcomed { conn: ConnId(4), run: run(1), live: 1 }),
+        [Effect::Retire { conn: ConnId(2) }, Effect::Adopt { conn: ConnId(4), generation: 2 }]
+    );
+    effects(&mut machine, due, Input::Close);
+    assert_eq!(effects(&mut machine, due, Input::Redial), []);
+}
+
+#[test]
 fn the_dial_of_the_lower_name_lives() {
     for (is_lower, expected) in [
         (true, vec![Effect::Reject { conn: ConnId(2), rejection: Rejection::Duplicate }]),
@@ -367,7 +390,7 @@ impl World {
     fn give(&mut self, side: usize, input: Input) {
         match &input {
             Input::Dismissed(_) => self.dismissed[side] = true,
-            Input::Wanted => self.dismissed[side] = false,
+            Input::Wanted | Input::Redial => self.dismissed[side] = false,
             _other => {}
         }
         self.machines[side].handle(self.now, input);
@@ -510,6 +533,7 @@ enum Step {
     Tick(usize),
     Break(usize),
     Replace(usize),
+    Redial(usize),
     Dismiss(usize),
     Want(usize),
 }
@@ -520,6 +544,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..2_usize).prop_map(Step::Tick),
         1 => any::<usize>().prop_map(Step::Break),
         1 => (0..2_usize).prop_map(Step::Replace),
+        1 => (0..2_usize).prop_map(Step::Redial),
         1 => (0..2_usize).prop_map(Step::Dismiss),
         1 => (0..2_usize).prop_map(Step::Want),
     ]
@@ -546,6 +571,7 @@ proptest! {
                 }
                 Step::Break(_) => {}
                 Step::Replace(side) => world.give(side, Input::Replace),
+                Step::Redial(side) => world.give(side, Input::Redial),
                 Step::Dismiss(side) => {
                     let incarnation = world.runs[1 - side].incarnation;
                     world.give(side, Input::Dismissed(dismissal(incarnation)));

@@ -75,3 +75,13 @@ fn a_node_that_loses_all_others_asks_its_seeds_again() {
     net.run_for(10 * SECOND);
     assert_eq!(net.sent.len() - before, 10, "one announcement a second");
 }
+
+#[test]
+fn two_that_never_reach_each_other_stay_members_while_a_third_reaches_both() {
+    for names in [&["a", "b", "d"][..], &["a", "b", "c", "d", "e", "f", "g"]] {
+        let mut net = Net::of(names);
+        net.parted = Some([name("a"), name("d")]);
+        net.run_for(600 * SECOND);
+        assert_eq!(net.told, []);
+    }
+}

@@ -67,6 +67,8 @@ struct Net {
     machines: BTreeMap<NodeName, Machine>,
     /// Nothing goes in or out.
     cut: BTreeSet<NodeName>,
+    /// Nothing goes from the one to the other, nor back.
+    parted: Option<[NodeName; 2]>,
     /// They don't run; what comes for them waits.
     frozen: BTreeSet<NodeName>,
     flying: VecDeque<(NodeName, NodeName, Bytes)>,
@@ -116,7 +118,11 @@ impl Net {
     fn deliver(&mut self) {
         let (mut waiting, mut delivered) = (VecDeque::new(), 0);
         while let Some((from, to, datagram)) = self.flying.pop_front() {
-            if self.cut.contains(&from) || self.cut.contains(&to) {
+            let is_parted = self
+                .parted
+                .as_ref()
+                .is_some_and(|it| [&from, &to].iter().all(|end| it.contains(end)));
+            if self.cut.contains(&from) || self.cut.contains(&to) || is_parted {
                 continue;
             }
             if self.frozen.contains(&to) {
