@@ -10,6 +10,9 @@
 //! | down | gives the link up, tells watchers, forgets names; one that left is heard out first |
 //! | refuse | gives the link up |
 //! | expelled | tells the embedder: this run of the node is over for all others |
+//!
+//! Once the node [relays](crate::relay), it also looks which members it has no link to, and has
+//! those reached by others.
 
 mod driver;
 mod post;

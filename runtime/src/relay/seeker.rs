@@ -85,6 +85,8 @@ struct Way {
     step: Step,
     /// Who led nowhere.
     tried: BTreeSet<NodeName>,
+    /// It was dialled by another last, and not where it is.
+    is_astray: bool,
 }
 
 #[derive(Debug)]
@@ -146,7 +148,7 @@ impl Seeker {
                 let (by, port) = (by.clone(), *port);
                 self.effects.push_back(Effect::Carried { by: by.clone(), to: to.clone() });
                 self.effects.push_back(Effect::Dial { to, addr });
-                *way = Way { step: Step::Carried { by, port }, tried: BTreeSet::new() };
+                *way = Way::at(Step::Carried { by, port });
             }
             Step::Carried { port, .. } if *port == linked => {}
             Step::Dialling { .. } => {
@@ -164,7 +166,7 @@ impl Seeker {
         let patience = if sight.is_ours { 1 } else { PATIENCE };
         let until = now.after(self.after.saturating_mul(patience));
         let (to, step) = (node.clone(), Step::Waiting { until });
-        let way = self.ways.entry(to.clone()).or_insert(Way { step, tried: BTreeSet::new() });
+        let way = self.ways.entry(to.clone()).or_insert_with(|| Way::at(step));
         let failed = match &way.step {
             Step::Carried { by, .. } => {
                 self.effects.push_back(Effect::Left { to, is_direct: false });
@@ -198,7 +200,8 @@ impl Seeker {
                 None => {
                     way.step = Step::Waiting { until: now.after(PAUSE) };
                     way.tried.clear();
-                    if let Some(Sight { addr, .. }) = sights.get(&to) {
+                    let is_astray = std::mem::take(&mut way.is_astray);
+                    if let Some(Sight { addr, .. }) = sights.get(&to).filter(|_| is_astray) {
                         self.effects.push_back(Effect::Dial { to, addr: *addr });
                     }
                 }
@@ -212,6 +215,7 @@ impl Seeker {
             (Step::Asking { by: asked }, Some(port)) if asked == by => {
                 let (by, until) = (by.clone(), now.after(DIAL_MAX));
                 way.step = Step::Dialling { by, port, until };
+                way.is_astray = true;
                 self.effects.push_back(Effect::Dial { to, addr: port });
             }
             (Step::Asking { by: asked }, None) if asked == by => way.failed(now, by.clone()),
@@ -222,6 +226,10 @@ impl Seeker {
 }
 
 impl Way {
+    fn at(step: Step) -> Self {
+        Self { step, tried: BTreeSet::new(), is_astray: false }
+    }
+
     fn failed(&mut self, now: Moment, by: NodeName) {
         self.tried.insert(by);
         self.step = Step::Waiting { until: now };

@@ -123,7 +123,7 @@ fn all_are_tried_and_then_the_direct_way_and_then_all_again() {
         assert_eq!(it.answer(millis + 1, by.as_str(), None), []);
     }
     assert_eq!(asked, others.map(String::from).into());
-    assert_eq!(it.look(3500, None, &others), [dial(4)]);
+    assert_eq!(it.look(3500, None, &others), [], "it is dialled there anyhow");
     assert_eq!(it.look(8499, None, &others), []);
     assert!(matches!(it.look(8500, None, &others)[..], [Effect::Ask { .. }]));
 }
@@ -138,6 +138,8 @@ fn a_dial_by_another_has_its_time_and_then_the_next_is_asked() {
     assert_eq!(it.look(7999, None, &["b", "c"]), []);
     assert_eq!(it.look(8000, None, &["b", "c"]), [ask(second)]);
     assert_eq!(it.answer(8001, first, Some(78)), [], "it was given up");
+    it.answer(8002, second, None);
+    assert_eq!(it.look(8500, None, &["b", "c"]), [dial(4)], "and not where it is not");
 }
 
 #[test]
@@ -164,8 +166,11 @@ fn nobody_is_asked_who_is_suspected_unlinked_reached_by_others_or_the_member_its
         it.0.handle(at(millis), Input::Looked(sights.clone()));
     }
     let asked = it.drain();
-    let direct = |to| Effect::Dial { to: node(to), addr: addr(9) };
-    assert_eq!(asked, [direct("c"), direct("x")], "d is reached by b, and b is suspected");
+    assert_eq!(asked, [], "d is reached by b, and b is suspected");
+    sights.get_mut(&node("b")).unwrap().is_sound = true;
+    it.0.handle(at(10_000), Input::Looked(sights));
+    let ask = |to| Effect::Ask { by: node("b"), to: node(to) };
+    assert_eq!(it.drain(), [ask("c"), ask("x")]);
 }
 
 #[test]

@@ -117,7 +117,7 @@ impl Hands {
     }
 
     fn carried(&mut self, by: NodeName, to: NodeName) {
-        tracing::info!(peer = %to, %by, "link to {to} goes by {by}");
+        tracing::info!(peer = %to, %by, "link goes by a third node");
         if let (Some(detours), Some(link)) = (&mut self.detours, self.endpoint.link(&to)) {
             detours.holds.insert(to.clone(), link.hold());
         }
@@ -126,7 +126,7 @@ impl Hands {
 
     fn left(&mut self, to: &NodeName, is_direct: bool) {
         if is_direct {
-            tracing::info!(peer = %to, "link to {to} is direct again");
+            tracing::info!(peer = %to, "link is direct again");
         }
         if let Some(detours) = &mut self.detours {
             detours.holds.remove(to);

@@ -61,15 +61,20 @@ async fn pass_in(
         let (Some(target), false) = (target, shut_for.lock().unwrap().contains(&from)) else {
             continue;
         };
-        if !insides.contains_key(&from) {
-            let inside = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
-            inside.connect(target).await.unwrap();
-            let ways = (Arc::clone(&inside), Arc::clone(&outside), Arc::clone(&shut_for));
-            tasks.spawn(pass_out(ways.0, ways.1, ways.2, from));
-            insides.insert(from, inside);
-        }
+        let known = insides.get(&from).map(Arc::clone);
+        let inside = match known {
+            Some(inside) => inside,
+            None => {
+                let inside = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+                inside.connect(target).await.unwrap();
+                let (outside, shut_for) = (Arc::clone(&outside), Arc::clone(&shut_for));
+                tasks.spawn(pass_out(Arc::clone(&inside), outside, shut_for, from));
+                insides.insert(from, Arc::clone(&inside));
+                inside
+            }
+        };
         // A node that is gone takes nothing.
-        insides[&from].send(&buffer[..bytes]).await.ok();
+        inside.send(buffer.get(..bytes).unwrap()).await.ok();
     }
 }
 
@@ -84,7 +89,7 @@ async fn pass_out(
         // An error says that the node is gone.
         let Ok(bytes) = inside.recv(&mut buffer).await else { continue };
         if !shut_for.lock().unwrap().contains(&whom) {
-            outside.send_to(&buffer[..bytes], whom).await.ok();
+            outside.send_to(buffer.get(..bytes).unwrap(), whom).await.ok();
         }
     }
 }
