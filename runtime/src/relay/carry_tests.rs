@@ -69,7 +69,6 @@ async fn packets_go_both_ways_as_they_are_and_those_of_strangers_nowhere() {
 async fn a_row_that_the_kernel_joined_is_taken_apart_again() {
     let it = carried().await;
     let asker = Surroundings::bind((HOST, 0).into(), 1 << 20).unwrap().socket;
-
     let (destination, segment_size) = (it.port, Some(1200));
     let row = |contents| Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
     let whole: Vec<u8> = (0..10_u8).flat_map(|packet| [packet; 1200]).chain([10; 7]).collect();

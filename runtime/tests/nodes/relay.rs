@@ -20,7 +20,7 @@ use vioduct_runtime::{
 use vioduct_transport::TransportConfig;
 
 use self::door::Door;
-use crate::support::{SOON, find, name};
+use crate::support::{SOON, find};
 
 /// Slow enough for a busy machine that a link is lost only when its way is cut.
 const LONG: Duration = Duration::from_secs(40);
