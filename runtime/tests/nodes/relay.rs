@@ -173,14 +173,14 @@ async fn talk(notes: ActorRef<Notes>, told: Arc<AtomicU64>, is_over: Arc<AtomicB
     while !is_over.load(Ordering::Relaxed) {
         let next = told.fetch_add(1, Ordering::Relaxed) + 1;
         notes.tell(Note(next)).await.unwrap();
-        if next % 16 == 0 {
+        if next.is_multiple_of(16) {
             assert_eq!(notes.ask(Noted, SOON).await, Ok((next, 0)));
             sleep_until(Instant::now() + Duration::from_millis(2)).await;
         }
     }
 }
 
-async fn stays_members(nodes: &[&Node]) {
+fn stay_members(nodes: &[&Node]) {
     for node in nodes {
         let view = node.cluster().unwrap();
         let are_alive = view.members.iter().all(|(_, state)| *state != MemberState::Down);
@@ -220,7 +220,7 @@ async fn goes_by_a_third(names: [&str; 2]) {
     timeout(LONG, talking).await.unwrap().unwrap();
     let told = told.load(Ordering::Relaxed);
     assert_eq!(notes.ask(Noted, SOON).await, Ok((told, 0)));
-    stays_members(&[&b.0, &x.0, &y.0]).await;
+    stay_members(&[&b.0, &x.0, &y.0]);
     while let Ok(event) = timeout(Duration::ZERO, events.next()).await {
         let event = event.unwrap();
         let is_end = matches!(event, MemberEvent::Down { .. } | MemberEvent::Returned { .. });
@@ -285,7 +285,7 @@ async fn a_relay_is_for_nodes_alone_for_members_that_are_linked_and_for_so_many(
     part(&b, &d, true);
     by_b.ask(Noted, SOON).await.unwrap_err();
     assert_eq!(open(&of_a, "d").await, Err(RelayRefusal::NoWay { node: node("d") }));
-    stays_members(&[&a.0, &b.0, &c.0, &d.0]).await;
+    stay_members(&[&a.0, &b.0, &c.0, &d.0]);
 
     let tool = Arc::new(site.ca.tool("admin").unwrap());
     let tool = Node::builder(tool).workers(1).start().await.unwrap();
