@@ -18,8 +18,8 @@ use crate::redirect::Epoch;
 use crate::redirect::name::LuId;
 use crate::redirect::store::Record;
 
-/// Makes an LU, or makes it larger, if it is not there already with that size and birth. One that is
-/// being made larger is busy: come again, until its new size is stored.
+/// Makes an LU, or makes it larger, if it is not there already with that size and birth. One that
+/// is being made larger is busy: come again, until its new size is stored.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<(), NotMade>")]
 pub(crate) struct MakeLu {

@@ -344,8 +344,9 @@ impl Volume {
         write(&self.lu_dir(lu).join(RECORD), &RecordFile::new(lu, record))
     }
 
-    /// Makes room in the file of an LU's bytes, all zero, for a larger size. When this returns, that
-    /// is on stable media. How much of it is the LU's, its record says: that is stored afterwards.
+    /// Makes room in the file of an LU's bytes, all zero, for a larger size. When this returns,
+    /// that is on stable media. How much of it is the LU's, its record says: that is stored
+    /// afterwards.
     ///
     /// # Errors
     /// [`VolumeError::LuSize`], or the system refuses; the LU is as before.

@@ -131,6 +131,7 @@ fn owner_input() -> impl Strategy<Value = owner::Input> {
             owner::Input::EntriesChanged { entries, near }
         }),
         1 => (0..2_u64).prop_map(|client| owner::Input::ClientLeft { client: ClientId(client) }),
+        1 => (0..9_u64).prop_map(|kib| owner::Input::Grown { size: kib << 10 }),
         4 => Just(owner::Input::TimePassed),
     ]
 }

@@ -96,8 +96,8 @@ pub enum AdminError {
     LuSize(u64),
     /// LUs become larger only.
     #[error(
-        "LU {} has {has} bytes and can't be cut to {wanted}: what its client has behind that would be \
-         lost; make a smaller LU, and have the client copy what it needs", lu.0
+        "LU {} has {has} bytes and can't be cut to {wanted}: what its client has behind that would \
+         be lost; make a smaller LU, and have the client copy what it needs", lu.0
     )]
     Shrink {
         /// Which.
@@ -131,8 +131,8 @@ pub enum AdminError {
     },
     /// Somebody is shown the LU that is to be copied.
     #[error(
-        "LU {} is in use: VTD {} shows it to client {client}; stop that client, and hide the LU with \
-         `vioduct vtd delete {}`", lu.0, vtd.0, vtd.0
+        "LU {} is in use: VTD {} shows it to client {client}; stop that client, and hide the LU \
+         with `vioduct vtd delete {}`", lu.0, vtd.0, vtd.0
     )]
     LuShown {
         /// Which.

@@ -47,6 +47,11 @@ fn rows_of_the_storage_have_the_bytes_that_they_always_had() {
     assert_eq!(client.bytes(), [&[0, 0, 0, 3][..], b"lpar1"].concat());
     assert_eq!(ClientKey::read(&client.bytes()), Some(client));
     assert_eq!(ClientRow { number: 5, vtds: Vec::new() }.encode(), [1, 5, 0].as_slice());
+    let shown = Some(("3/a".parse().unwrap(), VtdKey(7)));
+    let transfer = TransferRow { kind: TransferKind::Export, run: 9, shown };
+    assert_eq!(transfer.encode(), [1, 1, 9, 1, 3, 1, b'a', 7].as_slice());
+    assert_eq!(TransferRow::decode(&transfer.encode()), Ok(transfer));
+    assert_eq!(RunnerRow { by: "p".into() }.encode(), [1, 1, b'p'].as_slice());
 }
 
 #[test]
