@@ -168,7 +168,8 @@ impl StartError {
             | Self::Disks(_)
             | Self::Node(_)
             | Self::Endpoint(_)
-            | Self::Actors(_) => false,
+            | Self::Actors(_)
+            | Self::Relay(_) => false,
         }
     }
 }

@@ -1,18 +1,25 @@
 //! The database is away: disks go on, nodes start by what they knew last, changes are refused, and
-//! all is well again by itself once it is back.
+//! all is well again by itself once it is back. A VIOS that alone is cut off from it reaches it by
+//! others.
 //!
 //! `AWAY_S` says for how many seconds; how much longer requests may take meanwhile is asked only
 //! of 30 or more, for a busy machine stalls now and then.
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by it")]
 #![expect(clippy::print_stdout, reason = "figures, for whoever runs it with --nocapture")]
 
+#[path = "../../runtime/tests/nodes/relay/door.rs"]
+mod door;
+
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use vioduct_tests::built;
 use vioduct_tests::disks::load::{Figures, Load};
-use vioduct_tests::disks::{DATABASE, DiskCluster, DiskPlan, PHYP};
+use vioduct_tests::disks::{DATABASE, DiskCluster, DiskPlan, PHYP, STORAGE};
+
+use self::door::Door;
 
 const WITHIN: Duration = Duration::from_secs(30);
 /// Its client enters by v1.
@@ -84,7 +91,6 @@ async fn disks_go_on_without_the_database_and_changes_are_refused_until_it_is_ba
     sleep_until(until).await;
     let meanwhile = load.stop().await.unwrap();
     println!("before: {before}\nmeanwhile: {meanwhile}");
-    assert!(before.is_sound() && meanwhile.is_sound(), "{before}, {meanwhile}");
 
     // Who starts meanwhile goes by what it knew.
     restart(&mut disks, "v1").await;
@@ -104,8 +110,112 @@ async fn disks_go_on_without_the_database_and_changes_are_refused_until_it_is_ba
         }
     };
     timeout(WITHIN, made).await.expect("changes are made again");
+    as_long(&before, &meanwhile);
+}
+
+fn as_long(before: &Figures, meanwhile: &Figures) {
+    assert!(before.is_sound() && meanwhile.is_sound(), "{before}, {meanwhile}");
     if away() >= LONG {
         let more = meanwhile.longest_ms - before.longest_ms;
         assert!(more <= MORE_MAX_MS, "requests took {more} ms longer");
     }
+}
+
+/// The ways between one VIOS and the database's nodes: each is dialled at a door.
+struct Ways {
+    vios: (SocketAddr, Door),
+    database: Vec<(SocketAddr, Door)>,
+}
+
+impl Ways {
+    /// Of nodes that do not run yet.
+    async fn to(disks: &mut DiskCluster, vios: &str) -> Self {
+        let vios = Self::door(disks, vios).await;
+        let mut database = Vec::new();
+        for name in DATABASE {
+            database.push(Self::door(disks, name).await);
+        }
+        Self { vios, database }
+    }
+
+    /// A door before a node, which all others are told of instead of where it listens.
+    async fn door(disks: &mut DiskCluster, name: &str) -> (SocketAddr, Door) {
+        let (direct, door) = (disks.addr(name).to_owned(), Door::new().await);
+        let addr = direct.parse().unwrap();
+        door.leads_to(addr);
+        for other in DATABASE.into_iter().chain(["v1", "v2", "v3", STORAGE, PHYP]) {
+            let (file, own) = (disks.cluster().config(other), other == name);
+            let text = fs::read_to_string(&file).unwrap();
+            let listen = format!("listen = \"{direct}\"");
+            let text = if own {
+                assert!(text.contains(&listen), "{text}");
+                text.replace(&listen, &format!("{listen}\nadvertise = \"{}\"", door.addr))
+            } else {
+                text.replace(&direct, &door.addr.to_string())
+            };
+            fs::write(file, text).unwrap();
+        }
+        (addr, door)
+    }
+
+    /// Cuts them all, or heals them.
+    fn cut(&self, is_cut: bool) {
+        let (vios, its_door) = &self.vios;
+        for (addr, door) in &self.database {
+            door.shut(*vios, is_cut);
+            its_door.shut(*addr, is_cut);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vios_that_is_cut_off_from_the_database_changes_it_by_others() {
+    let plan = DiskPlan { lu: LU, size: SIZE };
+    let vioduct = built::vioduct().unwrap();
+    let mut disks = DiskCluster::create_beside_database(vioduct, &[plan]).await.unwrap();
+    let ways = Ways::to(&mut disks, "v1").await;
+    disks.start(WITHIN).await.unwrap();
+    let before = calm(&disks).await;
+
+    let load = load(&disks).await;
+    ways.cut(true);
+    let until = Instant::now() + away();
+    for name in DATABASE {
+        logged(&disks, name, "link goes by a third node").await;
+    }
+    // What it has to tell gets there, and what is changed it is told.
+    let of_v1 = async |text: &str| {
+        let told = async {
+            let mut looks = interval(Duration::from_millis(200));
+            loop {
+                looks.tick().await;
+                let list = disks.answer(&["event", "ls", "--cluster", "cluster.toml"]).await;
+                let list = list.unwrap();
+                let is_meant = |event: &&serde_json::Value| {
+                    event["node"] == "v1" && event["event"].as_str().unwrap().contains(text)
+                };
+                if list["events"].as_array().unwrap().iter().any(|event| is_meant(&event)) {
+                    assert!(list["away"].is_null(), "{list:#}");
+                    return;
+                }
+            }
+        };
+        timeout(WITHIN, told).await.unwrap_or_else(|_late| panic!("v1 has not told: {text}"));
+    };
+    disks.command(&["path", "fail", "--vios", "v1"]).await.unwrap();
+    of_v1("is lost: failed by hand").await;
+    disks.command(&["path", "restore", "--vios", "v1"]).await.unwrap();
+    of_v1("is good").await;
+    sleep_until(until).await;
+    let meanwhile = load.stop().await.unwrap();
+    println!("before: {before}\nmeanwhile: {meanwhile}");
+
+    // Started anew it registers, too.
+    restart(&mut disks, "v1").await;
+    logged(&disks, "v1", "the VIOS is registered").await;
+    ways.cut(false);
+    for name in DATABASE {
+        logged(&disks, name, "link is direct again").await;
+    }
+    as_long(&before, &meanwhile);
 }
