@@ -6,7 +6,7 @@
 //!
 //! A node that was [`start`]ed to relay has two sides. The cluster's driver finds the live members
 //! that this node has no link to, asks a member that it has one to for a relay ([`OpenRelay`]), and
-//! dials by that ([`seeker`]). And an actor, found as [`NAME`], gives ports to nodes that ask
+//! dials by that (`seeker`). And an actor, found as [`NAME`], gives ports to nodes that ask
 //! ([`Relay`]). A connection by a relay is one like any other, from end to end: the one between
 //! sees packets, and neither what they say nor whose they are but by their addresses.
 
