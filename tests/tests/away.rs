@@ -180,9 +180,6 @@ async fn a_vios_that_is_cut_off_from_the_database_changes_it_by_others() {
     let load = load(&disks).await;
     ways.cut(true);
     let until = Instant::now() + away();
-    for name in DATABASE {
-        logged(&disks, name, "link goes by a third node").await;
-    }
     // What it has to tell gets there, and what is changed it is told.
     let of_v1 = async |text: &str| {
         let told = async {
@@ -213,8 +210,15 @@ async fn a_vios_that_is_cut_off_from_the_database_changes_it_by_others() {
     // Started anew it registers, too.
     restart(&mut disks, "v1").await;
     logged(&disks, "v1", "the VIOS is registered").await;
+    // Either end of a link may be the one that finds another way.
+    let has_detour = |name: &&str| {
+        let log = fs::read_to_string(disks.dir().join(name).join("node.log")).unwrap();
+        log.contains("link goes by a third node")
+    };
+    let detours: Vec<&str> = DATABASE.into_iter().chain(["v1"]).filter(has_detour).collect();
+    assert!(!detours.is_empty(), "nothing was cut");
     ways.cut(false);
-    for name in DATABASE {
+    for name in detours {
         logged(&disks, name, "link is direct again").await;
     }
     as_long(&before, &meanwhile);
