@@ -4,7 +4,7 @@
 //!
 //! `AWAY_S` says for how many seconds; how much longer requests may take meanwhile is asked only
 //! of 30 or more, for a busy machine stalls now and then.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 #![expect(clippy::print_stdout, reason = "figures, for whoever runs it with --nocapture")]
 
 #[path = "../../runtime/tests/nodes/relay/door.rs"]

@@ -1,6 +1,6 @@
 //! LUs from and to image files, on real processes: what goes in comes out, what is in use is left
 //! alone, and what a killed command has left is taken away by the next one.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};

@@ -1,7 +1,7 @@
 //! Packets from one end to the other, as they are.
 //!
 //! What comes is not looked into, and nothing is sent that did not come: for each packet one of the
-//! same bytes goes on, or none. One buffer is all the memory that a pair takes, beside the kernel's.
+//! same bytes goes on, or none. One buffer is all that a pair takes, beside the kernel's.
 
 use std::future::poll_fn;
 use std::io::{self, IoSliceMut};

@@ -316,30 +316,21 @@ impl CmRole {
     pub async fn start(node: &Node, config: CmConfig) -> Result<Self, CmError> {
         let CmConfig { stores, vios, schema, limits } = config;
         limits.validate()?;
-        let is_vios = vios.is_some();
-        let (unique, stored, stores) = spawn_blocking(move || {
-            let draw = || stores.odm(|| UniqueId::draw(&mut rand::rng()));
-            let odm = is_vios.then(draw).transpose()?;
-            Ok::<_, LocalError>((odm.map(|odm| odm.unique), last_view(&stores), stores))
-        })
-        .await??;
-        let name = node.name().clone();
+        let (unique, stored, stores) = recall(stores, vios.is_some()).await?;
         let deadline = limits.answer_within;
         let writing = DbConfig { deadline, ..DbConfig::default() };
         let db = Db::new(node, Arc::clone(&schema), writing);
         let (tell_view, view) = watch::channel(None);
         let (tell_layout, layouts) = watch::channel(Layout::default());
-        let begin = match unique {
-            Some(_) => Standing::Registering { attempt: 1, why: None },
-            None => Standing::NoVios,
-        };
+        let registering = |_unique| Standing::Registering { attempt: 1, why: None };
+        let begin = unique.map_or(Standing::NoVios, registering);
         let (tell_standing, standing) = watch::channel(begin);
         let (may_serve, permitted) = watch::channel(false);
         let (tell_primary, is_primary) = watch::channel(false);
         let (again, orders) = mpsc::channel(1);
         let remembered = Remembered::default();
         let actor = Cm {
-            name: name.clone(),
+            name: node.name().clone(),
             unique,
             view: view.clone(),
             standing: standing.clone(),
@@ -407,6 +398,19 @@ async fn start_actor(node: &Node, cm: Cm) -> Result<(), StartError> {
     let tellers = Access::roles([Role::Phyp, Role::Storage, Role::Vios]);
     let actor = actor.accept::<Heard>(tellers);
     actor.accept::<RegisterAgain>(Access::tools()).start().await.map(drop)
+}
+
+/// What the local stores have: which VIOS this is, if it is one, and what the database said last.
+async fn recall(
+    stores: LocalStores,
+    is_vios: bool,
+) -> Result<(Option<UniqueId>, Option<View>, LocalStores), CmError> {
+    let recalled = spawn_blocking(move || {
+        let draw = || stores.odm(|| UniqueId::draw(&mut rand::rng()));
+        let odm = is_vios.then(draw).transpose()?;
+        Ok::<_, LocalError>((odm.map(|odm| odm.unique), last_view(&stores), stores))
+    });
+    Ok(recalled.await??)
 }
 
 /// One that is not read is as good as none: the database has all of it.

@@ -1,4 +1,4 @@
-//! What happened, as the database keeps it: of each node the newest, in slots that are used in turn.
+//! What happened, as the database keeps it: of each node the newest, in slots used in turn.
 
 use std::fmt;
 
