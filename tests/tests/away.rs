@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, interval, sleep_until, timeout};
+use vioduct_certs::UnixTime;
 use vioduct_tests::built;
 use vioduct_tests::disks::load::{Figures, Load};
 use vioduct_tests::disks::{DATABASE, DiskCluster, DiskPlan, PHYP, STORAGE};
@@ -179,6 +180,7 @@ async fn a_vios_that_is_cut_off_from_the_database_changes_it_by_others() {
 
     let load = load(&disks).await;
     ways.cut(true);
+    let cut_since = UnixTime::now().as_secs() * 1000;
     let until = Instant::now() + away();
     // What it has to tell gets there, and what is changed it is told.
     let of_v1 = async |text: &str| {
@@ -188,10 +190,12 @@ async fn a_vios_that_is_cut_off_from_the_database_changes_it_by_others() {
                 looks.tick().await;
                 let list = disks.answer(&["event", "ls", "--cluster", "cluster.toml"]).await;
                 let list = list.unwrap();
-                let is_meant = |event: &&serde_json::Value| {
-                    event["node"] == "v1" && event["event"].as_str().unwrap().contains(text)
+                let is_meant = |event: &serde_json::Value| {
+                    event["node"] == "v1"
+                        && event["event"].as_str().unwrap().contains(text)
+                        && event["at_ms"].as_u64().unwrap() >= cut_since
                 };
-                if list["events"].as_array().unwrap().iter().any(|event| is_meant(&event)) {
+                if list["events"].as_array().unwrap().iter().any(is_meant) {
                     assert!(list["away"].is_null(), "{list:#}");
                     return;
                 }

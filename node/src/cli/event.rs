@@ -11,10 +11,10 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use vioduct_certs::moment;
 use vioduct_node::status::SCHEMA;
-use vioduct_vios::cluster::admin;
+use vioduct_vios::cluster::admin::AdminError;
 use vioduct_vios::cluster::cm::{CM_NAME, CmDesk};
 use vioduct_vios::cluster::event::AskEvents;
-use vioduct_vios::cluster::feed::EventFeed;
+use vioduct_vios::cluster::feed::{EventFeed, events};
 use vioduct_vios::cluster::row::{EventClass, EventKey, EventRow, Happened};
 
 use crate::cli::cluster::on_local_set;
@@ -61,17 +61,18 @@ impl EventCommand {
 impl LsArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
         let session = self.db.open().await?;
-        let (mut events, away) = match admin::all::<EventRow>(&session.db).await {
-            Ok((_revision, rows)) => {
+        let (mut events, away) = match events(&session.db).await {
+            Ok(rows) => {
                 let shown = |(key, row): (EventKey, EventRow)| {
                     Shown::of(key.node.to_string(), row.happened)
                 };
                 (rows.into_iter().map(shown).collect::<Vec<_>>(), None)
             }
-            Err(error) => {
+            Err(error @ AdminError::Db(_)) => {
                 let away = format!("{:#}", anyhow::Error::new(error));
                 (self.remembered(&session).await?, Some(away))
             }
+            Err(error) => return Err(error.into()),
         };
         events.sort_by_key(|event| event.at_ms);
         let too_many = events.len().saturating_sub(usize::try_from(self.last)?);
@@ -104,7 +105,14 @@ async fn follow(args: DbTargetArgs, out: OutputFormat) -> Result<ExitCode> {
     loop {
         let fresh = tokio::select! {
             _signal = stop.next() => break,
-            fresh = feed.next() => fresh?,
+            fresh = feed.next() => fresh,
+        };
+        let fresh = match fresh {
+            Err(error @ AdminError::Db(_)) => {
+                eprintln!("{:#}; it goes on", anyhow::Error::new(error));
+                continue;
+            }
+            fresh => fresh?,
         };
         let shown = Shown::of(fresh.node.to_string(), fresh.happened);
         out.print_line(&Shown { missed: fresh.missed, ..shown })?;

@@ -42,7 +42,8 @@ const CARRIED_MAX: u16 = 1024;
 pub struct RelayConfig {
     /// A live member that this node has not been linked to for so long is reached by a third one,
     /// 100 ms..=1 h; three times as long where the member is the one that dials. None: never.
-    /// Default 2 s.
+    /// Default 6 s,
+    /// longer than a handshake.
     pub after: Option<Duration>,
     /// Pairs of other nodes that this one carries packets for at once, 0..=1024. Each takes a
     /// socket and 64 KiB. Default 64.
@@ -51,7 +52,7 @@ pub struct RelayConfig {
 
 impl Default for RelayConfig {
     fn default() -> Self {
-        Self { after: Some(Duration::from_secs(2)), carried_max: 64 }
+        Self { after: Some(Duration::from_secs(6)), carried_max: 64 }
     }
 }
 

@@ -16,8 +16,8 @@
 //! 2. For each member there is one question or dial by a third one at a time, and for all of them
 //!    [`SOUGHT_MAX`].
 //! 3. A member that is carried is dialled directly as well, until that succeeds.
-//! 4. A third one that led nowhere is asked again only when all others were asked, and
-//!    [`PAUSE`] later.
+//! 4. However many third ones there are and lead nowhere, the member is dialled where it is between
+//!    two dials by them, and for [`PAUSE`] after [`TRIES_MAX`] of them.
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,8 +33,11 @@ use crate::membership::Moment;
 const SOUGHT_MAX: usize = 16;
 /// How long a dial by a third one may take: a handshake may take 5 s.
 const DIAL_MAX: Duration = Duration::from_secs(6);
-/// How long the direct way is tried alone once all others led nowhere.
+/// How long the direct way is tried alone after a dial by a third one that led nowhere, and after
+/// so many that did not even dial. A handshake may take as long.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Third ones that are asked in a row.
+const TRIES_MAX: usize = 3;
 /// So many times as long is waited where the other side is the one that dials.
 const PATIENCE: u32 = 3;
 
@@ -85,8 +88,6 @@ struct Way {
     step: Step,
     /// Who led nowhere.
     tried: BTreeSet<NodeName>,
-    /// It was dialled by another last, and not where it is.
-    is_astray: bool,
 }
 
 #[derive(Debug)]
@@ -167,30 +168,35 @@ impl Seeker {
         let until = now.after(self.after.saturating_mul(patience));
         let (to, step) = (node.clone(), Step::Waiting { until });
         let way = self.ways.entry(to.clone()).or_insert_with(|| Way::at(step));
-        let failed = match &way.step {
+        match &way.step {
             Step::Carried { by, .. } => {
                 self.effects.push_back(Effect::Left { to, is_direct: false });
-                by.clone()
+                way.failed(by.clone(), now);
             }
-            Step::Dialling { by, until, .. } if *until <= now => by.clone(),
-            Step::Dialling { .. } | Step::Waiting { .. } | Step::Asking { .. } => return,
-        };
-        way.failed(now, failed);
+            Step::Dialling { by, until, .. } if *until <= now => {
+                self.effects.push_back(Effect::Dial { to, addr: sight.addr });
+                way.failed(by.clone(), now.after(PAUSE));
+            }
+            Step::Dialling { .. } | Step::Waiting { .. } | Step::Asking { .. } => {}
+        }
     }
 
     /// Asks for those that have waited long enough.
     fn seek(&mut self, now: Moment, sights: &BTreeMap<NodeName, Sight>) {
-        let due = self.ways.iter().filter(|(_node, way)| way.is_due(now));
-        let due: Vec<NodeName> = due.map(|(node, _way)| node.clone()).collect();
+        let due = self.ways.iter().filter_map(|(node, way)| Some((way.due(now)?, node.clone())));
+        let mut due: Vec<(Moment, NodeName)> = due.collect();
+        due.sort();
         let under_way = self.ways.values().filter(|way| way.is_under_way()).count();
-        for to in due.into_iter().take(SOUGHT_MAX.saturating_sub(under_way)) {
+        for (_since, to) in due.into_iter().take(SOUGHT_MAX.saturating_sub(under_way)) {
             let Some(tried) = self.ways.get(&to).map(|way| &way.tried) else { continue };
+            let is_enough = tried.len() >= TRIES_MAX;
             let others = sights.iter().filter(|(node, sight)| {
                 let is_direct = sight.linked.is_some() && !self.ways.contains_key(*node);
                 is_direct && sight.is_sound && !tried.contains(*node)
             });
             let others: Vec<&NodeName> = others.map(|(node, _sight)| node).collect();
-            let chosen = others.choose(&mut self.rng).map(|by| (*by).clone());
+            let chosen = others.choose(&mut self.rng).filter(|_by| !is_enough);
+            let chosen = chosen.map(|by| (*by).clone());
             let Some(way) = self.ways.get_mut(&to) else { continue };
             match chosen {
                 Some(by) => {
@@ -200,10 +206,6 @@ impl Seeker {
                 None => {
                     way.step = Step::Waiting { until: now.after(PAUSE) };
                     way.tried.clear();
-                    let is_astray = std::mem::take(&mut way.is_astray);
-                    if let Some(Sight { addr, .. }) = sights.get(&to).filter(|_| is_astray) {
-                        self.effects.push_back(Effect::Dial { to, addr: *addr });
-                    }
                 }
             }
         }
@@ -215,10 +217,9 @@ impl Seeker {
             (Step::Asking { by: asked }, Some(port)) if asked == by => {
                 let (by, until) = (by.clone(), now.after(DIAL_MAX));
                 way.step = Step::Dialling { by, port, until };
-                way.is_astray = true;
                 self.effects.push_back(Effect::Dial { to, addr: port });
             }
-            (Step::Asking { by: asked }, None) if asked == by => way.failed(now, by.clone()),
+            (Step::Asking { by: asked }, None) if asked == by => way.failed(by.clone(), now),
             // An answer of before the link was up, and down again.
             _other => {}
         }
@@ -227,16 +228,20 @@ impl Seeker {
 
 impl Way {
     fn at(step: Step) -> Self {
-        Self { step, tried: BTreeSet::new(), is_astray: false }
+        Self { step, tried: BTreeSet::new() }
     }
 
-    fn failed(&mut self, now: Moment, by: NodeName) {
+    fn failed(&mut self, by: NodeName, until: Moment) {
         self.tried.insert(by);
-        self.step = Step::Waiting { until: now };
+        self.step = Step::Waiting { until };
     }
 
-    fn is_due(&self, now: Moment) -> bool {
-        matches!(self.step, Step::Waiting { until } if until <= now)
+    /// Since when others may be asked, if they may.
+    fn due(&self, now: Moment) -> Option<Moment> {
+        match self.step {
+            Step::Waiting { until } => (until <= now).then_some(until),
+            Step::Asking { .. } | Step::Dialling { .. } | Step::Carried { .. } => None,
+        }
     }
 
     fn is_under_way(&self) -> bool {

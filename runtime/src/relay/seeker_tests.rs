@@ -129,17 +129,56 @@ fn all_are_tried_and_then_the_direct_way_and_then_all_again() {
 }
 
 #[test]
-fn a_dial_by_another_has_its_time_and_then_the_next_is_asked() {
+fn a_dial_by_another_has_its_time_then_the_direct_one_and_then_the_next_is_asked() {
     let mut it = Seeking::new();
     it.look(0, None, &["b", "c"]);
     let effects = it.look(2000, None, &["b", "c"]);
     let (first, second) = if effects == [ask("b")] { ("b", "c") } else { ("c", "b") };
     it.answer(2000, first, Some(77));
     assert_eq!(it.look(7999, None, &["b", "c"]), []);
-    assert_eq!(it.look(8000, None, &["b", "c"]), [ask(second)]);
+    assert_eq!(it.look(8000, None, &["b", "c"]), [dial(4)], "and not where it is not");
     assert_eq!(it.answer(8001, first, Some(78)), [], "it was given up");
-    it.answer(8002, second, None);
-    assert_eq!(it.look(8500, None, &["b", "c"]), [dial(4)], "and not where it is not");
+    assert_eq!(it.look(12_999, None, &["b", "c"]), []);
+    assert_eq!(it.look(13_000, None, &["b", "c"]), [ask(second)]);
+}
+
+#[test]
+fn however_many_lead_nowhere_the_direct_way_is_tried_between_them() {
+    let names: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
+    let others: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut it = Seeking::new();
+    let (mut direct_at, mut by_others) = (0, 0);
+    for millis in (0..300_000).step_by(500) {
+        for effect in it.look(millis, None, &others) {
+            match effect {
+                Effect::Ask { by, .. } => {
+                    assert_eq!(it.answer(millis, by.as_str(), Some(77)), [dial(77)]);
+                    by_others += 1;
+                }
+                other => {
+                    assert_eq!(other, dial(4));
+                    direct_at = millis;
+                }
+            }
+        }
+        assert!(millis < 10_000 || millis - direct_at <= 12_000, "{direct_at} {millis}");
+    }
+    assert!(by_others > 20, "{by_others}");
+}
+
+#[test]
+fn so_many_that_refuse_are_asked_in_a_row() {
+    let mut it = Seeking::new();
+    let others = ["b", "c", "e", "f", "g"];
+    let mut asked = Vec::new();
+    for millis in (0..30_000).step_by(500) {
+        for effect in it.look(millis, None, &others) {
+            let Effect::Ask { by, .. } = effect else { panic!("{effect:?}") };
+            it.answer(millis, by.as_str(), None);
+            asked.push(millis);
+        }
+    }
+    assert_eq!(asked[..4], [2000, 2500, 3000, 8500]);
 }
 
 #[test]
@@ -153,6 +192,16 @@ fn what_comes_up_by_itself_is_not_displaced_by_a_relay() {
     it.look(5000, None, &["b"]);
     assert_eq!(it.answer(5001, "b", Some(77)), [dial(77)]);
     assert_eq!(it.look(5500, Some(4), &["b"]), [dial(4)]);
+}
+
+#[test]
+fn what_comes_up_late_by_a_relay_is_dialled_directly_all_the_same() {
+    let mut it = Seeking::new();
+    it.look(0, None, &["b"]);
+    it.look(2000, None, &["b"]);
+    it.answer(2000, "b", Some(77));
+    assert_eq!(it.look(8000, None, &["b"]), [dial(4)]);
+    assert_eq!(it.look(8500, Some(77), &["b"]), [], "it was dialled where it is last");
 }
 
 #[test]

@@ -23,9 +23,9 @@ pub(crate) const WIDE: u16 = 1;
 /// A table of the system's shard.
 pub(crate) const SYSTEM: u16 = 2;
 /// A table that storages write.
-pub(crate) const OF_STORAGES: u16 = 3;
+pub(crate) const OF_STORAGES: u16 = 5;
 /// A table of which each VIOS writes its own row.
-pub(crate) const OF_EACH_VIOS: u16 = 4;
+pub(crate) const OF_EACH_VIOS: u16 = 6;
 
 /// Nodes with a database.
 pub(crate) struct Cluster {

@@ -24,7 +24,7 @@ use vioduct_runtime::{
 
 use super::event::{AskEvents, Events, Heard, Remembered};
 use super::herald::Herald;
-use super::keeper::Keeper;
+use super::keeper::{Keeper, store};
 use super::known::AskLus;
 use super::local::{LocalError, LocalStores};
 use super::registrar::Registrar;
@@ -36,10 +36,6 @@ use crate::seek::Task;
 
 /// The name of cluster management among the actors of its node.
 pub const CM_NAME: &str = "cm";
-
-/// How long one replica may take to answer who follows: when all start at once, asking another one
-/// instead makes it worse.
-const READ_WITHIN: Duration = Duration::from_secs(1);
 
 /// When a registration is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,7 +207,10 @@ pub(super) enum Standing {
         attempt: u32,
         why: Option<String>,
     },
-    Member,
+    Member {
+        /// Of its VIOS.
+        number: u32,
+    },
     Failed {
         why: String,
     },
@@ -237,7 +236,7 @@ impl Handler<AskMembership> for Cm {
             Standing::NoVios => CmPhase::Following { revision },
             Standing::Registering { attempt, why } => CmPhase::Registering { attempt, why },
             Standing::Failed { why } => CmPhase::Failed { why },
-            Standing::Member => {
+            Standing::Member { number: _ } => {
                 let vioses = view.iter().flat_map(|view| view.all::<ViosRow>()).count();
                 let vioses = u32::try_from(vioses).unwrap_or(u32::MAX);
                 let is_primary = *self.is_primary.borrow();
@@ -303,8 +302,7 @@ impl ClusterSight {
 #[derive(Debug)]
 pub struct CmRole {
     sight: ClusterSight,
-    _telling: Task,
-    _keeping: Task,
+    _tasks: [Task; 3],
     _registering: Option<Task>,
 }
 
@@ -318,8 +316,7 @@ impl CmRole {
         limits.validate()?;
         let (unique, stored, stores) = recall(stores, vios.is_some()).await?;
         let deadline = limits.answer_within;
-        let writing = DbConfig { deadline, ..DbConfig::default() };
-        let db = Db::new(node, Arc::clone(&schema), writing);
+        let db = Db::new(node, schema, DbConfig { deadline, ..DbConfig::default() });
         let (tell_view, view) = watch::channel(None);
         let (tell_layout, layouts) = watch::channel(Layout::default());
         let registering = |_unique| Standing::Registering { attempt: 1, why: None };
@@ -348,11 +345,9 @@ impl CmRole {
             may_serve: permitted,
             events: events.clone(),
         };
-        let reading = DbConfig { deadline, attempt: READ_WITHIN, ..DbConfig::default() };
-        let reader = Db::new(node, schema, reading);
         let keeper = Keeper {
-            db: reader,
-            stores,
+            name: node.name().clone(),
+            db: db.clone(),
             stored,
             view: tell_view,
             layout: tell_layout,
@@ -366,7 +361,7 @@ impl CmRole {
                     db,
                     told,
                     limits,
-                    view,
+                    view: view.clone(),
                     standing: tell_standing,
                     primary: tell_primary,
                     may_serve,
@@ -376,8 +371,12 @@ impl CmRole {
             }
             _no_vios => None,
         };
-        let (telling, keeping) = (Task::spawn(herald.run()), Task::spawn(keeper.run()));
-        Ok(Self { sight, _telling: telling, _keeping: keeping, _registering: registering })
+        let tasks = [
+            Task::spawn(herald.run()),
+            Task::spawn(keeper.run()),
+            Task::spawn(store(stores, view)),
+        ];
+        Ok(Self { sight, _tasks: tasks, _registering: registering })
     }
 
     /// What is known of the cluster.

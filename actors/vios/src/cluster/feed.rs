@@ -7,9 +7,10 @@ use vioduct_certs::identity::NodeName;
 use vioduct_db::ShardId;
 use vioduct_db::client::{Db, Freshness, Watch, WatchFrom};
 use vioduct_db::command::{PARTS_MAX, Place};
+use vioduct_db::query::FoundRow;
 use vioduct_db::watch::Filter;
 
-use super::admin::{AdminError, all};
+use super::admin::{AdminError, scan};
 use super::follow::Changed;
 use super::row::{EventKey, EventRow, Happened, Key, Row};
 
@@ -43,7 +44,7 @@ impl EventFeed {
         let filter = Filter::of([EventRow::TABLE]);
         let watch = db.watch(ShardId(0), filter, WatchFrom::Now).await?;
         let mut seen = Seen::default();
-        seen.fresh(all::<EventRow>(&db).await?.1);
+        seen.fresh(events(&db).await?);
         Ok(Self { db, watch, changed: Changed::NOTHING, seen, ready: VecDeque::new() })
     }
 
@@ -61,7 +62,7 @@ impl EventFeed {
                 continue;
             }
             let rows = match &self.changed {
-                Changed::All => all::<EventRow>(&self.db).await?.1,
+                Changed::All => events(&self.db).await?,
                 Changed::Some(places) => self.read(places).await?,
             };
             self.ready = self.seen.fresh(rows);
@@ -78,13 +79,24 @@ impl EventFeed {
         let mut rows = Vec::new();
         while !keys.is_empty() {
             let some = keys.split_off(keys.len().saturating_sub(PARTS_MAX));
-            for row in self.db.get_many(EventRow::TABLE, some, freshness).await?.rows {
-                let key = EventKey::read(&row.key);
-                rows.extend(key.zip(EventRow::decode(&row.value).ok()));
-            }
+            let found = self.db.get_many(EventRow::TABLE, some, freshness).await?;
+            rows.extend(found.rows.iter().filter_map(readable));
         }
         Ok(rows)
     }
+}
+
+/// All events that the database has, and that this program can read.
+///
+/// # Errors
+/// [`AdminError`]
+pub async fn events(db: &Db) -> Result<Vec<(EventKey, EventRow)>, AdminError> {
+    let found = scan(db, EventRow::TABLE, Freshness::Linearizable).await?;
+    Ok(found.rows.iter().filter_map(readable).collect())
+}
+
+fn readable(row: &FoundRow) -> Option<(EventKey, EventRow)> {
+    Some((EventKey::read(&row.key)?, EventRow::decode(&row.value).ok()?))
 }
 
 /// The number of the newest event that was seen of each node.
@@ -92,7 +104,7 @@ impl EventFeed {
 struct Seen(BTreeMap<NodeName, u64>);
 
 impl Seen {
-    /// Those that were not seen yet, in the order in which they happened.
+    /// Those that were not seen yet, as their nodes' clocks order them.
     fn fresh(&mut self, mut rows: Vec<(EventKey, EventRow)>) -> VecDeque<Fresh> {
         rows.sort_by_key(|(_key, row)| row.number);
         let mut fresh = Vec::new();
@@ -105,7 +117,7 @@ impl Seen {
             self.0.insert(node.clone(), number);
             fresh.push(Fresh { node, happened, missed });
         }
-        // As sorted as before for one node: its clock may have been set back.
+        // By the nodes' own clocks.
         fresh.sort_by_key(|fresh| fresh.happened.at_ms);
         fresh.into()
     }

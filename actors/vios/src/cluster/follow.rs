@@ -26,6 +26,8 @@ const GATHER: Duration = Duration::from_millis(20);
 const GATHER_MAX: Duration = Duration::from_secs(5);
 /// Notices are gathered for so many times as long as the last read took.
 const GATHER_TIMES: u32 = 8;
+/// What changes after nothing was read for so long is read at once, whatever the last read took.
+const QUIET: Duration = Duration::from_secs(5);
 /// Rows that are read by their keys; more are read with all others.
 const SINGLES_MAX: usize = 4 * PARTS_MAX;
 /// How often all rows are read whatever came; between half of it and all.
@@ -69,8 +71,9 @@ pub(super) struct Follower {
     watch: Watch,
     changed: Changed,
     compare_at: Instant,
-    /// What the last read took.
+    /// What the last read took, and when it ended.
     took: Duration,
+    read_at: Instant,
 }
 
 impl Follower {
@@ -81,7 +84,8 @@ impl Follower {
         let (begun, revision) = (Instant::now(), watch.revision());
         let view = View::read(&db, Freshness::AtLeast { revision }).await?;
         let (changed, compare_at) = (Changed::NOTHING, next_comparison());
-        Ok(Self { db, view, watch, changed, compare_at, took: begun.elapsed() })
+        let (took, read_at) = (begun.elapsed(), Instant::now());
+        Ok(Self { db, view, watch, changed, compare_at, took, read_at })
     }
 
     /// What it knows.
@@ -103,7 +107,7 @@ impl Follower {
             let begun = Instant::now();
             let looked = self.look().await;
             if looked.is_ok() {
-                self.took = begun.elapsed();
+                (self.took, self.read_at) = (begun.elapsed(), Instant::now());
             }
             match looked {
                 Ok(view) if view.is_as(&self.view) => self.has_read(view),
@@ -132,7 +136,11 @@ impl Follower {
         while self.changed == Changed::NOTHING {
             self.hear().await?;
         }
-        let gather = (self.took * GATHER_TIMES).clamp(GATHER, GATHER_MAX);
+        let gather = if self.read_at.elapsed() > QUIET {
+            GATHER
+        } else {
+            (self.took * GATHER_TIMES).clamp(GATHER, GATHER_MAX)
+        };
         let gather = gather.mul_f64(rand::rng().random_range(0.5..=1.0));
         sleep_until(Instant::now() + gather).await;
         Ok(())

@@ -61,10 +61,7 @@ impl Herald {
     async fn before(&mut self, until: Instant) -> Option<Happened> {
         tokio::select! {
             () = sleep_until(until) => None,
-            happened = self.events.recv() => match happened {
-                Some(happened) => Some(happened),
-                None => std::future::pending().await,
-            },
+            Some(happened) = self.events.recv() => Some(happened),
         }
     }
 

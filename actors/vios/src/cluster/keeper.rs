@@ -7,6 +7,7 @@ use rand::Rng;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
+use vioduct_certs::identity::NodeName;
 use vioduct_db::client::Db;
 
 use super::admin::AdminError;
@@ -14,6 +15,7 @@ use super::cm::Standing;
 use super::explain;
 use super::follow::Follower;
 use super::local::LocalStores;
+use super::row::ViosRow;
 use super::view::View;
 use crate::roles::layout::Layout;
 
@@ -29,8 +31,8 @@ const KEEP_TIMES: u32 = 32;
 
 /// Keeps a node's view.
 pub(super) struct Keeper {
+    pub(super) name: NodeName,
     pub(super) db: Db,
-    pub(super) stores: LocalStores,
     /// What the database answered in an earlier life, until it answers in this one.
     pub(super) stored: Option<View>,
     pub(super) view: watch::Sender<Option<Arc<View>>>,
@@ -57,7 +59,7 @@ impl Keeper {
     async fn own_goes_first(&mut self) {
         let is_over = |standing: &Standing| match standing {
             Standing::Registering { attempt, .. } => *attempt > 1,
-            Standing::NoVios | Standing::Member | Standing::Failed { .. } => true,
+            Standing::NoVios | Standing::Member { .. } | Standing::Failed { .. } => true,
         };
         let is_silent = match self.standing.wait_for(is_over).await {
             Ok(standing) => matches!(*standing, Standing::Registering { .. }),
@@ -68,59 +70,56 @@ impl Keeper {
         }
     }
 
-    /// The database is silent: what it said last has to do.
+    /// The database is silent: what it said last has to do, unless it has given this VIOS another
+    /// number since.
     fn use_stored(&mut self) {
         if let Some(view) = self.stored.take() {
+            let known = view.get::<ViosRow>(&self.name).map(|row| row.number);
+            if let Standing::Member { number } = *self.standing.borrow()
+                && known != Some(number)
+            {
+                return;
+            }
             let revision = view.revision;
             tracing::warn!(revision, "the local store stands in for the database");
-            self.show(Arc::new(view));
+            self.show(view);
         }
     }
 
     async fn follow(&mut self) -> Result<std::convert::Infallible, AdminError> {
         let mut follower = Follower::begin(self.db.clone()).await?;
         self.stored = None;
-        let first = Arc::new(follower.view().clone());
-        self.show(Arc::clone(&first));
-        let mut keep_after = self.keep(first).await;
-        let mut unkept: Option<(Arc<View>, Instant)> = None;
+        self.show(follower.view().clone());
         loop {
-            let keep_at = unkept.as_ref().map_or_else(Instant::now, |(_view, at)| *at);
-            tokio::select! {
-                view = follower.next() => {
-                    let view = Arc::new(view?);
-                    self.show(Arc::clone(&view));
-                    let at = unkept.map_or_else(|| Instant::now() + keep_after, |(_view, at)| at);
-                    unkept = Some((view, at));
-                }
-                () = sleep_until(keep_at), if unkept.is_some() => {
-                    if let Some((view, _at)) = unkept.take() {
-                        keep_after = self.keep(view).await;
-                    }
-                }
-            }
+            let view = follower.next().await?;
+            self.show(view);
         }
     }
 
-    /// Keeps a view for the time when the database is away; says for how long the next one is not
-    /// kept. It may be lost.
-    async fn keep(&self, view: Arc<View>) -> Duration {
-        let (stores, begun) = (self.stores.clone(), Instant::now());
-        // Fails only when the process ends.
-        let kept = spawn_blocking(move || stores.keep_view(&view)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::warn!(%error, "the cluster view is not kept");
-        }
-        (begun.elapsed() * KEEP_TIMES).clamp(KEEP_AFTER, KEEP_AFTER_MAX)
-    }
-
-    fn show(&self, view: Arc<View>) {
+    fn show(&self, view: View) {
         let layout = Layout::of(&view);
-        self.view.send_replace(Some(view));
+        self.view.send_replace(Some(Arc::new(view)));
         self.layout.send_if_modified(|before| {
             let is_other = *before != layout;
             *before = layout;
             is_other
         });
+    }
+}
+
+/// Keeps the views that are shown, for the time when the database is away. The last one may be
+/// lost. Ends with who shows them.
+pub(super) async fn store(stores: LocalStores, mut view: watch::Receiver<Option<Arc<View>>>) {
+    let mut keep_after = Duration::ZERO;
+    while view.changed().await.is_ok() {
+        sleep_until(Instant::now() + keep_after).await;
+        let Some(view) = view.borrow_and_update().clone() else { continue };
+        let (stores, begun) = (stores.clone(), Instant::now());
+        // Fails only when the process ends.
+        let kept = spawn_blocking(move || stores.keep_view(&view)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!(%error, "the cluster view is not kept");
+        }
+        keep_after = (begun.elapsed() * KEEP_TIMES).clamp(KEEP_AFTER, KEEP_AFTER_MAX);
     }
 }

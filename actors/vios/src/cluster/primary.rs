@@ -109,6 +109,11 @@ impl Candidate {
         let primary = PrimaryRow { node: self.node.name().to_string(), number: row.number };
         plan.put_leased(&ThePrimary, &primary, &lease);
         match plan.commit(&self.db).await {
+            // It may have ended by now: another one is elected.
+            Ok(_revision) if until.checked_sub(MARGIN).is_none_or(|at| at <= Instant::now()) => {
+                lease.revoke().await.ok();
+                Ok(None)
+            }
             Ok(revision) => {
                 tracing::info!(revision, "this VIOS is the primary");
                 Ok(Some(Held { lease, revision, until }))

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use vioduct_db::client::Db;
+use vioduct_db::client::{Db, DbError};
 use vioduct_runtime::Node;
 
 use super::admin::{AdminError, Plan, read};
@@ -49,7 +49,18 @@ enum NotTaken {
 impl NotTaken {
     /// Whether the same data may be taken later.
     fn is_passing(&self) -> bool {
-        matches!(self, Self::Changing | Self::Db(AdminError::Db(_)))
+        !self.is_refused() && matches!(self, Self::Changing | Self::Db(AdminError::Db(_)))
+    }
+
+    /// Whether the rows, or who may write them, are against it.
+    fn is_refused(&self) -> bool {
+        let lacks_role =
+            |error: &AdminError| matches!(error, AdminError::Db(DbError::NotItsTable { .. }));
+        match self {
+            Self::Refused(_) => true,
+            Self::Db(error) => lacks_role(error),
+            Self::Changing => false,
+        }
     }
 }
 
@@ -86,11 +97,13 @@ pub(super) struct Registrar {
 impl Registrar {
     /// Registers, and is a member of the cluster for as long as that has it.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<()>) {
+        let mut told = None;
         loop {
             let failed = match self.register().await {
                 Ok(Taken { revision, number }) => {
                     self.events.tell(Event::Registered { number });
-                    let goes_on = self.be_member(revision).await;
+                    told = None;
+                    let goes_on = self.be_member(revision, number).await;
                     // Who was a member had no need of them.
                     while orders.try_recv().is_ok() {}
                     if !goes_on {
@@ -102,7 +115,10 @@ impl Registrar {
                 Err(failed) => failed,
             };
             tracing::error!(why = failed.why, "the VIOS is no member of its cluster");
-            self.events.tell(Event::NotRegistered { why: failed.why.clone() });
+            if told.as_ref() != Some(&failed.why) {
+                self.events.tell(Event::NotRegistered { why: failed.why.clone() });
+                told = Some(failed.why.clone());
+            }
             self.standing.send_replace(Standing::Failed { why: failed.why });
             self.may_serve.send_replace(!failed.is_refused);
             // Silence may end without anybody seeing to it, as after a loss of power.
@@ -115,8 +131,8 @@ impl Registrar {
 
     /// Until the database, at this revision or a later one, has another row for this VIOS, or
     /// none. `false` when nothing more will be known.
-    async fn be_member(&mut self, revision: u64) -> bool {
-        self.standing.send_replace(Standing::Member);
+    async fn be_member(&mut self, revision: u64, number: u32) -> bool {
+        self.standing.send_replace(Standing::Member { number });
         self.may_serve.send_replace(true);
         let candidate = Candidate {
             db: self.db.clone(),
@@ -150,7 +166,7 @@ impl Registrar {
                     return Ok(taken);
                 }
                 Ok(Err(error)) if !error.is_passing() => {
-                    let is_refused = matches!(error, NotTaken::Refused(_));
+                    let is_refused = error.is_refused();
                     return Err(Failed { why: explain(&error), is_passing: false, is_refused });
                 }
                 Ok(Err(error)) => explain(&error),

@@ -21,6 +21,8 @@ use super::row::{ActiveRow, Event, PrimaryRow, TheActive, ThePrimary};
 
 /// Nodes that come or go together are one change.
 const GATHER: Duration = Duration::from_millis(200);
+/// The membership of a node that has just started may not know all yet.
+const SETTLE: Duration = Duration::from_secs(3);
 /// How long it is waited after the database gave no answer.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often the list is compared whatever happened.
@@ -38,9 +40,11 @@ impl Steward {
     /// Goes on for ever. `elected` is the revision at which its VIOS became the primary.
     pub(super) async fn run(self, elected: u64) {
         let Some(mut members) = self.node.watch_cluster() else { return };
+        let mut told = None;
+        sleep_until(Instant::now() + SETTLE).await;
         loop {
             let active = active(self.node.name(), &members);
-            if let Err(error) = self.list(elected, &active).await {
+            if let Err(error) = self.list(elected, &active, &mut told).await {
                 tracing::debug!(%error, "active nodes are not listed yet");
                 sleep_until(Instant::now() + PAUSE).await;
                 continue;
@@ -52,24 +56,31 @@ impl Steward {
         }
     }
 
-    /// Writes the list if it is another one, and if its VIOS is the primary still.
-    async fn list(&self, elected: u64, active: &BTreeSet<NodeName>) -> Result<(), AdminError> {
+    /// Writes the list if it is another one, and if its VIOS is the primary still. `told` is the
+    /// one of which all was told: what is written in vain, or perhaps, is told once it is there.
+    async fn list(
+        &self,
+        elected: u64,
+        active: &BTreeSet<NodeName>,
+        told: &mut Option<BTreeSet<NodeName>>,
+    ) -> Result<(), AdminError> {
         let found = read::<ActiveRow>(&self.db, &TheActive).await?;
         let (revision, before) = match found {
             Some((revision, ActiveRow { nodes })) => (revision, Some(nodes)),
             None => (0, None),
         };
-        if before.as_ref() == Some(active) {
-            return Ok(());
+        let is_listed = before.as_ref() == Some(active);
+        let before = told.get_or_insert_with(|| before.unwrap_or_else(|| active.clone()));
+        if !is_listed {
+            let mut plan = Plan::default();
+            plan.expect::<PrimaryRow>(&ThePrimary, elected);
+            plan.replace(&TheActive, revision, &ActiveRow { nodes: active.clone() });
+            plan.commit(&self.db).await?;
         }
-        let mut plan = Plan::default();
-        plan.expect::<PrimaryRow>(&ThePrimary, elected);
-        plan.replace(&TheActive, revision, &ActiveRow { nodes: active.clone() });
-        plan.commit(&self.db).await?;
-        let Some(before) = before else { return Ok(()) };
-        for (node, is_up) in changes(&before, active) {
+        for (node, is_up) in changes(before, active) {
             self.events.tell(Event::Node { node: node.to_string(), is_up });
         }
+        before.clone_from(active);
         Ok(())
     }
 }

@@ -55,7 +55,7 @@ impl View {
     }
 
     /// Takes note of a row, or that there is none.
-    pub(super) fn set(&mut self, place: &Place, value: Option<Bytes>) {
+    pub(crate) fn set(&mut self, place: &Place, value: Option<Bytes>) {
         let key = (place.table.0, place.key.clone());
         match value {
             Some(value) => {

@@ -22,9 +22,12 @@ use crate::fabric::send_pulse;
 use crate::outside::{Outside, OutsideBeat};
 use crate::redirect::limits::{LimitError, within};
 use crate::redirect::name::{AdapterId, ConnId};
+use crate::redirect::relay::PathState;
 
 /// How often the redirect actor is told what the paths' heartbeats take.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// A path that is not good so long after the VIOS began to tell of them is told of.
+const BEGUN_AFTER: Duration = Duration::from_secs(10);
 /// The redirect actor answers on the same worker.
 const SURVEY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -87,6 +90,17 @@ struct Watched {
 }
 
 impl Watched {
+    /// How the path does, as it is told.
+    fn event(&self) -> Event {
+        let (Adapter { name, storage }, status) = (&self.adapter, self.path.status());
+        Event::Path {
+            adapter: name.clone(),
+            storage: storage.clone(),
+            state: status.state.into(),
+            reason: status.reason.to_string(),
+        }
+    }
+
     /// Whether anything came from the storage since it was asked last.
     fn has_heard(&mut self) -> bool {
         let bytes = self.line.as_ref().map_or(0, Line::bytes_heard);
@@ -157,12 +171,7 @@ impl Dsa {
                             reason = %to.reason, "path"
                         );
                         if let Some(events) = &self.events {
-                            events.tell(Event::Path {
-                                adapter: name.clone(),
-                                storage: storage.clone(),
-                                state: to.state.into(),
-                                reason: to.reason.to_string(),
-                            });
+                            events.tell(watched.event());
                         }
                         changed.push(*id);
                     }
@@ -177,6 +186,15 @@ impl Dsa {
             act.clock.rung();
             act.time_passed(ctx);
         });
+    }
+
+    fn tell_what_is_not_good(&self) {
+        let Some(events) = &self.events else { return };
+        for watched in self.paths.values() {
+            if watched.path.status().state != PathState::Good {
+                events.tell(watched.event());
+            }
+        }
     }
 
     /// What comes next waits until the redirect actor has room: states keep their order.
@@ -264,8 +282,10 @@ impl Handler<FromAdapter> for Dsa {
 impl Handler<FollowPaths> for Dsa {
     type Result = ();
 
-    fn handle(&mut self, FollowPaths { events }: FollowPaths, _ctx: &mut Self::Context) {
+    fn handle(&mut self, FollowPaths { events }: FollowPaths, ctx: &mut Self::Context) {
         self.events = Some(events);
+        // What was so from the beginning is no change.
+        ctx.run_later(BEGUN_AFTER, |act, _ctx| act.tell_what_is_not_good());
     }
 }
 

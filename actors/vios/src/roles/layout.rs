@@ -67,16 +67,27 @@ impl Layout {
         Ok(Self { places })
     }
 
-    /// Of those that have registered.
+    /// Of those that have registered. Of two with one number, which no two should have, neither is
+    /// any VIOS: what one of them holds must not be taken for the other's.
     #[must_use]
     pub fn of(view: &View) -> Self {
         let place = |(node, row): (NodeName, ViosRow)| {
             let cec = row.registered?.cec;
             Some(Place { vios: ViosId(row.number), node, cec })
         };
-        let mut places: Vec<Place> = view.all().filter_map(place).collect();
-        places.sort_by_key(|place| place.vios);
-        Self { places }
+        let mut by_number: BTreeMap<ViosId, Vec<Place>> = BTreeMap::new();
+        for place in view.all().filter_map(place) {
+            by_number.entry(place.vios).or_default().push(place);
+        }
+        let alone = |(vios, places): (ViosId, Vec<Place>)| match <[Place; 1]>::try_from(places) {
+            Ok([place]) => Some(place),
+            Err(several) => {
+                let nodes: Vec<_> = several.iter().map(|place| place.node.as_str()).collect();
+                tracing::error!(vios = vios.0, ?nodes, "VIOSes of one number are passed over");
+                None
+            }
+        };
+        Self { places: by_number.into_iter().filter_map(alone).collect() }
     }
 
     /// How many there are.
@@ -167,6 +178,7 @@ impl Layouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::row::{Registered, Row, UniqueId};
 
     fn place(vios: u32, cec: u32) -> Place {
         Place { vios: ViosId(vios), node: format!("v{vios}").parse().unwrap(), cec }
@@ -188,5 +200,19 @@ mod tests {
         assert_eq!(again, Err(LayoutError::Node("v1".parse().unwrap())));
         let other = Place { node: "x".parse().unwrap(), ..place(1, 1) };
         assert_eq!(Layout::new(vec![place(1, 1), other]), Err(LayoutError::Number(ViosId(1))));
+    }
+
+    #[test]
+    fn of_two_that_took_one_number_in_the_database_neither_is_a_vios() {
+        let registered = |cec| {
+            let (unique, software) = (UniqueId([7; 16]), "1".to_owned());
+            Some(Registered { unique, cec, software, incarnation: 1 })
+        };
+        let mut view = View::default();
+        for (node, number, cec) in [("v1", 1, 1), ("v2", 2, 1), ("x", 2, 1), ("v3", 3, 2)] {
+            let row = ViosRow { number, registered: registered(cec) };
+            view.set(&ViosRow::place(&node.parse().unwrap()), Some(row.encode()));
+        }
+        assert_eq!(Layout::of(&view), Layout::new(vec![place(1, 1), place(3, 2)]).unwrap());
     }
 }

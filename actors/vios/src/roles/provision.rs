@@ -122,12 +122,13 @@ impl Provisioner {
             Err(error) if row.phase == LuPhase::Ready => return Err(Unfinished::NotGrown(error)),
             Err(error) => LuPhase::Failed(error.to_string()),
         };
-        if let LuPhase::Failed(why) = &phase
-            && phase != row.phase
+        let is_news = lu_is(db, lu, &phase).await?;
+        if let LuPhase::Failed(why) = phase
+            && is_news
         {
             tracing::error!(lu = lu.0, why, "an LU can't be made");
-            self.cluster.events.tell(Event::LuFailed { lu: lu.0, why: why.clone() });
+            self.cluster.events.tell(Event::LuFailed { lu: lu.0, why });
         }
-        Ok(lu_is(db, lu, &phase).await?)
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use vioduct_db::client::Db;
 
 use super::{AdminError, Counter, Plan, VTDS_MAX, contended, live_lu, number, read};
-use crate::cluster::row::{ClientKey, ClientRow, LuPhase, LuRow, VtdKey, VtdRow};
+use crate::cluster::row::{ClientKey, ClientRow, LuPhase, LuRow, TransferRow, VtdKey, VtdRow};
 use crate::redirect::name::LuId;
 use crate::roles::phyp::{FRONT_BYTES_MAX, Front};
 
@@ -61,6 +61,7 @@ pub async fn create_vtd(
         sight.lu.vtds.push(vtd);
         sight.client.vtds.push(vtd);
         let mut plan = sight.plan(lu, client);
+        plan.expect::<TransferRow>(&lu, 0);
         plan.add(&vtd, row);
         plan.commit(db).await
     })
@@ -118,6 +119,9 @@ impl Sight {
         let client = client.clone();
         if let Some(vtd) = sight.lu.vtds.iter().find(|vtd| sight.client.vtds.contains(vtd)) {
             return Err(AdminError::VtdExists { client, lu, vtd: *vtd });
+        }
+        if let Some((_revision, row)) = read::<TransferRow>(db, &lu).await? {
+            return Err(AdminError::Transferring { lu, kind: row.kind, by: None });
         }
         if let LuPhase::Failed(why) = &sight.lu.phase {
             return Err(AdminError::LuFailed { lu, why: why.clone() });

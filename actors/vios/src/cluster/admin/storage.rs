@@ -107,16 +107,16 @@ pub async fn delete_lu(db: &Db, lu: LuId) -> Result<(), AdminError> {
 }
 
 /// What a storage says of an LU of its own: it is there, or can't be made. An LU that is to be
-/// deleted meanwhile is left so.
-pub(crate) async fn lu_is(db: &Db, lu: LuId, phase: &LuPhase) -> Result<(), AdminError> {
+/// deleted meanwhile is left so. Whether that is news.
+pub(crate) async fn lu_is(db: &Db, lu: LuId, phase: &LuPhase) -> Result<bool, AdminError> {
     contended(move || async move {
-        let Some((revision, row)) = read::<LuRow>(db, &lu).await? else { return Ok(()) };
+        let Some((revision, row)) = read::<LuRow>(db, &lu).await? else { return Ok(false) };
         if row.phase == LuPhase::Deleting || row.phase == *phase {
-            return Ok(());
+            return Ok(false);
         }
         let mut plan = Plan::default();
         plan.replace(&lu, revision, &LuRow { phase: phase.clone(), ..row });
-        plan.commit(db).await.map(drop)
+        plan.commit(db).await.map(|_revision| true)
     })
     .await
 }

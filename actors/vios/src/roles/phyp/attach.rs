@@ -88,7 +88,7 @@ impl Attacher {
                 is_done &= self.attach(lu, vtd, row).await;
             }
         }
-        is_done && self.are_as_large(view).await
+        self.are_as_large(view).await && is_done
     }
 
     /// The disks of its CEC's clients.
@@ -97,35 +97,38 @@ impl Attacher {
         own.map(|(vtd, row)| (LuId(row.lu), (vtd, row))).collect()
     }
 
-    /// Whether the disks that are open are as large as they are to be. After one that is not, the
-    /// others are looked at later: a storage that is away would be waited for each time.
+    /// Whether the disks that are open are as large as they are to be. After one that nobody tells
+    /// of, the others are looked at later: a storage that is away would be waited for each time.
     async fn are_as_large(&self, view: &View) -> bool {
+        let mut are_large = true;
         for (lu, vtd) in &self.attached {
             let size = view.get::<LuRow>(lu).map_or(0, |row| row.size);
-            if !self.is_as_large(*lu, *vtd, size).await {
-                return false;
+            match self.is_as_large(*lu, *vtd, size).await {
+                Some(is_large) => are_large &= is_large,
+                None => return false,
             }
         }
-        true
+        are_large
     }
 
-    /// Whether a disk that is open has this size, or has it now; one that is not open will.
-    async fn is_as_large(&self, lu: LuId, vtd: VtdKey, size: u64) -> bool {
+    /// Whether a disk that is open has this size, or has it now; one that is not open will. None if
+    /// the storage does not tell.
+    async fn is_as_large(&self, lu: LuId, vtd: VtdKey, size: u64) -> Option<bool> {
         let Ok(Some(disk)) = self.phyp.ask(OpenDisk { lu, vtd }, OPEN_WITHIN).await else {
-            return true;
+            return Some(true);
         };
         if disk.device().size >= size {
-            return true;
+            return Some(true);
         }
         match disk.look_at_size(&self.node, lu, LOOK_WITHIN).await {
             Ok(has) if has >= size => {
                 tracing::info!(lu = lu.0, size, "who connects sees a larger disk");
-                true
+                Some(true)
             }
-            Ok(_smaller) => false,
+            Ok(_smaller) => Some(false),
             Err(error) => {
                 tracing::debug!(lu = lu.0, %error, "it is not known how large a disk is");
-                false
+                None
             }
         }
     }

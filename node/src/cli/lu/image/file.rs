@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -35,6 +36,11 @@ impl NewFile {
             Err(TryLockError::WouldBlock) => bail!("another process writes {}", part.display()),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
+        // Who had it locked until now may have finished it, and it has its own name by now.
+        let (own, there) = (file.metadata()?, part.symlink_metadata());
+        let is_there =
+            there.is_ok_and(|there| (own.dev(), own.ino()) == (there.dev(), there.ino()));
+        ensure!(is_there, "another process has just written {}", part.display());
         // Left by a killed process.
         file.set_len(0).with_context(|| part.display().to_string())?;
         Ok(Self { path: path.to_owned(), part, file, is_finished: false })
@@ -55,7 +61,9 @@ impl NewFile {
 
     fn complete(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        fs::rename(&self.part, &self.path)?;
+        // Unlike a rename it replaces no file.
+        fs::hard_link(&self.part, &self.path)?;
+        fs::remove_file(&self.part)?;
         self.is_finished = true;
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
         File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
