@@ -147,21 +147,21 @@ fn however_many_lead_nowhere_the_direct_way_is_tried_between_them() {
     let names: Vec<String> = (0..10).map(|number| format!("m{number}")).collect();
     let others: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut it = Seeking::new();
-    let (mut direct_at, mut by_others) = (0, 0);
+    let (mut direct_since, mut by_others) = (Some(0), 0);
+    let mut left_at = 0;
     for millis in (0..300_000).step_by(500) {
         for effect in it.look(millis, None, &others) {
-            match effect {
-                Effect::Ask { by, .. } => {
-                    assert_eq!(it.answer(millis, by.as_str(), Some(77)), [dial(77)]);
-                    by_others += 1;
-                }
-                other => {
-                    assert_eq!(other, dial(4));
-                    direct_at = millis;
-                }
+            if let Effect::Ask { by, .. } = &effect {
+                assert_eq!(it.answer(millis, by.as_str(), Some(77)), [dial(77)]);
+                let since = direct_since.take().expect("no two relays in a row");
+                assert!(by_others == 0 || millis - since >= 5000, "{since} {millis}");
+                (by_others, left_at) = (by_others + 1, millis);
+            } else {
+                assert_eq!(effect, dial(4));
+                direct_since = Some(millis);
             }
         }
-        assert!(millis < 10_000 || millis - direct_at <= 12_000, "{direct_at} {millis}");
+        assert!(direct_since.is_some() || millis - left_at < 6500, "{left_at} {millis}");
     }
     assert!(by_others > 20, "{by_others}");
 }
