@@ -65,7 +65,16 @@ pub enum DataDirError {
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    /// A process that is being started has a copy of the file until it runs its own program: closing
+    /// alone would leave the lock to that.
+    fn drop(&mut self) {
+        // The lock goes with the last copy then.
+        self.lock.unlock().ok();
+    }
 }
 
 impl DataDir {
@@ -96,7 +105,7 @@ impl DataDir {
         }
         lock.set_len(0).map_err(io)?;
         writeln!(lock, "{}", std::process::id()).map_err(io)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// Counts one more run. When this returns, the number is on disk: use it for the first packet.
