@@ -21,8 +21,10 @@ use super::admin::AdminError;
 use super::row::followed;
 use super::view::View;
 
-/// How long notices are gathered after the first one at least, and at most.
+/// How long notices are gathered after the first one at least, and at most: for each row that is
+/// known, since as many nodes may read when one changes.
 const GATHER: Duration = Duration::from_millis(20);
+const GATHER_EACH: Duration = Duration::from_millis(5);
 const GATHER_MAX: Duration = Duration::from_secs(5);
 /// Notices are gathered for so many times as long as the last read took.
 const GATHER_TIMES: u32 = 8;
@@ -139,7 +141,9 @@ impl Follower {
         let gather = if self.read_at.elapsed() > QUIET {
             GATHER
         } else {
-            (self.took * GATHER_TIMES).clamp(GATHER, GATHER_MAX)
+            let rows = u32::try_from(self.view.len()).unwrap_or(u32::MAX);
+            let most = GATHER_EACH.saturating_mul(rows).clamp(GATHER, GATHER_MAX);
+            (self.took * GATHER_TIMES).clamp(GATHER, most)
         };
         let gather = gather.mul_f64(rand::rng().random_range(0.5..=1.0));
         sleep_until(Instant::now() + gather).await;

@@ -42,6 +42,11 @@ impl View {
         rows.filter_map(|((_table, key), value)| Some((R::Key::read(key)?, R::decode(value).ok()?)))
     }
 
+    /// How many rows it has.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// The cluster, if there is one.
     #[must_use]
     pub fn cluster(&self) -> Option<ClusterRow> {
