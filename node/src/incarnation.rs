@@ -69,8 +69,8 @@ pub struct DataDir {
 }
 
 impl Drop for DataDir {
-    /// A process that is being started has a copy of the file until it runs its own program: closing
-    /// alone would leave the lock to that.
+    /// A process that is being started has a copy of the file until it runs its own program:
+    /// closing alone would leave the lock to that.
     fn drop(&mut self) {
         // The lock goes with the last copy then.
         self.lock.unlock().ok();
