@@ -10,12 +10,13 @@ use clap::{Args, Subcommand};
 use futures_util::future::join_all;
 use serde::Serialize;
 use vioduct_certs::moment;
+use vioduct_db::schema::Class;
 use vioduct_node::status::SCHEMA;
 use vioduct_vios::cluster::admin::AdminError;
 use vioduct_vios::cluster::cm::{CM_NAME, CmDesk};
 use vioduct_vios::cluster::event::AskEvents;
 use vioduct_vios::cluster::feed::{EventFeed, events};
-use vioduct_vios::cluster::row::{EventClass, EventKey, EventRow, Happened};
+use vioduct_vios::cluster::row::{EventKey, EventRow, Happened};
 
 use crate::cli::cluster::on_local_set;
 use crate::cli::db::Session;
@@ -141,8 +142,8 @@ fn is_zero(number: &u64) -> bool {
 impl Shown {
     fn of(node: String, Happened { at_ms, event }: Happened) -> Self {
         let class = match event.class() {
-            EventClass::Lifecycle => "lifecycle",
-            EventClass::Alert => "alert",
+            Class::Lifecycle => "lifecycle",
+            Class::Alert => "alert",
         };
         Self { at_ms, node, class, event: event.to_string(), missed: 0 }
     }

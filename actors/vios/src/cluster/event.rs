@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use vioduct_certs::identity::NodeName;
 use vioduct_db::clock::WallClock;
+use vioduct_db::schema::Class;
 use vioduct_runtime::{Accepts, RemoteMessage, Wire, caller};
 
 use super::cm::{Cm, CmDesk};
-use super::row::{Event, EventClass, Happened};
+use super::row::{Event, Happened};
 
 /// Events that wait for the herald; one that comes when so many do is lost, and counted.
 const WAITING_MAX: usize = 256;
@@ -108,7 +109,7 @@ impl Handler<Heard> for Cm {
         // Its own it remembers already.
         let Some(identity) = caller() else { return };
         for happened in events.into_iter().take(REMEMBERED_MAX) {
-            if happened.event.class() == EventClass::Alert {
+            if happened.event.class() == Class::Alert {
                 tracing::warn!(node = %identity.name, event = %happened.event, "alert");
             }
             self.remembered.add(&identity.name, happened);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use vioduct_certs::identity::NodeName;
 use vioduct_db::command::TableId;
+use vioduct_db::schema::Class;
 use vioduct_runtime::Wire;
 
 use super::{Key, Row};
@@ -77,29 +78,19 @@ pub enum Event {
     },
 }
 
-/// What an event means to whoever reads it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EventClass {
-    /// Things come, change and go.
-    Lifecycle,
-    /// Somebody should look.
-    Alert,
-}
-
 impl Event {
-    /// Its class.
+    /// Its class: things come, change and go, or somebody should look.
     #[must_use]
-    pub const fn class(&self) -> EventClass {
+    pub const fn class(&self) -> Class {
         match self {
             Self::NotRegistered { .. }
             | Self::LuFailed { .. }
             | Self::Node { is_up: false, .. }
-            | Self::Path { state: State::Lost | State::Degraded, .. } => EventClass::Alert,
+            | Self::Path { state: State::Lost | State::Degraded, .. } => Class::Alert,
             Self::Registered { .. }
             | Self::Primary { .. }
             | Self::Node { is_up: true, .. }
-            | Self::Path { state: State::Good, .. } => EventClass::Lifecycle,
+            | Self::Path { state: State::Good, .. } => Class::Lifecycle,
         }
     }
 }

@@ -17,7 +17,7 @@ use vioduct_db::command::{Place, TableId};
 use vioduct_db::schema::{Class, Schema, Writers};
 use vioduct_runtime::Codec;
 
-pub use self::event::{EVENTS_KEPT, Event, EventClass, EventKey, EventRow, Happened};
+pub use self::event::{EVENTS_KEPT, Event, EventKey, EventRow, Happened};
 pub(super) use self::member::UniqueRow;
 pub use self::member::{
     ActiveRow, ClusterRow, PrimaryRow, Registered, TheActive, TheCluster, ThePrimary, ViosRow,
