@@ -2,6 +2,8 @@
 //! alone, and what a killed command has left is taken away by the next one.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod operator;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -12,11 +14,13 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
 use serde_json::Value;
 use tokio::process::{Child, Command};
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use vioduct_tests::built;
 use vioduct_tests::cluster::send_signal;
 use vioduct_tests::disks::{DiskCluster, DiskPlan, STORAGE};
 use vioduct_tests::fault::Faults;
+
+use self::operator::{fails_with, so};
 
 const WITHIN: Duration = Duration::from_secs(30);
 /// What the cluster's only disk has.
@@ -37,22 +41,6 @@ const PATIENT: [&str; 4] = ["--timeout-ms", "14000", "--output", "json"];
 async fn json(disks: &DiskCluster, words: &[&str]) -> Value {
     let said = disks.command(&[words, &PATIENT].concat()).await.unwrap();
     serde_json::from_str(&said).unwrap()
-}
-
-async fn fails_with(disks: &DiskCluster, words: &[&str], said: &str) {
-    let error = disks.command(words).await.expect_err("it is wrong").to_string();
-    assert!(error.contains(said), "{words:?}: {error}");
-}
-
-/// Waits until this holds.
-async fn so(what: &str, is: impl AsyncFn() -> bool) {
-    let looking = async {
-        let mut looks = interval(Duration::from_millis(50));
-        while !is().await {
-            looks.tick().await;
-        }
-    };
-    timeout(WITHIN, looking).await.unwrap_or_else(|_late| panic!("not seen: {what}"));
 }
 
 /// An image with random data at random places, and holes between.

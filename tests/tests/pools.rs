@@ -2,15 +2,19 @@
 //! those whom they concern run, or are away and learn it at their return.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by it")]
 
+mod operator;
+
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use vioduct_tests::built;
 use vioduct_tests::disks::{DiskCluster, DiskPlan, OTHER_PHYP, PHYP, STORAGE};
+
+use self::operator::{fails_with, so};
 
 const WITHIN: Duration = Duration::from_secs(20);
 const SIZE: u64 = 1 << 20;
@@ -18,22 +22,6 @@ const SIZE: u64 = 1 << 20;
 async fn json(disks: &DiskCluster, words: &[&str]) -> Value {
     let said = disks.command(&[words, &["--output", "json"]].concat()).await.unwrap();
     serde_json::from_str(&said).unwrap()
-}
-
-async fn fails_with(disks: &DiskCluster, words: &[&str], said: &str) {
-    let error = disks.command(words).await.expect_err("it is wrong").to_string();
-    assert!(error.contains(said), "{words:?}: {error}");
-}
-
-/// Waits until this holds.
-async fn so(what: &str, is: impl AsyncFn() -> bool) {
-    let looking = async {
-        let mut looks = interval(Duration::from_millis(50));
-        while !is().await {
-            looks.tick().await;
-        }
-    };
-    timeout(WITHIN, looking).await.unwrap_or_else(|_late| panic!("not seen: {what}"));
 }
 
 /// Where the client finds an LU, once it is served.
