@@ -4,7 +4,7 @@
 //!
 //! `AWAY_S` says for how many seconds; how much longer requests may take meanwhile is asked only
 //! of 30 or more, for a busy machine stalls now and then.
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by it")]
 #![expect(clippy::print_stdout, reason = "figures, for whoever runs it with --nocapture")]
 
 #[path = "../../runtime/tests/nodes/relay/door.rs"]
@@ -14,6 +14,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, interval, sleep_until, timeout};
 use vioduct_certs::UnixTime;
 use vioduct_tests::built;
@@ -66,11 +67,31 @@ async fn restart(disks: &mut DiskCluster, node: &str) {
 }
 
 async fn served(disks: &DiskCluster) {
-    let is_served = |lus: &serde_json::Value| {
+    let is_served = |lus: &Value| {
         let disk = lus["disks"].as_array()?.iter().find(|disk| disk["lu"] == LU)?;
         (disk["state"] == "serving").then_some(())
     };
     disks.until(WITHIN, "the disk is served", is_served).await.unwrap();
+}
+
+/// What is known of the cluster: told by the database, or by a node that remembers it.
+async fn known(disks: &DiskCluster, is_away: bool) -> Vec<Value> {
+    let lists = [
+        ("client", "clients", "client"),
+        ("pool", "pools", "name"),
+        ("vios", "vioses", "unique_id"),
+        ("vtd", "vtds", "client"),
+    ];
+    let mut known = Vec::new();
+    for (what, list, key) in lists {
+        let words = [what, "ls", "--cluster", "cluster.toml", "--timeout-ms", "1000"];
+        let said = disks.answer(&words).await.unwrap();
+        assert_eq!(said["told_by"].is_string(), is_away, "{said:#}");
+        let rows = said[list].as_array().unwrap();
+        assert!(!rows.is_empty(), "{said:#}");
+        known.extend(rows.iter().map(|row| row[key].clone()));
+    }
+    known
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,6 +101,7 @@ async fn disks_go_on_without_the_database_and_changes_are_refused_until_it_is_ba
     let mut disks = DiskCluster::create_beside_database(vioduct, &[plan]).await.unwrap();
     disks.start(WITHIN).await.unwrap();
     let before = calm(&disks).await;
+    let all = known(&disks, false).await;
 
     let load = load(&disks).await;
     for name in DATABASE {
@@ -99,6 +121,7 @@ async fn disks_go_on_without_the_database_and_changes_are_refused_until_it_is_ba
     logged(&disks, "v1", "clients are served").await;
     restart(&mut disks, PHYP).await;
     served(&disks).await;
+    assert_eq!(known(&disks, true).await, all);
 
     for name in DATABASE {
         disks.cluster().start(name).await.unwrap();
@@ -190,7 +213,7 @@ async fn a_vios_that_is_cut_off_from_the_database_changes_it_by_others() {
                 looks.tick().await;
                 let list = disks.answer(&["event", "ls", "--cluster", "cluster.toml"]).await;
                 let list = list.unwrap();
-                let is_meant = |event: &serde_json::Value| {
+                let is_meant = |event: &Value| {
                     event["node"] == "v1"
                         && event["event"].as_str().unwrap().contains(text)
                         && event["at_ms"].as_u64().unwrap() >= cut_since

@@ -15,27 +15,60 @@ pub const ANSWER_BYTES: usize = 4 << 20;
 pub enum Query {
     /// These rows, [`PARTS_MAX`] at most, as they are at one moment.
     Get(Vec<Place>),
-    /// The rows of a table in order of their keys.
+    /// The rows of these ranges, [`PARTS_MAX`] at most, one range after the other, as they are at
+    /// one moment.
     Scan {
-        /// Which table.
-        table: TableId,
-        /// The first key that is meant.
-        from: Bytes,
-        /// The first that is not; without it, all behind `from`.
-        to: Option<Bytes>,
+        /// Which rows.
+        ranges: Vec<Range>,
         /// Most rows of the answer, 1 to [`ROWS_MAX`].
         limit: u32,
     },
 }
 
+/// Rows of a table in order of their keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Which table.
+    pub table: TableId,
+    /// The first key that is meant.
+    pub from: Bytes,
+    /// The first that is not; without it, all behind `from`.
+    pub to: Option<Bytes>,
+}
+
+impl Range {
+    /// All rows of a table.
+    #[must_use]
+    pub const fn all(table: TableId) -> Self {
+        Self { table, from: Bytes::new(), to: None }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Self { table, from, to } = self;
+        out.put_u16_le(table.0);
+        put_bytes(out, from);
+        out.put_u8(u8::from(to.is_some()));
+        if let Some(to) = to {
+            put_bytes(out, to);
+        }
+    }
+
+    fn decode(from: &mut Reader) -> Result<Self, DecodeError> {
+        let Place { table, key: start } = place(from)?;
+        let to = from.flag("an end")?.then(|| key(from)).transpose()?;
+        Ok(Self { table, from: start, to })
+    }
+}
+
 impl Query {
     /// The tables that it looks at.
     pub fn tables(&self) -> impl Iterator<Item = TableId> {
-        match self {
-            Self::Get(places) => places.iter().map(|place| place.table).collect::<Vec<_>>(),
-            Self::Scan { table, .. } => vec![*table],
-        }
-        .into_iter()
+        let (places, ranges) = match self {
+            Self::Get(places) => (places.as_slice(), &[][..]),
+            Self::Scan { ranges, .. } => (&[][..], ranges.as_slice()),
+        };
+        let of_places = places.iter().map(|place| place.table);
+        of_places.chain(ranges.iter().map(|range| range.table))
     }
 
     /// Its encoding.
@@ -45,20 +78,13 @@ impl Query {
         match self {
             Self::Get(places) => {
                 out.put_u8(1);
-                out.put_u32_le(u32::try_from(places.len()).expect("places fit in memory"));
-                for place in places {
-                    out.put_u16_le(place.table.0);
-                    put_bytes(&mut out, &place.key);
-                }
+                put_count(&mut out, places.len());
+                places.iter().for_each(|place| put_place(&mut out, place));
             }
-            Self::Scan { table, from, to, limit } => {
+            Self::Scan { ranges, limit } => {
                 out.put_u8(2);
-                out.put_u16_le(table.0);
-                put_bytes(&mut out, from);
-                out.put_u8(u8::from(to.is_some()));
-                if let Some(to) = to {
-                    put_bytes(&mut out, to);
-                }
+                put_count(&mut out, ranges.len());
+                ranges.iter().for_each(|range| range.encode(&mut out));
                 out.put_u32_le(*limit);
             }
         }
@@ -75,25 +101,38 @@ impl Query {
         let query = match from.u8()? {
             1 => {
                 let count = from.count("rows", PARTS_MAX)?;
-                let place = |_| Ok(Place { table: TableId(from.u16()?), key: key(&mut from)? });
-                Self::Get((0..count).map(place).collect::<Result<_, DecodeError>>()?)
+                let places = (0..count).map(|_| place(&mut from));
+                Self::Get(places.collect::<Result<_, _>>()?)
             }
             2 => {
-                let table = TableId(from.u16()?);
-                let start = key(&mut from)?;
-                let to = from.flag("an end")?.then(|| key(&mut from)).transpose()?;
+                let count = from.count("ranges", PARTS_MAX)?;
+                let ranges = (0..count).map(|_| Range::decode(&mut from));
+                let ranges = ranges.collect::<Result<_, _>>()?;
                 let limit = from.u32()?;
                 if limit == 0 || limit as usize > ROWS_MAX {
                     let (count, bound) = (limit as usize, ROWS_MAX);
                     return Err(DecodeError::TooMany { what: "rows", count, bound });
                 }
-                Self::Scan { table, from: start, to, limit }
+                Self::Scan { ranges, limit }
             }
             number => return Err(DecodeError::Unknown { what: "query", number: number.into() }),
         };
         from.end()?;
         Ok(query)
     }
+}
+
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    out.put_u32_le(u32::try_from(count).expect("what is asked for fits in memory"));
+}
+
+fn put_place(out: &mut Vec<u8>, Place { table, key }: &Place) {
+    out.put_u16_le(table.0);
+    put_bytes(out, key);
+}
+
+fn place(from: &mut Reader) -> Result<Place, DecodeError> {
+    Ok(Place { table: TableId(from.u16()?), key: key(from)? })
 }
 
 fn key(from: &mut Reader) -> Result<Bytes, DecodeError> {
@@ -110,8 +149,8 @@ fn key(from: &mut Reader) -> Result<Bytes, DecodeError> {
 /// A row of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundRow {
-    /// Its key.
-    pub key: Bytes,
+    /// Where it is.
+    pub place: Place,
     /// The revision that wrote it last.
     pub revision: u64,
     /// Its value.
@@ -133,12 +172,12 @@ impl Rows {
     /// Its encoding.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let bytes = self.rows.iter().map(|row| 16 + row.key.len() + row.value.len());
+        let bytes = self.rows.iter().map(|row| 18 + row.place.key.len() + row.value.len());
         let mut out = Vec::with_capacity(13 + bytes.sum::<usize>());
         out.put_u64_le(self.revision);
         out.put_u8(u8::from(self.is_cut));
         for row in &self.rows {
-            put_bytes(&mut out, &row.key);
+            put_place(&mut out, &row.place);
             out.put_u64_le(row.revision);
             put_bytes(&mut out, &row.value);
         }
@@ -155,8 +194,8 @@ impl Rows {
         let (revision, is_cut) = (from.u64()?, from.flag("an end")?);
         let mut rows = Vec::new();
         while !from.is_empty() {
-            let key = from.bytes()?;
-            rows.push(FoundRow { key, revision: from.u64()?, value: from.bytes()? });
+            let place = place(&mut from)?;
+            rows.push(FoundRow { place, revision: from.u64()?, value: from.bytes()? });
         }
         Ok(Self { revision, rows, is_cut })
     }

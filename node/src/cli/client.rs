@@ -12,6 +12,7 @@ use vioduct_vios::cluster::row::{ClientKey, ClientRow, VtdKey};
 
 use crate::cli::cluster::on_local_set;
 use crate::cli::output::{Done, OutputFormat};
+use crate::cli::sight::{Sight, Source};
 use crate::cli::table::Table;
 use crate::cli::vios::DbTargetArgs;
 
@@ -70,13 +71,13 @@ impl ClientArgs {
 
 async fn list(args: DbTargetArgs, out: OutputFormat) -> Result<ExitCode> {
     let session = args.open().await?;
-    let (revision, clients) = admin::all::<ClientRow>(&session.db).await?;
-    let clients = clients.into_iter().map(|(client, ClientRow { number, vtds })| Client {
+    let Sight { view, source } = args.sight(&session).await?;
+    let clients = view.all::<ClientRow>().map(|(client, ClientRow { number, vtds })| Client {
         client: client.to_string(),
         id: number,
         vtds,
     });
-    out.print(&List { schema: SCHEMA, revision, clients: clients.collect() })?;
+    out.print(&List { schema: SCHEMA, source, clients: clients.collect() })?;
     session.tool.close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -93,7 +94,8 @@ struct Client {
 #[derive(Debug, Serialize)]
 struct List {
     schema: u32,
-    revision: u64,
+    #[serde(flatten)]
+    source: Source,
     clients: Vec<Client>,
 }
 
@@ -104,6 +106,6 @@ impl fmt::Display for List {
             let vtds: Vec<String> = vtds.iter().map(|vtd| vtd.0.to_string()).collect();
             table.row([client.clone(), id.to_string(), vtds.join(" ")]);
         }
-        write!(f, "{table}")
+        write!(f, "{table}{}", self.source)
     }
 }

@@ -15,6 +15,7 @@ use vioduct_certs::identity::NodeName;
 use vioduct_db::ShardId;
 use vioduct_db::client::{Db, DbConfig, Freshness, Members, Outcome, found};
 use vioduct_db::command::{Place, TableId};
+use vioduct_db::query::Range;
 use vioduct_db::schema::Schema;
 use vioduct_node::db::schema;
 use vioduct_node::tool::Tool;
@@ -343,13 +344,14 @@ impl ScanArgs {
         let mut rows = Vec::new();
         let mut is_cut = false;
         for shard in 0..=self.db.shards {
-            let range = (bytes(&self.from), self.to.as_deref().map(bytes));
+            let (from, to) = (bytes(&self.from), self.to.as_deref().map(bytes));
+            let range = vec![Range { table, from, to }];
             let fresh = Freshness::Linearizable;
-            let found = session.db.scan(ShardId(shard), table, range, self.limit, fresh).await?;
+            let found = session.db.scan(ShardId(shard), range, self.limit, fresh).await?;
             is_cut |= found.is_cut;
             rows.extend(found.rows);
         }
-        rows.sort_by(|one, other| one.key.cmp(&other.key));
+        rows.sort_by(|one, other| one.place.key.cmp(&other.place.key));
         is_cut |= rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
         out.print(&Listed::of(rows, is_cut))?;

@@ -17,8 +17,10 @@ use vioduct_certs::inventory::NodeAddr;
 use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::{Tool, ToolError};
 use vioduct_runtime::{Accepts, RemoteMessage};
-use vioduct_vios::cluster::cm::{CM_NAME, CmDesk};
-use vioduct_vios::cluster::known::{AskLus, KnownLu, KnownLus};
+
+use vioduct_vios::cluster::row::{LuPhase, LuRow, Row};
+use vioduct_vios::cluster::view::View;
+use vioduct_vios::redirect::name::LuId;
 use vioduct_vios::repository::desk::{Desk, ListLus, LuState, REPOSITORY_NAME};
 use vioduct_vios::roles::phyp::{
     AttachDisk, ClearDisk, DiskPhase, DiskState, Front, ListDisks, PHYP_NAME, PhypDesk,
@@ -29,6 +31,7 @@ use self::provision::{CreateArgs, DeleteArgs};
 use self::resize::ResizeArgs;
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
+use crate::cli::sight::known_by;
 use crate::cli::table::Table;
 
 const HEAD: [&str; 12] = [
@@ -143,19 +146,19 @@ impl LsArgs {
             answer.map_err(|error| format!("{node}: {:#}", anyhow::Error::new(error)))
         });
         let mut list = List { schema: SCHEMA, ..List::default() };
-        let mut newest = None;
+        let mut newest: Option<View> = None;
         for answer in join_all(asked).await {
             match answer {
                 Ok(Seen { lus, disks, known }) => {
                     list.lus.extend(lus);
                     list.disks.extend(disks);
-                    if known.revision > newest {
-                        (newest, list.rows) = (known.revision, known.lus);
-                    }
+                    newest = newest.into_iter().chain(known).max_by_key(|view| view.revision);
                 }
                 Err(error) => list.errors.push(error),
             }
         }
+        let rows = newest.iter().flat_map(|view| view.all::<LuRow>());
+        list.rows = rows.map(|(lu, row)| KnownLu::new(lu, row)).collect();
         out.print(&list)?;
         tool.close().await;
         Ok(if list.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -167,7 +170,7 @@ struct Seen {
     lus: Vec<StoredLu>,
     disks: Vec<Disk>,
     /// LUs as the node knows them from the database.
-    known: KnownLus,
+    known: Option<View>,
 }
 
 async fn look(
@@ -179,12 +182,11 @@ async fn look(
     let target = tool.connect(node.clone(), addr).await?;
     let stored = target.ask_if_there::<Desk, _>(REPOSITORY_NAME, ListLus, within).await?;
     let carried = target.ask_if_there::<PhypDesk, _>(PHYP_NAME, ListDisks, within).await?;
-    let known = target.ask_if_there::<CmDesk, _>(CM_NAME, AskLus, within).await?;
+    let known = known_by(&target, &[LuRow::TABLE], within).await?;
     let lus = stored.map(|stored| stored.lus).unwrap_or_default();
     let lus = lus.into_iter().map(|lu| StoredLu { storage: node.clone(), lu });
     let disks = carried.map(|carried| carried.disks).unwrap_or_default();
     let disks = disks.into_iter().map(|disk| Disk::new(node.clone(), disk));
-    let known = known.unwrap_or_default();
     Ok(Seen { lus: lus.collect(), disks: disks.collect(), known })
 }
 
@@ -277,6 +279,29 @@ impl Disk {
             requests,
             unresolved,
         }
+    }
+}
+
+/// An LU as the database has it.
+#[derive(Debug, Serialize)]
+struct KnownLu {
+    lu: u64,
+    pool: String,
+    size: u64,
+    phase: &'static str,
+    /// Why it is not made.
+    why: Option<String>,
+}
+
+impl KnownLu {
+    fn new(lu: LuId, LuRow { pool, size, phase, .. }: LuRow) -> Self {
+        let (phase, why) = match phase {
+            LuPhase::Making => ("making", None),
+            LuPhase::Ready => ("ready", None),
+            LuPhase::Failed(why) => ("failed", Some(why)),
+            LuPhase::Deleting => ("deleting", None),
+        };
+        Self { lu: lu.0, pool: pool.to_string(), size, phase, why }
     }
 }
 

@@ -24,6 +24,7 @@ mod node;
 mod output;
 mod path;
 mod pool;
+mod sight;
 mod table;
 mod vios;
 mod vtd;

@@ -1,5 +1,7 @@
 //! `vioduct path …`: the ways of VIOSes to the storage.
 
+mod adapters;
+
 use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +15,9 @@ use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::{Tool, ToolError};
 use vioduct_vios::dsa::DSA_NAME;
 use vioduct_vios::dsa::operator::{FailPath, Operated, PathRow, Paths, RestorePath, State};
+use vioduct_vios::vsa::{Adapters, AskAdapters, VSA_NAME, VsaDesk};
 
+use self::adapters::ShownAdapter;
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
 use crate::cli::table::{Table, span};
@@ -21,10 +25,11 @@ use crate::cli::table::{Table, span};
 const HEAD: [&str; 8] =
     ["VIOS", "ADAPTER", "STORAGE", "STATE", "FOR", "ROUND TRIP", "SESSIONS", "REASON"];
 
-/// Look at the ways of VIOSes to the storage, and take them out of use.
+/// Look at the ways of clients and VIOSes to the storage, and take them out of use.
 #[derive(Debug, Subcommand)]
 pub(crate) enum PathCommand {
-    /// List every way. Exit code 1 when one is not good, or a node does not answer.
+    /// List every way of VIOSes, and clients' virtual adapters. Exit code 1 when a way is not good,
+    /// or a node does not answer.
     Ls(LsArgs),
     /// Take a way out of use until it is restored. Sessions move; clients notice nothing.
     Fail(ChangeArgs),
@@ -84,17 +89,25 @@ impl LsArgs {
         let asked = nodes.into_iter().map(async |(node, addr)| {
             let answer = async {
                 let target = tool.connect(node.clone(), &addr).await?;
-                target.ask_if_there::<Operated, _>(DSA_NAME, Paths, within).await
+                let paths = target.ask_if_there::<Operated, _>(DSA_NAME, Paths, within).await?;
+                let used = target.ask_if_there::<VsaDesk, _>(VSA_NAME, AskAdapters, within);
+                Ok((paths, used.await?))
             };
             let answer: Result<_, ToolError> = answer.await;
             answer
                 .map(|found| (node.clone(), found))
                 .map_err(|error| format!("{node}: {:#}", anyhow::Error::new(error)))
         });
-        let mut list = List { schema: SCHEMA, paths: Vec::new(), errors: Vec::new() };
+        let mut list = List { schema: SCHEMA, ..List::default() };
         for answer in join_all(asked).await {
             match answer {
-                Ok((node, found)) => {
+                Ok((node, (found, used))) => {
+                    let Adapters { adapters, is_cut } = used.unwrap_or_default();
+                    let used = adapters.into_iter();
+                    list.adapters.extend(used.map(|one| ShownAdapter::new(node.clone(), one)));
+                    if is_cut {
+                        list.errors.push(format!("{node} has more adapters than it tells"));
+                    }
                     let rows = found.into_iter().flat_map(|listing| listing.paths);
                     list.paths.extend(rows.map(|row| ShownPath::new(node.clone(), row)));
                 }
@@ -171,10 +184,12 @@ impl ShownPath {
 }
 
 /// What `path ls` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct List {
     schema: u32,
     paths: Vec<ShownPath>,
+    /// Of clients, one for each LU.
+    adapters: Vec<ShownAdapter>,
     errors: Vec<String>,
 }
 
@@ -194,6 +209,7 @@ impl fmt::Display for List {
             ]);
         }
         write!(f, "{table}")?;
+        adapters::write(&self.adapters, f)?;
         self.errors.iter().try_for_each(|error| writeln!(f, "{error}"))
     }
 }

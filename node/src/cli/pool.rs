@@ -19,6 +19,7 @@ use vioduct_vios::repository::room::{ASKED_MAX, AskRoom, Room as RepositoryRoom}
 
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::{Done, OutputFormat};
+use crate::cli::sight::{Sight, Source};
 use crate::cli::table::Table;
 use crate::cli::vios::DbTargetArgs;
 
@@ -94,16 +95,15 @@ impl DeleteArgs {
 
 async fn list(args: DbTargetArgs, out: OutputFormat) -> Result<ExitCode> {
     let session = args.open().await?;
-    let (revision, pools) = admin::all::<PoolRow>(&session.db).await?;
-    let (_revision, lus) = admin::all::<LuRow>(&session.db).await?;
+    let Sight { view, source } = args.sight(&session).await?;
     let mut of_pool: BTreeMap<ObjectName, (Vec<u64>, u64)> = BTreeMap::new();
-    for (lu, row) in lus {
+    for (lu, row) in view.all::<LuRow>() {
         let (numbers, bytes) = of_pool.entry(row.pool).or_default();
         numbers.push(lu.0);
         *bytes = bytes.saturating_add(row.size);
     }
     let (target, tool) = (&args.target, &session.tool);
-    let asked = pools.into_iter().map(|(name, PoolRow { storage, lus })| {
+    let asked = view.all::<PoolRow>().map(|(name, PoolRow { storage, lus })| {
         let (numbers, lu_bytes) = of_pool.remove(&name).unwrap_or_default();
         async move {
             let (room, error) = match room(tool, target, &storage, &numbers).await {
@@ -115,7 +115,7 @@ async fn list(args: DbTargetArgs, out: OutputFormat) -> Result<ExitCode> {
     });
     let pools = join_all(asked).await;
     let are_known = pools.iter().all(|pool| pool.error.is_none());
-    out.print(&List { schema: SCHEMA, revision, pools })?;
+    out.print(&List { schema: SCHEMA, source, pools })?;
     session.tool.close().await;
     Ok(if are_known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -179,7 +179,8 @@ impl From<RepositoryRoom> for Room {
 #[derive(Debug, Serialize)]
 struct List {
     schema: u32,
-    revision: u64,
+    #[serde(flatten)]
+    source: Source,
     pools: Vec<Pool>,
 }
 
@@ -200,7 +201,7 @@ impl fmt::Display for List {
                 of(|room| room.capacity),
             ]);
         }
-        write!(f, "{table}")?;
+        write!(f, "{table}{}", self.source)?;
         for Pool { name, storage, error, .. } in &self.pools {
             if let Some(error) = error {
                 writeln!(f, "pool {name}: {storage} does not tell its room: {error}")?;

@@ -13,13 +13,14 @@ use tokio::time::timeout;
 use vioduct_certs::identity::NodeName;
 use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::Tool;
-use vioduct_vios::cluster::admin::{self, Members};
+use vioduct_vios::cluster::admin::{self, AdminError};
 use vioduct_vios::cluster::cm::{AskMembership, CM_NAME, CmDesk, CmPhase, RegisterAgain};
-use vioduct_vios::cluster::row::ViosRow;
+use vioduct_vios::cluster::row::{PrimaryRow, ThePrimary, ViosRow};
 
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::db::Session;
 use crate::cli::output::OutputFormat;
+use crate::cli::sight::{Sight, Source};
 use crate::cli::table::Table;
 
 const HEAD: [&str; 7] = ["VIOS", "NODE", "CEC", "SOFTWARE", "STATE", "KNOWS", "REASON"];
@@ -66,6 +67,11 @@ impl DbTargetArgs {
         timeout(time, work).await.with_context(late)?
     }
 
+    /// What is known of the cluster.
+    pub(crate) async fn sight(&self, session: &Session) -> Result<Sight> {
+        Sight::of(session, &self.target).await
+    }
+
     pub(crate) async fn open(&self) -> Result<Session> {
         // The cluster's tables lie on the system's shard.
         Session::open(&self.target, 0, Duration::from_millis(self.timeout_ms.into())).await
@@ -87,9 +93,10 @@ impl ViosCommand {
 impl DbTargetArgs {
     async fn list(self, out: OutputFormat) -> Result<ExitCode> {
         let session = self.open().await?;
-        let Members { revision, cluster, primary, vioses } = admin::members(&session.db).await?;
+        let Sight { view, source } = self.sight(&session).await?;
+        let cluster = view.cluster().ok_or(AdminError::NoCluster)?;
         let addrs: BTreeMap<_, _> = self.target.nodes()?.into_iter().collect();
-        let asked = vioses.into_iter().map(async |(node, row)| {
+        let asked = view.all::<ViosRow>().map(async |(node, row)| {
             let answer = async {
                 let addr = addrs.get(&node).context("the inventory does not name its node")?;
                 let target = session.tool.connect(node.clone(), addr).await?;
@@ -101,10 +108,10 @@ impl DbTargetArgs {
         });
         let list = List {
             schema: SCHEMA,
-            revision,
+            source,
             cluster: cluster.name,
             id: cluster.id.to_string(),
-            primary: primary.map(|primary| primary.node),
+            primary: view.get::<PrimaryRow>(&ThePrimary).map(|primary| primary.node),
             vioses: join_all(asked).await,
         };
         out.print(&list)?;
@@ -170,7 +177,7 @@ struct ShownVios {
     unique_id: Option<String>,
     software: Option<String>,
     state: &'static str,
-    /// How many VIOSes it knows of.
+    /// How many registered VIOSes it knows of.
     knows: Option<u32>,
     reason: Option<String>,
 }
@@ -209,7 +216,8 @@ impl ShownVios {
 #[derive(Debug, Serialize)]
 struct List {
     schema: u32,
-    revision: u64,
+    #[serde(flatten)]
+    source: Source,
     cluster: String,
     id: String,
     /// The node of the primary, as the database has it.
@@ -233,7 +241,7 @@ impl fmt::Display for List {
             ]);
         }
         writeln!(f, "cluster {} ({})", self.cluster, self.id)?;
-        write!(f, "{table}")
+        write!(f, "{table}{}", self.source)
     }
 }
 

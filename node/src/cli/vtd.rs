@@ -13,6 +13,7 @@ use vioduct_vios::redirect::name::LuId;
 
 use crate::cli::cluster::on_local_set;
 use crate::cli::output::{Done, OutputFormat};
+use crate::cli::sight::{Sight, Source};
 use crate::cli::table::Table;
 use crate::cli::vios::DbTargetArgs;
 
@@ -90,14 +91,14 @@ impl DeleteArgs {
 
 async fn list(args: DbTargetArgs, out: OutputFormat) -> Result<ExitCode> {
     let session = args.open().await?;
-    let (revision, vtds) = admin::all::<VtdRow>(&session.db).await?;
-    let vtds = vtds.into_iter().map(|(vtd, VtdRow { lu, client, front })| Vtd {
+    let Sight { view, source } = args.sight(&session).await?;
+    let vtds = view.all::<VtdRow>().map(|(vtd, VtdRow { lu, client, front })| Vtd {
         vtd,
         lu,
         client: client.to_string(),
         socket: front,
     });
-    out.print(&List { schema: SCHEMA, revision, vtds: vtds.collect() })?;
+    out.print(&List { schema: SCHEMA, source, vtds: vtds.collect() })?;
     session.tool.close().await;
     Ok(ExitCode::SUCCESS)
 }
@@ -116,7 +117,8 @@ struct Vtd {
 #[derive(Debug, Serialize)]
 struct List {
     schema: u32,
-    revision: u64,
+    #[serde(flatten)]
+    source: Source,
     vtds: Vec<Vtd>,
 }
 
@@ -127,6 +129,6 @@ impl fmt::Display for List {
             let socket = socket.clone().unwrap_or_else(|| "-".to_owned());
             table.row([vtd.0.to_string(), lu.to_string(), client.clone(), socket]);
         }
-        write!(f, "{table}")
+        write!(f, "{table}{}", self.source)
     }
 }

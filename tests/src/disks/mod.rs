@@ -43,6 +43,8 @@ const VIOS_NODES: [&str; 3] = ["v1", "v2", "v3"];
 pub const DATABASE: [&str; 3] = ["d1", "d2", "d3"];
 const PHYPS: [(&str, u32); 2] = [(PHYP, 1), (OTHER_PHYP, 2)];
 
+/// How long it may take until each VIOS is registered and knows all.
+const FORMED_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -213,15 +215,27 @@ impl DiskCluster {
         Ok(said)
     }
 
-    /// Begins the database, and makes the cluster, a pool, the disks and their client. LUs are
-    /// numbered one after the other: those that no plan asks for are made, too. Gives the commands.
+    /// Begins the database, and makes the cluster, a pool, the disks and their client. Each VIOS
+    /// knows all of them before there is a client, so that a client enters by the first of its CEC.
+    /// LUs are numbered one after the other: those that no plan asks for are made, too. Gives the
+    /// commands.
     async fn form(&self) -> Result<Vec<String>> {
-        let mut said = vec![
+        let begun = [
             format!("db init --nodes {}", self.database.join(",")),
             format!("cluster create --name demo {}", VIOS_NODES.join(" ")),
-            format!("pool create pool --storage {STORAGE}"),
-            format!("client add {CLIENT}"),
         ];
+        for command in &begun {
+            self.command(&words(command)).await?;
+        }
+        let list = &["vios", "ls", "--cluster", "cluster.toml"];
+        self.seen(FORMED_WITHIN, "each VIOS knows all", list, |list| {
+            let vioses = list["vioses"].as_array()?;
+            let knows_all = |vios: &Value| vios["knows"] == VIOSES.len();
+            vioses.iter().all(knows_all).then_some(())
+        })
+        .await?;
+        let mut said =
+            vec![format!("pool create pool --storage {STORAGE}"), format!("client add {CLIENT}")];
         for lu in 1..=self.plans.iter().map(|plan| plan.lu).max().unwrap_or(0) {
             let plan = self.plans.iter().find(|plan| plan.lu == lu);
             let size = plan.map_or(4096, |plan| plan.size);
@@ -233,9 +247,9 @@ impl DiskCluster {
             }
         }
         for command in &said {
-            self.command(&command.split(' ').collect::<Vec<_>>()).await?;
+            self.command(&words(command)).await?;
         }
-        Ok(said)
+        Ok(begun.into_iter().chain(said).collect())
     }
 
     /// The node whose replica leads the database, once there is one.
@@ -377,6 +391,17 @@ impl DiskCluster {
         &self,
         bound: Duration,
         what: &str,
+        pick: impl FnMut(&Value) -> Option<T>,
+    ) -> Result<T> {
+        self.seen(bound, what, &["lu", "ls", "--cluster", "cluster.toml"], pick).await
+    }
+
+    /// The same for what another command of the cluster's operator answers.
+    async fn seen<T>(
+        &self,
+        bound: Duration,
+        what: &str,
+        words: &[&str],
         mut pick: impl FnMut(&Value) -> Option<T>,
     ) -> Result<T> {
         let mut last = Value::Null;
@@ -384,7 +409,7 @@ impl DiskCluster {
             let mut looks = interval(LOOK_INTERVAL);
             loop {
                 looks.tick().await;
-                last = self.lus().await?;
+                last = self.answer(words).await?;
                 if let Some(picked) = pick(&last) {
                     return Ok(picked);
                 }
@@ -395,6 +420,10 @@ impl DiskCluster {
             Err(_elapsed) => bail!("not seen within {bound:?}: {what}; last: {last:#}"),
         }
     }
+}
+
+fn words(command: &str) -> Vec<&str> {
+    command.split(' ').collect()
 }
 
 /// The VIOSes of the cluster, as every file has them.

@@ -164,7 +164,7 @@ impl Scene {
         disks.start(WAIT_MAX).await?;
         if self == Self::FailBack {
             disks.fabric("v1")?.cut_both();
-            serves(&disks, "v2 serves", |_entry, exit| exit == 2).await?;
+            serves(&disks, "v2 serves for v1", |entry, exit| (entry, exit) == (1, 2)).await?;
         }
         if self == Self::Home {
             disks.cluster().kill("v1").await?;

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use vioduct_db::ShardId;
 use vioduct_db::client::{DbConfig, Freshness};
 use vioduct_db::command::TableId;
+use vioduct_db::query::Range;
 use vioduct_tests::built;
 use vioduct_tests::db::{DbClient, DbCluster, TABLE, key};
 
@@ -33,18 +34,17 @@ async fn rows(client: &DbClient) -> Vec<u64> {
     let mut found: Vec<u64> = Vec::new();
     let mut from = Bytes::new();
     loop {
-        let range = (from.clone(), None);
-        let fresh = Freshness::Linearizable;
-        let rows = client.db.scan(ShardId(0), TableId(TABLE), range, 10_000, fresh).await;
+        let range = vec![Range { table: TableId(TABLE), from, to: None }];
+        let rows = client.db.scan(ShardId(0), range, 10_000, Freshness::Linearizable).await;
         let rows = rows.expect("the database answers");
         let numbers = rows.rows.iter().map(|row| {
-            let key: u64 = std::str::from_utf8(&row.key).unwrap().parse().unwrap();
+            let key: u64 = std::str::from_utf8(&row.place.key).unwrap().parse().unwrap();
             assert_eq!(row.value, Bytes::from(key.to_string()));
             key
         });
         found.extend(numbers);
         match rows.rows.last() {
-            Some(last) if rows.is_cut => from = [last.key.as_ref(), b"\0"].concat().into(),
+            Some(last) if rows.is_cut => from = [last.place.key.as_ref(), b"\0"].concat().into(),
             _end => return found,
         }
     }

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use vioduct_db::ShardId;
 use vioduct_db::client::{DbConfig, Freshness};
 use vioduct_db::command::{Place, TableId};
+use vioduct_db::query::Range;
 use vioduct_tests::built;
 use vioduct_tests::cluster::Cluster;
 use vioduct_tests::db::{DbClient, DbCluster, TABLE};
@@ -45,10 +46,10 @@ fn float(result: &Value, path: &str) -> f64 {
 /// Where the rows of any run are.
 async fn places(client: &DbClient) -> Vec<Place> {
     let (from, to) = (Bytes::from("loadtest/"), Bytes::from("loadtest0"));
-    let (range, fresh) = ((from, Some(to)), Freshness::Linearizable);
-    let found = client.db.scan(ShardId(0), TableId(TABLE), range, 100, fresh).await;
+    let range = vec![Range { table: TableId(TABLE), from, to: Some(to) }];
+    let found = client.db.scan(ShardId(0), range, 100, Freshness::Linearizable).await;
     let rows = found.expect("the database answers").rows.into_iter();
-    rows.map(|row| Place { table: TableId(TABLE), key: row.key }).collect()
+    rows.map(|row| row.place).collect()
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct DbConfig {
     /// How long a call may take in all. Default 10 s.
     pub deadline: Duration,
-    /// How long one replica may take to answer before another is tried. Default 300 ms.
+    /// How long one replica may take to answer before another is tried, or four times as long as
+    /// answers take on average if that is more. Default 300 ms.
     pub attempt: Duration,
     /// How long to wait before the next attempt when a replica refuses. Default 20 ms.
     pub pause: Duration,

@@ -30,7 +30,7 @@ use self::shard::Shard;
 pub use self::watch::{Watch, WatchEvent, WatchFrom};
 use crate::ShardId;
 use crate::command::{Answer, Change, Condition, Found, KEY_BYTES_MAX, Operation, Place, TableId};
-use crate::query::{FoundRow, Query, Rows};
+use crate::query::{FoundRow, Query, Range, Rows};
 pub use crate::replica::client::{Freshness, Status};
 use crate::schema::Schema;
 use crate::watch::Filter;
@@ -203,24 +203,23 @@ impl Db {
         Ok(found.rows.into_iter().next())
     }
 
-    /// Those of these rows of a table that are there, as they are at one moment. All lie on one
-    /// shard, and they are [`PARTS_MAX`](crate::command::PARTS_MAX) at most.
+    /// Those of these rows that are there, as they are at one moment. All lie on one shard, and
+    /// they are [`PARTS_MAX`](crate::command::PARTS_MAX) at most.
     ///
     /// # Errors
     ///
     /// [`DbError`].
     pub async fn get_many(
         &self,
-        table: TableId,
-        keys: impl IntoIterator<Item = Bytes>,
+        places: Vec<Place>,
         freshness: Freshness,
     ) -> Result<Rows, DbError> {
-        let places: Vec<_> = keys.into_iter().map(|key| Place { table, key }).collect();
         let shard = self.shard_of(&places)?;
         shard.read(&Query::Get(places), freshness).await
     }
 
-    /// Rows of one shard in order of keys, of `from` up to but without `to`, `limit` at most.
+    /// Rows of one shard in these ranges, [`PARTS_MAX`](crate::command::PARTS_MAX) at most, one
+    /// after the other, as they are at one moment; `limit` at most, and some 4 MiB.
     ///
     /// # Errors
     ///
@@ -228,14 +227,12 @@ impl Db {
     pub async fn scan(
         &self,
         shard: ShardId,
-        table: TableId,
-        range: (Bytes, Option<Bytes>),
+        ranges: Vec<Range>,
         limit: u32,
         freshness: Freshness,
     ) -> Result<Rows, DbError> {
-        self.check_table(table)?;
-        let (from, to) = range;
-        self.shard(shard)?.read(&Query::Scan { table, from, to, limit }, freshness).await
+        ranges.iter().try_for_each(|range| self.check_table(range.table))?;
+        self.shard(shard)?.read(&Query::Scan { ranges, limit }, freshness).await
     }
 
     /// Begins to watch a shard's changes. With [`WatchFrom::Now`] the shard is asked how far it is,

@@ -1,7 +1,7 @@
 //! One shard, from a client.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +30,10 @@ use crate::watch::{Filter, Told};
 /// After so many late answers in one call each replica may take 2 to the power of that times as
 /// long.
 const LATE_MAX: u32 = 3;
+/// A replica may always take so many times as long as answers take on average.
+const USUAL_TIMES: u32 = 4;
+/// The part of the average that a new answer makes, as RFC 6298 has it for round trips.
+const NEWEST: u32 = 8;
 /// How long a replica keeps one who watches waiting before it says that nothing has changed.
 const WATCH_FOR: Duration = Duration::from_millis(500);
 
@@ -50,6 +54,8 @@ struct Inner {
     config: DbConfig,
     route: Route,
     session: Session,
+    /// How long answers take, on average over the last ones.
+    usual: Mutex<Duration>,
     /// Held while a session is opened, so that one is.
     opening: AsyncMutex<()>,
 }
@@ -62,8 +68,8 @@ impl Shard {
         config: DbConfig,
     ) -> Self {
         let route = Route::new(node, hosts, shard, config);
-        let (session, opening) = (Session::default(), AsyncMutex::default());
-        let inner = Inner { shard, config, route, session, opening };
+        let (session, usual, opening) = Default::default();
+        let inner = Inner { shard, config, route, session, usual, opening };
         Self { inner: Arc::new(inner) }
     }
 
@@ -97,7 +103,7 @@ impl Shard {
         let query = query.encode();
         let anywhere = matches!(freshness, Freshness::AtLeast { .. } | Freshness::Stale);
         let ask = || Read { freshness, query: query.clone() };
-        let body = self.try_all(ask, anywhere, self.inner.config.attempt, deadline).await;
+        let body = self.try_all(ask, anywhere, Duration::ZERO, deadline).await;
         Rows::decode(body.map_err(without_effect)?).map_err(|_unreadable| DbError::Unexpected)
     }
 
@@ -109,8 +115,8 @@ impl Shard {
 
     /// What changes behind this revision, or that nothing does.
     pub(super) async fn changes(&self, filter: &Filter, after: u64) -> Result<Told, DbError> {
-        let within = self.inner.config.attempt + WATCH_FOR;
-        let deadline = Instant::now() + self.inner.config.deadline.max(within);
+        let within = self.inner.config.deadline.max(self.inner.config.attempt + WATCH_FOR);
+        let deadline = Instant::now() + within;
         let wait_ms = u32::try_from(WATCH_FOR.as_millis()).expect("half a second");
         let ask = || AskChanges {
             after,
@@ -119,15 +125,15 @@ impl Shard {
             class: filter.class,
             prefix: filter.prefix.clone(),
         };
-        let body = self.try_all(ask, false, within, deadline).await;
+        let body = self.try_all(ask, false, WATCH_FOR, deadline).await;
         Told::decode(body.map_err(without_effect)?).map_err(|_unreadable| DbError::Unexpected)
     }
 
     /// Lets a lease last for its whole time from now on.
     pub(super) async fn keep_alive(&self, lease: u64) -> Result<Answer, DbError> {
-        let (within, now) = (self.inner.config.attempt, Instant::now());
+        let deadline = Instant::now() + self.inner.config.deadline;
         let ask = || KeepAlive { lease };
-        let body = self.try_all(ask, false, within, now + self.inner.config.deadline).await?;
+        let body = self.try_all(ask, false, Duration::ZERO, deadline).await?;
         Answer::decode(body).map_err(|_unreadable| DbError::Unexpected)
     }
 
@@ -173,20 +179,35 @@ impl Shard {
         }
     }
 
+    /// How long an answer is waited for at first.
+    fn patience(&self) -> Duration {
+        self.inner.config.attempt.max(*self.usual() * USUAL_TIMES)
+    }
+
+    fn has_answered(&self, after: Duration) {
+        let mut usual = self.usual();
+        *usual = (*usual * (NEWEST - 1) + after) / NEWEST;
+    }
+
+    fn usual(&self) -> MutexGuard<'_, Duration> {
+        self.inner.usual.lock().expect("nothing panics while it holds this")
+    }
+
     async fn propose(&self, command: &Command, deadline: Instant) -> Result<Answer, DbError> {
         let command = command.encode();
         let ask = || Propose { command: command.clone() };
-        let body = self.try_all(ask, false, self.inner.config.attempt, deadline).await?;
+        let body = self.try_all(ask, false, Duration::ZERO, deadline).await?;
         Answer::decode(body).map_err(|_unreadable| DbError::Unexpected)
     }
 
-    /// Asks the leader, or whoever may lead, until one answers. Each may take so long; more when
-    /// one was late before: to a database that is busy, asking again is only more to do.
+    /// Asks the leader, or whoever may lead, until one answers. Each may take as long as an attempt
+    /// does, beside what it is asked to wait for; more when one was late before, or all are slow:
+    /// to a database that is busy, asking again is only more to do.
     async fn try_all<M>(
         &self,
         message: impl Fn() -> M,
         anywhere: bool,
-        attempt: Duration,
+        waits: Duration,
         deadline: Instant,
     ) -> Result<Bytes, DbError>
     where
@@ -205,10 +226,13 @@ impl Shard {
                 continue;
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            let within = (attempt * (1 << late)).min(left);
-            let until = Instant::now() + within;
+            let within = (self.patience() * (1 << late)).saturating_add(waits).min(left);
+            let asked = Instant::now();
             match replica.ask(message(), within).await {
                 Ok(Ok(encoded)) => {
+                    if waits.is_zero() {
+                        self.has_answered(asked.elapsed());
+                    }
                     if !anywhere {
                         self.inner.route.leads(replica);
                     }
@@ -229,7 +253,7 @@ impl Shard {
                 }
                 Err(error) => {
                     may_be_done |= matches!(error, AskError::MaybeDelivered(_));
-                    late = LATE_MAX.min(late + u32::from(Instant::now() >= until));
+                    late = LATE_MAX.min(late + u32::from(asked.elapsed() >= within));
                     why = error.to_string();
                     self.inner.route.is_gone(&replica, &error);
                 }

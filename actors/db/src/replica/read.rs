@@ -6,7 +6,7 @@ use crate::StoreError;
 use crate::command::Place;
 use crate::encoding::DecodeError;
 use crate::machine::{Stored, damaged, row_key, row_range};
-use crate::query::{ANSWER_BYTES, FoundRow, Query, Rows};
+use crate::query::{ANSWER_BYTES, FoundRow, Query, Range, Rows};
 use crate::state::ShardState;
 
 /// How many bytes of a row's key stand before what its client calls its key.
@@ -25,26 +25,42 @@ pub(super) fn look_up<S: ShardState>(
             let rows = found.into_iter().flatten().collect();
             Ok(Rows { revision, rows, is_cut: false })
         }
-        Query::Scan { table, from, to, limit } => {
-            let (start, end) = row_range(*table, from, to.as_deref());
-            let limit = *limit as usize;
-            if start >= end {
-                return Ok(Rows { revision, rows: Vec::new(), is_cut: false });
-            }
-            let found = rows.scan(&start, &end, limit, ANSWER_BYTES)?;
-            let bytes: usize = found.iter().map(|(key, value)| key.len() + value.len()).sum();
-            let is_cut = found.len() >= limit || bytes >= ANSWER_BYTES;
-            let rows = found.into_iter().map(|(key, value)| row(key.slice(KEY_SKIPPED..), value));
-            Ok(Rows { revision, rows: rows.collect::<Result<_, _>>()?, is_cut })
+        Query::Scan { ranges, limit } => {
+            let (rows, is_cut) = scan(rows, ranges, *limit as usize)?;
+            Ok(Rows { revision, rows, is_cut })
         }
     }
 }
 
-fn get<S: ShardState>(rows: &S, place: &Place) -> Result<Option<FoundRow>, StoreError> {
-    rows.get(&row_key(place))?.map(|value| row(place.key.clone(), value)).transpose()
+/// The rows of these ranges, and whether there are more.
+fn scan<S: ShardState>(
+    rows: &S,
+    ranges: &[Range],
+    limit: usize,
+) -> Result<(Vec<FoundRow>, bool), StoreError> {
+    let (mut found, mut bytes_left) = (Vec::new(), ANSWER_BYTES);
+    for Range { table, from, to } in ranges {
+        let (start, end) = row_range(*table, from, to.as_deref());
+        if start >= end {
+            continue;
+        }
+        for (key, value) in rows.scan(&start, &end, limit - found.len(), bytes_left)? {
+            bytes_left = bytes_left.saturating_sub(key.len() + value.len());
+            let place = Place { table: *table, key: key.slice(KEY_SKIPPED..) };
+            found.push(row(place, value)?);
+        }
+        if found.len() >= limit || bytes_left == 0 {
+            return Ok((found, true));
+        }
+    }
+    Ok((found, false))
 }
 
-fn row(key: Bytes, value: Bytes) -> Result<FoundRow, StoreError> {
+fn get<S: ShardState>(rows: &S, place: &Place) -> Result<Option<FoundRow>, StoreError> {
+    rows.get(&row_key(place))?.map(|value| row(place.clone(), value)).transpose()
+}
+
+fn row(place: Place, value: Bytes) -> Result<FoundRow, StoreError> {
     let stored = Stored::decode(value).map_err(|why: DecodeError| damaged("a row", why))?;
-    Ok(FoundRow { key, revision: stored.revision, value: stored.value })
+    Ok(FoundRow { place, revision: stored.revision, value: stored.value })
 }

@@ -53,7 +53,7 @@ pub trait ShardState: Clone + fmt::Debug + Unpin + Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
     /// Rows with `from <= key < to` in order of keys, until there are `rows` of them or they come
-    /// to `bytes` (but one at least).
+    /// to `bytes`, which the last one may pass; one at least if `rows` is. Fewer are all.
     ///
     /// # Errors
     ///

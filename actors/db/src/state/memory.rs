@@ -133,15 +133,14 @@ impl ShardState for MemoryShard {
         }
         let disk = self.lock();
         let range = (Bound::Included(from), Bound::Excluded(to));
-        let mut left = bytes;
+        let mut left = bytes.max(1);
         let mut found = Vec::new();
         for (key, value) in disk.now.range::<[u8], _>(range).take(rows) {
-            let size = key.len().saturating_add(value.len());
-            if !found.is_empty() && size > left {
+            left = left.saturating_sub(key.len().saturating_add(value.len()));
+            found.push((key.clone(), value.clone()));
+            if left == 0 {
                 break;
             }
-            left = left.saturating_sub(size);
-            found.push((key.clone(), value.clone()));
         }
         Ok(found)
     }

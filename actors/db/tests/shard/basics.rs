@@ -1,7 +1,12 @@
 //! What a client can do.
 
+use bytes::Bytes;
+use vioduct_db::ShardId;
 use vioduct_db::client::{DbError, Freshness, Outcome};
-use vioduct_db::command::{Change, Condition, Found, KEY_BYTES_MAX};
+use vioduct_db::command::{
+    Change, Condition, Found, KEY_BYTES_MAX, Place, TableId, VALUE_BYTES_MAX,
+};
+use vioduct_db::query::{Range, Rows};
 
 use crate::cluster::{Cluster, bytes, system, wide};
 
@@ -45,11 +50,60 @@ async fn a_transaction_is_done_wholly_or_not_at_all() {
     let wrong = Condition::Value { place: system("b"), value: Some(bytes("2")) };
     let refused = db.transact(vec![wrong], vec![put("a", "2"), put("c", "2")]).await.unwrap();
     assert!(matches!(refused, Outcome::Refused { condition: 0, .. }));
-    let range = (bytes(""), None);
-    let table = system("").table;
-    let rows = db.scan(vioduct_db::ShardId(0), table, range, 10, Freshness::Linearizable).await;
-    let rows: Vec<_> = rows.unwrap().rows.into_iter().map(|row| (row.key, row.value)).collect();
+    let all = vec![Range::all(system("").table)];
+    let rows = db.scan(ShardId(0), all, 10, Freshness::Linearizable).await;
+    let rows: Vec<_> =
+        rows.unwrap().rows.into_iter().map(|row| (row.place.key, row.value)).collect();
     assert_eq!(rows, [(bytes("a"), bytes("1")), (bytes("b"), bytes("1"))]);
+}
+
+#[tokio::test]
+async fn rows_that_an_answer_has_no_room_for_are_read_from_where_it_was_cut() {
+    let cluster = Cluster::start(1, 0).await;
+    let db = cluster.client(0);
+    let value = Bytes::from(vec![7; VALUE_BYTES_MAX - 1024]);
+    for at in 0..10 {
+        db.put(system(&format!("k{at}")), value.clone()).await.unwrap();
+    }
+    let mut range = Range::all(system("").table);
+    let (mut keys, mut answers) = (Vec::new(), 0);
+    loop {
+        let found = db.scan(ShardId(0), vec![range.clone()], 100, Freshness::Linearizable).await;
+        let found = found.unwrap();
+        answers += 1;
+        keys.extend(found.rows.into_iter().map(|row| row.place.key));
+        if !found.is_cut {
+            break;
+        }
+        range.from = [keys.last().unwrap().as_ref(), b"\0"].concat().into();
+    }
+    assert_eq!(keys, (0..10).map(|at| bytes(&format!("k{at}"))).collect::<Vec<_>>());
+    assert_eq!(answers, 2);
+}
+
+#[tokio::test]
+async fn several_tables_are_read_at_once_and_rows_know_theirs() {
+    let cluster = Cluster::start(1, 0).await;
+    let db = cluster.client(0);
+    let (one, two) = (wide("").table, system("").table);
+    let place = |table, key: &str| Place { table, key: bytes(key) };
+    for (table, key) in [(one, "a"), (one, "b"), (two, "a"), (two, "b")] {
+        db.put(place(table, key), bytes(&format!("{}{key}", table.0))).await.unwrap();
+    }
+    let keys = |rows: Rows| -> Vec<_> {
+        rows.rows.into_iter().map(|row| (row.place, row.value)).collect()
+    };
+    let row = |table: TableId, key: &str| (place(table, key), bytes(&format!("{}{key}", table.0)));
+    let places = vec![place(two, "b"), place(one, "b"), place(two, "c")];
+    let found = db.get_many(places, Freshness::Linearizable).await.unwrap();
+    assert_eq!(keys(found), [row(two, "b"), row(one, "b")]);
+    let ranges = || vec![Range::all(two), Range { from: bytes("b"), ..Range::all(one) }];
+    let found = db.scan(ShardId(0), ranges(), 100, Freshness::Linearizable).await.unwrap();
+    assert!(!found.is_cut);
+    assert_eq!(keys(found), [row(two, "a"), row(two, "b"), row(one, "b")]);
+    let found = db.scan(ShardId(0), ranges(), 2, Freshness::Linearizable).await.unwrap();
+    assert!(found.is_cut);
+    assert_eq!(keys(found), [row(two, "a"), row(two, "b")]);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use vioduct_db::ShardId;
 use vioduct_db::client::{DbError, Freshness, Lease, Watch, WatchEvent, WatchFrom};
 use vioduct_db::command::Change;
 use vioduct_db::machine::{Event, EventKind};
+use vioduct_db::query::Range;
 use vioduct_db::watch::Filter;
 
 use crate::cluster::{Cluster, bytes, system, wide};
@@ -110,7 +111,8 @@ async fn a_lease_with_very_many_rows_goes_on_ending_until_they_are_gone() {
     let revoked = db.grant(SHARD, Duration::from_secs(600)).await.unwrap();
     fill(&revoked).await;
     revoked.revoke().await.unwrap();
-    let left = db.scan(SHARD, wide("").table, (bytes(""), None), 9, Freshness::Linearizable).await;
+    let all = vec![Range::all(wide("").table)];
+    let left = db.scan(SHARD, all, 9, Freshness::Linearizable).await;
     assert_eq!(left.unwrap().rows, []);
     let passed = db.grant(SHARD, Duration::from_secs(2)).await.unwrap();
     let holding = tokio::spawn(hold(passed.clone()));

@@ -149,7 +149,9 @@ fn reads_up_to_the_limits<S: Crash>(store: &S) {
     assert_eq!(scan(b"", &END, 99, usize::MAX), rows);
     assert_eq!(scan(&rows[2].0, &rows[4].0, 99, usize::MAX), rows[2..4]);
     assert_eq!(scan(b"", &END, 3, usize::MAX), rows[..3]);
-    assert_eq!(scan(b"", &END, 99, 299), rows[..2]);
+    let bytes = rows[0].0.len() + rows[0].1.len();
+    assert_eq!(scan(b"", &END, 99, 3 * bytes), rows[..3]);
+    assert_eq!(scan(b"", &END, 99, 3 * bytes + 1), rows[..4]);
     assert_eq!(scan(b"", &END, 99, 0), rows[..1]);
     assert_eq!(scan(b"", &END, 0, 99), Vec::new());
     assert_eq!(scan(&END, b"", 99, 99), Vec::new());

@@ -15,8 +15,8 @@ use crate::fabric::FromFabric;
 use crate::outside::FromOutside;
 use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, RelayLimits};
-use crate::redirect::name::{AdapterId, ConnId, LuId, ViosId};
-use crate::redirect::relay::{Effect, Input, PathState, PeerPath, Port, Relay};
+use crate::redirect::name::{AdapterId, ConnId, LinkId, LuId, ViosId};
+use crate::redirect::relay::{Effect, Input, Leaves, PathState, PeerPath, Port, Relay};
 use crate::vsa::{FromVsa, Ordered, ToOwner};
 use crate::way::Way;
 
@@ -78,7 +78,7 @@ pub(crate) struct PathReport {
     pub(crate) round_trip: Option<Duration>,
 }
 
-/// Asks what the DSA does not know of the ways to the storage.
+/// Asks what the DSA and the VSA do not know of the ways to the storage.
 #[derive(Debug, Message)]
 #[rtype(result = "Surveyed")]
 pub(crate) struct Survey;
@@ -88,6 +88,8 @@ pub(crate) struct Survey;
 pub(crate) struct Surveyed {
     pub(crate) sessions: BTreeMap<AdapterId, usize>,
     pub(crate) others: Vec<(ViosId, PeerPath)>,
+    /// Where the sessions of owners leave.
+    pub(crate) owners: BTreeMap<(LinkId, LuId), Leaves>,
 }
 
 /// A VIOS's redirect actor.
@@ -447,6 +449,8 @@ impl Handler<Survey> for Redirect {
     fn handle(&mut self, Survey: Survey, _ctx: &mut Self::Context) -> Surveyed {
         let sessions = |adapter: &AdapterId| (*adapter, self.relay.routes_by(*adapter));
         let sessions = self.own.keys().map(sessions).collect();
-        Surveyed { sessions, others: self.relay.peers().collect() }
+        let owners = self.relay.ways_of_owners().map(|(link, lu, leaves)| ((link, lu), leaves));
+        let (others, owners) = (self.relay.peers().collect(), owners.collect());
+        Surveyed { sessions, others, owners }
     }
 }

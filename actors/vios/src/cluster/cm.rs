@@ -25,7 +25,7 @@ use vioduct_runtime::{
 use super::event::{AskEvents, Events, Heard, Remembered};
 use super::herald::Herald;
 use super::keeper::{Keeper, store};
-use super::known::AskLus;
+use super::known::AskView;
 use super::local::{LocalError, LocalStores};
 use super::registrar::Registrar;
 use super::row::{Registered, UniqueId, ViosRow};
@@ -174,7 +174,7 @@ pub enum CmPhase {
     Member {
         /// The revision of what it knows.
         revision: u64,
-        /// How many VIOSes it knows of.
+        /// How many registered VIOSes it knows of.
         vioses: u32,
         /// It does what is done once in the cluster.
         is_primary: bool,
@@ -237,7 +237,8 @@ impl Handler<AskMembership> for Cm {
             Standing::Registering { attempt, why } => CmPhase::Registering { attempt, why },
             Standing::Failed { why } => CmPhase::Failed { why },
             Standing::Member { number: _ } => {
-                let vioses = view.iter().flat_map(|view| view.all::<ViosRow>()).count();
+                let all = view.iter().flat_map(|view| view.all::<ViosRow>());
+                let vioses = all.filter(|(_node, row)| row.registered.is_some()).count();
                 let vioses = u32::try_from(vioses).unwrap_or(u32::MAX);
                 let is_primary = *self.is_primary.borrow();
                 CmPhase::Member { revision: revision.unwrap_or(0), vioses, is_primary }
@@ -392,7 +393,7 @@ async fn start_actor(node: &Node, cm: Cm) -> Result<(), StartError> {
     let actor = actor.restart(RestartPolicy::never());
     let actor = actor.named(ActorName::new(CM_NAME).expect("a plain name"));
     let actor = actor.accept::<AskMembership>(Access::nodes().or(Access::tools()));
-    let actor = actor.accept::<AskLus>(Access::nodes().or(Access::tools()));
+    let actor = actor.accept::<AskView>(Access::nodes().or(Access::tools()));
     let actor = actor.accept::<AskEvents>(Access::nodes().or(Access::tools()));
     let tellers = Access::roles([Role::Phyp, Role::Storage, Role::Vios]);
     let actor = actor.accept::<Heard>(tellers);

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
 use vioduct_certs::identity::NodeName;
 use vioduct_db::ShardId;
 use vioduct_db::client::{Db, Freshness, Watch, WatchFrom};
-use vioduct_db::command::{PARTS_MAX, Place};
+use vioduct_db::command::Place;
 use vioduct_db::query::FoundRow;
 use vioduct_db::watch::Filter;
 
 use super::admin::{AdminError, scan};
-use super::follow::Changed;
+use super::follow::{Changed, look_up};
 use super::row::{EventKey, EventRow, Happened, Key, Row};
 
 /// An event as it comes.
@@ -75,14 +74,8 @@ impl EventFeed {
         places: &BTreeSet<Place>,
     ) -> Result<Vec<(EventKey, EventRow)>, AdminError> {
         let freshness = Freshness::AtLeast { revision: self.watch.revision() };
-        let mut keys: Vec<Bytes> = places.iter().map(|place| place.key.clone()).collect();
-        let mut rows = Vec::new();
-        while !keys.is_empty() {
-            let some = keys.split_off(keys.len().saturating_sub(PARTS_MAX));
-            let found = self.db.get_many(EventRow::TABLE, some, freshness).await?;
-            rows.extend(found.rows.iter().filter_map(readable));
-        }
-        Ok(rows)
+        let found = look_up(&self.db, places, freshness).await?;
+        Ok(found.iter().filter_map(readable).collect())
     }
 }
 
@@ -91,12 +84,12 @@ impl EventFeed {
 /// # Errors
 /// [`AdminError`]
 pub async fn events(db: &Db) -> Result<Vec<(EventKey, EventRow)>, AdminError> {
-    let found = scan(db, EventRow::TABLE, Freshness::Linearizable).await?;
+    let found = scan(db, &[EventRow::TABLE], Freshness::Linearizable).await?;
     Ok(found.rows.iter().filter_map(readable).collect())
 }
 
 fn readable(row: &FoundRow) -> Option<(EventKey, EventRow)> {
-    Some((EventKey::read(&row.key)?, EventRow::decode(&row.value).ok()?))
+    Some((EventKey::read(&row.place.key)?, EventRow::decode(&row.value).ok()?))
 }
 
 /// The number of the newest event that was seen of each node.

@@ -6,15 +6,15 @@
 //! are not a thousand answers and reads for each of them. Now and then all rows are read whatever
 //! came, for what a notice should have told and did not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::Rng;
 use tokio::time::{Instant, sleep_until};
 use vioduct_db::ShardId;
 use vioduct_db::client::{Db, DbError, Freshness, Watch, WatchEvent, WatchFrom};
-use vioduct_db::command::{PARTS_MAX, Place, TableId};
+use vioduct_db::command::{PARTS_MAX, Place};
+use vioduct_db::query::FoundRow;
 use vioduct_db::watch::Filter;
 
 use super::admin::AdminError;
@@ -30,8 +30,8 @@ const GATHER_MAX: Duration = Duration::from_secs(5);
 const GATHER_TIMES: u32 = 8;
 /// What changes after nothing was read for so long is read at once, whatever the last read took.
 const QUIET: Duration = Duration::from_secs(5);
-/// Rows that are read by their keys; more are read with all others.
-const SINGLES_MAX: usize = 4 * PARTS_MAX;
+/// Rows that are read by their keys, at once; more are read with all others.
+const SINGLES_MAX: usize = PARTS_MAX;
 /// How often all rows are read whatever came; between half of it and all.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// How long it is waited after the database gave no answer.
@@ -170,22 +170,27 @@ impl Follower {
             return View::read(&self.db, freshness).await;
         };
         let mut view = self.view.clone();
-        let mut tables: BTreeMap<TableId, Vec<Bytes>> = BTreeMap::new();
-        for place in places {
-            tables.entry(place.table).or_default().push(place.key.clone());
-            view.set(place, None);
-        }
-        for (table, mut keys) in tables {
-            while !keys.is_empty() {
-                let some = keys.split_off(keys.len().saturating_sub(PARTS_MAX));
-                for row in self.db.get_many(table, some, freshness).await?.rows {
-                    view.set(&Place { table, key: row.key }, Some(row.value));
-                }
-            }
+        places.iter().for_each(|place| view.set(place.clone(), None));
+        for row in look_up(&self.db, places, freshness).await? {
+            view.set(row.place, Some(row.value));
         }
         view.revision = told;
         Ok(view)
     }
+}
+
+/// Those of these rows that are there.
+pub(super) async fn look_up(
+    db: &Db,
+    places: &BTreeSet<Place>,
+    freshness: Freshness,
+) -> Result<Vec<FoundRow>, DbError> {
+    let places: Vec<Place> = places.iter().cloned().collect();
+    let mut rows = Vec::new();
+    for some in places.chunks(PARTS_MAX) {
+        rows.extend(db.get_many(some.to_vec(), freshness).await?.rows);
+    }
+    Ok(rows)
 }
 
 fn next_comparison() -> Instant {

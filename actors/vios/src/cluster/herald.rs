@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use vioduct_certs::identity::NodeName;
 use vioduct_db::ShardId;
 use vioduct_db::client::{Db, Freshness};
+use vioduct_db::query::Range;
 use vioduct_runtime::{ActorName, Node};
 
 use super::admin::{AdminError, Plan};
@@ -98,9 +99,10 @@ impl Herald {
 
 /// The number behind the newest event that the database has of a node.
 async fn next_number(db: &Db, node: &NodeName) -> Result<u64, AdminError> {
-    let (from, to) = (EventKey::prefix(node), EventKey::behind(node));
-    let (shard, table, limit) = (ShardId(0), EventRow::TABLE, u32::from(EVENTS_KEPT) * 2);
-    let found = db.scan(shard, table, (from, Some(to)), limit, Freshness::Linearizable).await?;
+    let (from, to) = (EventKey::prefix(node), Some(EventKey::behind(node)));
+    let (table, limit) = (EventRow::TABLE, u32::from(EVENTS_KEPT) * 2);
+    let range = vec![Range { table, from, to }];
+    let found = db.scan(ShardId(0), range, limit, Freshness::Linearizable).await?;
     let numbers = found.rows.iter().filter_map(|row| EventRow::decode(&row.value).ok());
     Ok(numbers.map(|row| row.number.saturating_add(1)).max().unwrap_or(0))
 }

@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const KEEP_AFTER: Duration = Duration::from_secs(2);
 const KEEP_AFTER_MAX: Duration = Duration::from_secs(60);
 /// That long times as long as it took to keep the last one.
-const KEEP_TIMES: u32 = 32;
+const KEEP_TIMES: u32 = 256;
 
 /// Keeps a node's view.
 pub(super) struct Keeper {

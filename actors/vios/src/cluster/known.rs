@@ -2,64 +2,126 @@
 
 use actix::{Handler, Message, MessageResponse};
 use serde::{Deserialize, Serialize};
+use vioduct_db::command::{KEY_BYTES_MAX, Place, TableId};
 use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use super::cm::{Cm, CmDesk};
-use super::row::{LuPhase, LuRow};
+use super::view::View;
 
-/// LUs that are told in one answer.
-pub const LUS_MAX: usize = 1024;
+/// Bytes of rows after which an answer takes no more.
+const PART_BYTES: usize = 256 << 10;
 
-impl Accepts<AskLus> for CmDesk {}
+impl Accepts<AskView> for CmDesk {}
 
-/// Asks which LUs there are, as far as the node knows.
-#[derive(Debug, Clone, Copy, Message, RemoteMessage, Serialize, Deserialize)]
-#[rtype(result = "KnownLus")]
-#[remote(name = "cm.AskLus")]
-pub struct AskLus;
+/// Asks for the rows of these tables that the node knows: all of them, or those behind the last one
+/// of the answer before.
+#[derive(Debug, Clone, Default, Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "KnownRows")]
+#[remote(name = "cm.AskView")]
+pub struct AskView {
+    /// The tables; nothing is known of those that nodes don't follow.
+    pub tables: Vec<u16>,
+    /// A row's table and key.
+    pub behind: Option<(u16, Vec<u8>)>,
+}
 
-/// The LUs of a cluster, in order of their numbers.
+/// Rows as the database had them, in order of their tables and keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, MessageResponse, Wire, Serialize, Deserialize)]
-pub struct KnownLus {
+pub struct KnownRows {
     /// The revision of what the node knows; none before it knows anything.
     pub revision: Option<u64>,
-    /// At most [`LUS_MAX`].
-    pub lus: Vec<KnownLu>,
+    /// Some 256 KiB of them at most.
+    pub rows: Vec<KnownRow>,
     /// There are more.
     pub is_cut: bool,
 }
 
-/// An LU as the database has it.
+/// A row.
 #[derive(Debug, Clone, PartialEq, Eq, Wire, Serialize, Deserialize)]
-pub struct KnownLu {
-    /// Which.
-    pub lu: u64,
-    /// Its pool.
-    pub pool: String,
-    /// Bytes.
-    pub size: u64,
-    /// How far it is: making, ready, failed or deleting.
-    pub phase: String,
-    /// Why it is not made.
-    pub why: Option<String>,
+pub struct KnownRow {
+    /// Its table.
+    pub table: u16,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value.
+    pub value: Vec<u8>,
 }
 
-impl Handler<AskLus> for Cm {
-    type Result = KnownLus;
+impl KnownRows {
+    /// What to ask for next, if there are more.
+    #[must_use]
+    pub fn next(&self, tables: &[u16]) -> Option<AskView> {
+        let last = self.rows.last().filter(|_last| self.is_cut)?;
+        Some(AskView { tables: tables.to_vec(), behind: Some((last.table, last.key.clone())) })
+    }
+}
 
-    fn handle(&mut self, AskLus: AskLus, _ctx: &mut Self::Context) -> KnownLus {
-        let Some(view) = self.view() else { return KnownLus::default() };
-        let mut lus = view.all::<LuRow>().map(|(lu, row)| {
-            let (phase, why) = match row.phase {
-                LuPhase::Making => ("making", None),
-                LuPhase::Ready => ("ready", None),
-                LuPhase::Failed(why) => ("failed", Some(why)),
-                LuPhase::Deleting => ("deleting", None),
-            };
-            let (pool, phase) = (row.pool.to_string(), phase.to_owned());
-            KnownLu { lu: lu.0, pool, size: row.size, phase, why }
-        });
-        let told = lus.by_ref().take(LUS_MAX).collect();
-        KnownLus { revision: Some(view.revision), lus: told, is_cut: lus.next().is_some() }
+impl View {
+    fn part(&self, AskView { tables, behind }: AskView) -> KnownRows {
+        let behind = behind.filter(|(_table, key)| key.len() <= KEY_BYTES_MAX);
+        let mut known = KnownRows { revision: Some(self.revision), ..KnownRows::default() };
+        let mut bytes = 0;
+        for (table, key, value) in self.behind(behind) {
+            if !tables.contains(&table) {
+                continue;
+            }
+            if bytes >= PART_BYTES {
+                known.is_cut = true;
+                break;
+            }
+            bytes += key.len() + value.len();
+            known.rows.push(KnownRow { table, key: key.to_vec(), value: value.to_vec() });
+        }
+        known
+    }
+
+    /// Takes in what a node knows. Of two answers the older one's revision counts.
+    pub fn take(&mut self, known: KnownRows) {
+        let revision = known.revision.unwrap_or(0);
+        self.revision = if self.len() == 0 { revision } else { self.revision.min(revision) };
+        for KnownRow { table, key, value } in known.rows {
+            let place = Place { table: TableId(table), key: key.into() };
+            self.set(place, Some(value.into()));
+        }
+    }
+}
+
+impl Handler<AskView> for Cm {
+    type Result = KnownRows;
+
+    fn handle(&mut self, ask: AskView, _ctx: &mut Self::Context) -> KnownRows {
+        self.view().map(|view| view.part(ask)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::row::{PrimaryRow, Row, ThePrimary, ViosRow};
+
+    #[test]
+    fn a_view_is_told_in_parts_and_put_together_again() {
+        let mut view = View::default();
+        view.take(KnownRows { revision: Some(7), ..KnownRows::default() });
+        let primary = PrimaryRow { node: "v1".into(), number: 1 };
+        view.set(PrimaryRow::place(&ThePrimary), Some(primary.encode()));
+        for number in 0..10_000 {
+            let place = ViosRow::place(&format!("v{number}-{}", "x".repeat(50)).parse().unwrap());
+            view.set(place, Some(ViosRow { number, registered: None }.encode()));
+        }
+        let tables = [ViosRow::TABLE.0];
+        let (mut told, mut parts) = (View::default(), 0);
+        let mut ask = Some(AskView { tables: tables.to_vec(), behind: None });
+        while let Some(asked) = ask {
+            let part = view.part(asked);
+            assert!(part.rows.len() < 10_000);
+            ask = part.next(&tables);
+            told.take(part);
+            parts += 1;
+        }
+        assert_eq!((told.revision, parts), (7, 3));
+        assert_eq!(told.all::<ViosRow>().count(), 10_000);
+        assert!(told.all::<ViosRow>().eq(view.all::<ViosRow>()));
+        assert_eq!(told.get::<PrimaryRow>(&ThePrimary), None);
     }
 }

@@ -174,7 +174,7 @@ mod tests {
         let mut view = View::default();
         view.revision = 12;
         let row = ViosRow::admitted(ViosId(3)).encode();
-        view.set(&ViosRow::place(&"v1".parse().unwrap()), Some(row));
+        view.set(ViosRow::place(&"v1".parse().unwrap()), Some(row));
         view
     }
 

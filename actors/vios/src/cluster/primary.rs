@@ -11,7 +11,7 @@
 //! The primary holds one row of the database under a lease that it keeps alive. A candidate writes
 //! the row only if there is none, so the rows are never of two, and all see each in their views. A
 //! primary that can't reach the database ceases to be one before its lease can end, by
-//! its own clock.
+//! its own clock. The slower the database answers, the longer the lease lasts.
 //!
 //! Source: US 8,726,274, election of the primary node by a lock on its field in the database.
 
@@ -25,21 +25,32 @@ use vioduct_db::ShardId;
 use vioduct_db::client::{Db, DbError, Lease};
 use vioduct_runtime::Node;
 
-use super::admin::{AdminError, Plan, read};
+use super::admin::{AdminError, Looked, Plan};
 use super::event::Events;
-use super::row::{Event, PrimaryRow, ThePrimary, ViosRow};
+use super::row::{Event, PrimaryRow, Row, ThePrimary, ViosRow};
 use super::steward::Steward;
 use super::view::View;
 use crate::seek::Task;
 
-/// How long the lease lasts without being kept alive.
-const LEASE: Duration = Duration::from_millis(800);
-/// How often it is kept alive.
-const KEEP_EVERY: Duration = Duration::from_millis(200);
-/// A primary ceases to be one so long before its lease may end.
-const MARGIN: Duration = Duration::from_millis(100);
-/// Candidates that see the row go together do not come together.
-const SPREAD: Duration = Duration::from_millis(50);
+/// How long the lease lasts without being kept alive, at least, and at most.
+const LEASE_MIN: Duration = Duration::from_millis(800);
+const LEASE_MAX: Duration = Duration::from_secs(10);
+/// It lasts for so many times as long as the database takes to answer: one that is busy with all
+/// the others' work would else have a new primary each second, and so more work.
+const LEASE_TIMES: u32 = 16;
+/// A lease is kept alive so often while it lasts.
+const KEPT: u32 = 4;
+/// A primary ceases to be one this part of its lease before that may end.
+const MARGIN: u32 = 8;
+/// After so many quick answers in a row a lease that was made for slow ones is given back.
+const QUICK_MAX: u32 = 16;
+/// Candidates that see the row go together do not come together: over that long for each VIOS they
+/// are spread, so the first one soon comes however many there are, and few come before it is seen.
+const SPREAD_EACH: Duration = Duration::from_millis(5);
+const SPREAD_MIN: Duration = Duration::from_millis(50);
+/// Twice as long after each election in vain, so many times, and up to this.
+const DOUBLED_MAX: u32 = 4;
+const SPREAD_MAX: Duration = Duration::from_secs(10);
 /// How long it is waited after the database gave no answer.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -55,6 +66,8 @@ pub(super) struct Candidate {
 /// The row is this VIOS's.
 struct Held {
     lease: Lease,
+    /// How long it lasts.
+    lasts: Duration,
     /// The revision of the row.
     revision: u64,
     /// Until then it can't have ended.
@@ -66,43 +79,60 @@ impl Candidate {
     pub(super) async fn run(mut self) {
         // However this ends, nobody takes it for the primary.
         let _ceasing = Ceasing(self.is_primary.clone());
+        let mut in_vain = 0;
         loop {
-            match self.stand().await {
-                Ok(Some(held)) => self.serve(held).await,
-                Ok(None) => {}
+            in_vain = match self.stand(in_vain).await {
+                Ok(Some(held)) => {
+                    self.serve(held).await;
+                    0
+                }
+                Ok(None) => in_vain.saturating_add(1),
                 Err(error) => {
                     tracing::debug!(%error, "no election");
                     sleep_until(Instant::now() + PAUSE).await;
+                    in_vain.saturating_add(1)
                 }
-            }
+            };
         }
     }
 
-    /// Waits until there is no primary, and tries to be the next one.
-    async fn stand(&mut self) -> Result<Option<Held>, AdminError> {
-        let has_none = |view: &Option<Arc<View>>| {
-            view.as_ref().is_some_and(|view| view.get::<PrimaryRow>(&ThePrimary).is_none())
-        };
-        if self.view.wait_for(has_none).await.is_err() {
-            // Nothing more will be known: the node ends.
-            return std::future::pending().await;
-        }
-        let wait = SPREAD.mul_f64(rand::rng().random_range(0.0..1.0));
-        sleep_until(Instant::now() + wait).await;
-        if read::<PrimaryRow>(&self.db, &ThePrimary).await?.is_some() {
-            // The view is about to show it.
-            drop(timeout(PAUSE, self.view.changed()).await);
-            return Ok(None);
+    /// Waits until there is no primary, and tries to be the next one, after it has tried in vain so
+    /// many times since there was one.
+    async fn stand(&mut self, mut in_vain: u32) -> Result<Option<Held>, AdminError> {
+        loop {
+            if has_primary(&self.view.borrow()) {
+                in_vain = 0;
+            }
+            self.until(|view| !has_primary(view)).await;
+            let spread = spread(self.view.borrow().as_deref(), in_vain);
+            let wait = spread.mul_f64(rand::rng().random_range(0.0..1.0));
+            let is_late = timeout(wait, self.until(has_primary)).await.is_err();
+            if is_late {
+                break;
+            }
         }
         self.campaign().await
     }
 
+    /// Waits until the view is so; for ever when nothing more will be known, as the node ends.
+    async fn until(&mut self, is_so: impl FnMut(&Option<Arc<View>>) -> bool) {
+        if self.view.wait_for(is_so).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
     async fn campaign(&self) -> Result<Option<Held>, AdminError> {
-        let Some((revision, row)) = read::<ViosRow>(&self.db, self.node.name()).await? else {
+        let (looked, took) = self.look().await?;
+        let lasts = lease_for(took);
+        if looked.get::<PrimaryRow>(&ThePrimary)?.is_some() {
+            // The view is about to show it.
+            return Ok(None);
+        }
+        let Some((revision, row)) = looked.get::<ViosRow>(self.node.name())? else {
             return Err(AdminError::NotAdmitted(self.node.name().clone()));
         };
-        let until = Instant::now() + LEASE;
-        let lease = self.db.grant(ShardId(0), LEASE).await?;
+        let until = Instant::now() + lasts;
+        let lease = self.db.grant(ShardId(0), lasts).await?;
         let mut plan = Plan::default();
         plan.expect::<PrimaryRow>(&ThePrimary, 0);
         plan.expect::<ViosRow>(self.node.name(), revision);
@@ -110,13 +140,13 @@ impl Candidate {
         plan.put_leased(&ThePrimary, &primary, &lease);
         match plan.commit(&self.db).await {
             // It may have ended by now: another one is elected.
-            Ok(_revision) if until.checked_sub(MARGIN).is_none_or(|at| at <= Instant::now()) => {
+            Ok(_revision) if until <= Instant::now() + lasts / MARGIN => {
                 lease.revoke().await.ok();
                 Ok(None)
             }
             Ok(revision) => {
                 tracing::info!(revision, "this VIOS is the primary");
-                Ok(Some(Held { lease, revision, until }))
+                Ok(Some(Held { lease, lasts, revision, until }))
             }
             Err(AdminError::Changed) => {
                 // Else it ends by time.
@@ -127,16 +157,35 @@ impl Candidate {
         }
     }
 
+    /// The primary's row and this VIOS's own, and how long an answer takes.
+    async fn look(&self) -> Result<(Looked, Duration), AdminError> {
+        let look = async || {
+            let places = vec![PrimaryRow::place(&ThePrimary), ViosRow::place(self.node.name())];
+            let begun = Instant::now();
+            let looked = Looked::at(&self.db, places).await?;
+            Ok::<_, AdminError>((looked, begun.elapsed()))
+        };
+        let first = look().await?;
+        if lease_for(first.1) == LEASE_MIN {
+            return Ok(first);
+        }
+        // The database may have had no leader, which says nothing of how quick it is now.
+        let (looked, took) = look().await?;
+        Ok((looked, took.min(first.1)))
+    }
+
     /// Is the primary for as long as it is sure to be.
     async fn serve(&self, mut held: Held) {
         self.is_primary.send_replace(true);
         self.events.tell(Event::Primary { is_primary: true });
         let (db, node, events) = (self.db.clone(), self.node.clone(), self.events.clone());
         let stewarding = Task::spawn(Steward { db, node, events }.run(held.revision));
-        loop {
-            let ceases_at = held.until.checked_sub(MARGIN).unwrap_or(held.until);
-            match timeout_at(ceases_at, keep(&held.lease)).await {
-                Ok(Ok(until)) => held.until = until,
+        let mut quick = 0;
+        while quick < QUICK_MAX {
+            let ceases_at = held.until.checked_sub(held.lasts / MARGIN).unwrap_or(held.until);
+            match timeout_at(ceases_at, held.keep()).await {
+                Ok(Ok(took)) if lease_for(took) < held.lasts / 2 => quick += 1,
+                Ok(Ok(_took)) => quick = 0,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "this VIOS is the primary no more: its lease has ended");
                     break;
@@ -155,16 +204,38 @@ impl Candidate {
     }
 }
 
-/// Keeps a lease alive once, after a while; gives until when it can't have ended. Fails only when
-/// it has.
-async fn keep(lease: &Lease) -> Result<Instant, DbError> {
-    sleep_until(Instant::now() + KEEP_EVERY).await;
-    loop {
-        let until = Instant::now() + LEASE;
-        match lease.keep_alive().await {
-            Ok(()) => return Ok(until),
-            Err(error @ DbError::NoLease { .. }) => return Err(error),
-            Err(_away) => sleep_until(Instant::now() + PAUSE).await,
+/// Nobody says there is none before something is known.
+fn has_primary(view: &Option<Arc<View>>) -> bool {
+    view.as_ref().is_none_or(|view| view.get::<PrimaryRow>(&ThePrimary).is_some())
+}
+
+/// Over which time candidates are spread.
+fn spread(view: Option<&View>, in_vain: u32) -> Duration {
+    let vioses = view.map_or(0, |view| view.all::<ViosRow>().count());
+    let each = SPREAD_EACH.saturating_mul(u32::try_from(vioses).unwrap_or(u32::MAX));
+    each.max(SPREAD_MIN).saturating_mul(1 << in_vain.min(DOUBLED_MAX)).min(SPREAD_MAX)
+}
+
+/// How long a lease has to last where an answer takes that long.
+fn lease_for(answer: Duration) -> Duration {
+    answer.saturating_mul(LEASE_TIMES).clamp(LEASE_MIN, LEASE_MAX)
+}
+
+impl Held {
+    /// Keeps the lease alive once, after a while; gives how long that took. Fails only when it has
+    /// ended.
+    async fn keep(&mut self) -> Result<Duration, DbError> {
+        sleep_until(Instant::now() + self.lasts / KEPT).await;
+        loop {
+            let begun = Instant::now();
+            match self.lease.keep_alive().await {
+                Ok(()) => {
+                    self.until = begun + self.lasts;
+                    return Ok(begun.elapsed());
+                }
+                Err(error @ DbError::NoLease { .. }) => return Err(error),
+                Err(_away) => sleep_until(Instant::now() + PAUSE).await,
+            }
         }
     }
 }
@@ -174,5 +245,32 @@ struct Ceasing(watch::Sender<bool>);
 impl Drop for Ceasing {
     fn drop(&mut self) {
         self.0.send_replace(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_outlasts_a_slow_database_and_is_short_before_a_quick_one() {
+        let lasts = |answer_ms| lease_for(Duration::from_millis(answer_ms)).as_millis();
+        assert_eq!([0, 50, 100, 625, 60_000].map(lasts), [800, 800, 1600, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn the_more_candidates_and_the_oftener_in_vain_the_wider_they_are_spread() {
+        let mut view = View::default();
+        let spread_ms = |view: &View, in_vain| spread(Some(view), in_vain).as_millis();
+        assert_eq!([0, 1, 4, 99].map(|in_vain| spread_ms(&view, in_vain)), [50, 100, 800, 800]);
+        for number in 0..1000 {
+            let node = format!("v{number}").parse().unwrap();
+            let row = ViosRow { number, registered: None };
+            view.set(ViosRow::place(&node), Some(row.encode()));
+        }
+        assert_eq!(
+            [0, 1, 2, 99].map(|in_vain| spread_ms(&view, in_vain)),
+            [5000, 10_000, 10_000, 10_000]
+        );
     }
 }

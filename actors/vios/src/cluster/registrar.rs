@@ -18,13 +18,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use vioduct_db::client::{Db, DbError};
 use vioduct_runtime::Node;
 
-use super::admin::{AdminError, Plan, read};
+use super::admin::{AdminError, Looked, Plan};
 use super::cm::{RegisterLimits, Standing};
 use super::event::Events;
 use super::explain;
 use super::primary::Candidate;
 use super::registration::{Known, Refusal, judge};
-use super::row::{ClusterRow, Event, Registered, TheCluster, UniqueRow, ViosRow};
+use super::row::{ClusterRow, Event, Registered, Row, TheCluster, UniqueRow, ViosRow};
 use super::view::View;
 use crate::seek::Task;
 
@@ -198,9 +198,15 @@ impl Registrar {
     /// Puts what the VIOS says of itself.
     async fn put(&self) -> Result<Taken, NotTaken> {
         let told = &self.told;
-        let cluster = read::<ClusterRow>(&self.db, &TheCluster).await?;
-        let vios = read::<ViosRow>(&self.db, self.node.name()).await?;
-        let holder = read::<UniqueRow>(&self.db, &told.unique).await?;
+        let places = vec![
+            ClusterRow::place(&TheCluster),
+            ViosRow::place(self.node.name()),
+            UniqueRow::place(&told.unique),
+        ];
+        let looked = Looked::at(&self.db, places).await?;
+        let cluster = looked.get::<ClusterRow>(&TheCluster)?;
+        let vios = looked.get::<ViosRow>(self.node.name())?;
+        let holder = looked.get::<UniqueRow>(&told.unique)?;
         let known = Known {
             cluster: cluster.as_ref().map(|(_revision, row)| row),
             vios: vios.as_ref().map(|(_revision, row)| row),

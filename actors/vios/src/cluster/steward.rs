@@ -1,4 +1,5 @@
-//! What the primary does once for the whole cluster: it keeps the list of active nodes.
+//! What the primary does once for the whole cluster: it keeps the list of active nodes, and forgets
+//! virtual adapters that nobody can use any more.
 //!
 //! Who is alive the membership knows. The list is for those who look at the database, and what
 //! changes in it is told as events, also what changed while there was no primary.
@@ -15,7 +16,7 @@ use vioduct_db::client::Db;
 use vioduct_runtime::membership::MemberState;
 use vioduct_runtime::{ClusterView, Node};
 
-use super::admin::{AdminError, Plan, read};
+use super::admin::{AdminError, Plan, forget_adapters, read};
 use super::event::Events;
 use super::row::{ActiveRow, Event, PrimaryRow, TheActive, ThePrimary};
 
@@ -44,8 +45,9 @@ impl Steward {
         sleep_until(Instant::now() + SETTLE).await;
         loop {
             let active = active(self.node.name(), &members);
-            if let Err(error) = self.list(elected, &active, &mut told).await {
-                tracing::debug!(%error, "active nodes are not listed yet");
+            let listed = self.list(elected, &active, &mut told).await;
+            if let Err(error) = listed.and(forget_adapters(&self.db, elected).await) {
+                tracing::debug!(%error, "the cluster is not looked after yet");
                 sleep_until(Instant::now() + PAUSE).await;
                 continue;
             }

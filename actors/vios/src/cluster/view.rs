@@ -1,14 +1,15 @@
 //! What a node knows of its cluster: the rows of the database that it follows.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use vioduct_db::client::{Db, Freshness};
-use vioduct_db::command::Place;
+use vioduct_db::command::{Place, TableId};
 
 use super::admin::{AdminError, scan};
-use super::row::{ClusterRow, Key, Row, TheCluster, check, followed};
+use super::row::{ClusterRow, Key, Row, RowError, TheCluster, check, followed};
 
 /// The rows of the cluster's tables. A row that this program can't read is kept as it is, and
 /// looks as if it were not there.
@@ -60,12 +61,13 @@ impl View {
     }
 
     /// Takes note of a row, or that there is none.
-    pub(crate) fn set(&mut self, place: &Place, value: Option<Bytes>) {
-        let key = (place.table.0, place.key.clone());
+    pub(crate) fn set(&mut self, place: Place, value: Option<Bytes>) {
+        let Place { table, key } = place;
+        let key = (table.0, key);
         match value {
             Some(value) => {
-                if let Err(error) = check(place.table, &value) {
-                    tracing::warn!(table = place.table.0, %error, "a row is passed over");
+                if let Err(error) = check(table, &value) {
+                    tracing::warn!(table = table.0, %error, "a row is passed over");
                 }
                 self.rows.insert(key, value);
             }
@@ -73,15 +75,32 @@ impl View {
         }
     }
 
+    /// Those behind this table and key, in order.
+    pub(super) fn behind(
+        &self,
+        place: Option<(u16, Vec<u8>)>,
+    ) -> impl Iterator<Item = (u16, &Bytes, &Bytes)> {
+        let from = place
+            .map_or(Bound::Unbounded, |(table, key)| Bound::Excluded((table, Bytes::from(key))));
+        let rows = self.rows.range((from, Bound::Unbounded));
+        rows.map(|((table, key), value)| (*table, key, value))
+    }
+
+    /// Why rows are passed over.
+    pub fn unreadable(&self) -> impl Iterator<Item = RowError> {
+        let rows = self.rows.iter();
+        rows.filter_map(|((table, _key), value)| check(TableId(*table), value).err())
+    }
+
     /// All rows as the database has them, no older than that.
-    pub(super) async fn read(db: &Db, freshness: Freshness) -> Result<Self, AdminError> {
-        let mut view = Self { revision: u64::MAX, rows: BTreeMap::new() };
-        for table in followed() {
-            let found = scan(db, table, freshness).await?;
-            view.revision = view.revision.min(found.revision);
-            for row in found.rows {
-                view.set(&Place { table, key: row.key }, Some(row.value));
-            }
+    ///
+    /// # Errors
+    /// [`AdminError`]
+    pub async fn read(db: &Db, freshness: Freshness) -> Result<Self, AdminError> {
+        let found = scan(db, &followed(), freshness).await?;
+        let mut view = Self { revision: found.revision, rows: BTreeMap::new() };
+        for row in found.rows {
+            view.set(row.place, Some(row.value));
         }
         Ok(view)
     }
@@ -159,13 +178,13 @@ mod tests {
     fn rows_come_change_and_go() {
         let mut view = View::default();
         for (node, number) in [("v2", 4), ("v0", 5), ("v1", 6), ("v2", 7)] {
-            view.set(&place(node), Some(row(number).encode()));
+            view.set(place(node), Some(row(number).encode()));
         }
         let named = |all: [(&str, u32); 3]| all.map(|(node, number)| (node.to_owned(), number));
         assert_eq!(vioses(&view), named([("v0", 5), ("v1", 6), ("v2", 7)]));
         assert_eq!(view.get(&"v1".parse().unwrap()), Some(row(6)));
-        view.set(&place("v1"), None);
-        view.set(&place("v1"), None);
+        view.set(place("v1"), None);
+        view.set(place("v1"), None);
         assert_eq!(view.get::<ViosRow>(&"v1".parse().unwrap()), None);
         // Rows of other tables are not its neighbours.
         assert_eq!(view.all::<LuRow>().count() + view.all::<ClusterRow>().count(), 0);
@@ -174,9 +193,9 @@ mod tests {
     #[test]
     fn a_row_that_is_not_read_hides_no_other() {
         let mut view = View::default();
-        view.set(&place("v1"), Some(row(1).encode()));
-        view.set(&place("v2"), Some(Bytes::from_static(&[9, 9])));
-        view.set(&place("v3"), Some(row(3).encode()));
+        view.set(place("v1"), Some(row(1).encode()));
+        view.set(place("v2"), Some(Bytes::from_static(&[9, 9])));
+        view.set(place("v3"), Some(row(3).encode()));
         assert_eq!(vioses(&view), [("v1".to_owned(), 1), ("v3".to_owned(), 3)]);
         assert_eq!(view.get::<ViosRow>(&"v2".parse().unwrap()), None);
         let unreadable =
@@ -187,7 +206,7 @@ mod tests {
     #[test]
     fn what_is_stored_is_read_again() {
         let mut view = View { revision: 7, ..View::default() };
-        view.set(&place("v1"), Some(row(300).encode()));
+        view.set(place("v1"), Some(row(300).encode()));
         let text = serde_json::to_string(&view).unwrap();
         assert_eq!(text, r#"{"revision":7,"rows":[[11,"7631","01fb2c0100"]]}"#);
         assert_eq!(serde_json::from_str::<View>(&text).unwrap(), view);

@@ -92,7 +92,7 @@ struct Watched {
 impl Watched {
     /// How the path does, as it is told.
     fn event(&self) -> Event {
-        let (Adapter { name, storage }, status) = (&self.adapter, self.path.status());
+        let (Adapter { name, storage, .. }, status) = (&self.adapter, self.path.status());
         Event::Path {
             adapter: name.clone(),
             storage: storage.clone(),
@@ -165,7 +165,7 @@ impl Dsa {
                         }
                     }
                     Effect::Changed { from, to } => {
-                        let Adapter { name, storage } = &watched.adapter;
+                        let Adapter { name, storage, .. } = &watched.adapter;
                         tracing::info!(
                             adapter = name, storage, from = ?from.state, to = ?to.state,
                             reason = %to.reason, "path"

@@ -46,6 +46,8 @@ pub struct Adapter {
     pub name: String,
     /// What it leads to, in words for people: a node, or an outside server's address.
     pub storage: String,
+    /// The port there that it leads to, if the storage has several.
+    pub port: Option<String>,
 }
 
 /// Why a VIOS's storage side does not start. Fault: the operator's, but for the last.

@@ -90,7 +90,7 @@ async fn keep(
             None => return,
         },
     };
-    let role = match ViosRole::start(&node, &vioses, config).await {
+    let mut role = match ViosRole::start(&node, &vioses, config).await {
         Ok(role) => role,
         Err(error) => {
             let why = std::error::Error::source(&error).map(ToString::to_string);
@@ -98,7 +98,7 @@ async fn keep(
         }
     };
     tracing::info!(vios = vios.0, "clients are served");
-    role.tell_of_paths(cluster.events.clone()).await;
+    role.join(&node, &cluster).await;
     fabrics.add(&node, role.fabrics());
     let is_another = |view: &View| {
         let is_own = own(&node, &Layout::of(view)) == Some(vios);

@@ -211,7 +211,7 @@ mod tests {
         let mut view = View::default();
         for (node, number, cec) in [("v1", 1, 1), ("v2", 2, 1), ("x", 2, 1), ("v3", 3, 2)] {
             let row = ViosRow { number, registered: registered(cec) };
-            view.set(&ViosRow::place(&node.parse().unwrap()), Some(row.encode()));
+            view.set(ViosRow::place(&node.parse().unwrap()), Some(row.encode()));
         }
         assert_eq!(Layout::of(&view), Layout::new(vec![place(1, 1), place(3, 2)]).unwrap());
     }

@@ -29,6 +29,7 @@ use crate::repository::volume::VolumeError;
 
 pub mod keep;
 pub mod layout;
+mod login;
 pub mod phyp;
 mod provision;
 pub mod storage;

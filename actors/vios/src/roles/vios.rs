@@ -3,22 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use tokio::sync::mpsc;
 use vioduct_certs::identity::{NodeName, Role};
 use vioduct_runtime::{Access, ActorHandle, ActorId, LocalRef, Node, RestartPolicy};
 use vioduct_transport::{Endpoint, TransportConfig};
 
 use super::layout::Layouts;
+use super::login::Logins;
 use super::{RoleError, fabric, name};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerGone, PeerSeen, REDIRECT_NAME, Redirect};
-use crate::cluster::event::Events;
+use crate::cluster::cm::ClusterSight;
 use crate::dsa::limits::DsaLimits;
 use crate::dsa::{self, Adapter, Dsa, FollowPaths};
 use crate::outside::{self, OutsideConfig};
 use crate::redirect::limits::RelayLimits;
 use crate::redirect::name::ViosId;
 use crate::seek::{Seeker, Task};
-use crate::vsa::{Inquire, VSA_NAME, Vsa};
+use crate::vsa::{AskAdapters, Came, Inquire, VSA_NAME, Vsa};
+
+/// Clients that wait to be logged in. Of more, one is logged in with its next session.
+const LOGINS_MAX: usize = 4096;
 
 /// A physical adapter: one way to the storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +60,9 @@ pub struct ViosRole {
     dsa: LocalRef<Dsa>,
     vsa: ActorHandle<Vsa>,
     fabrics: Vec<Endpoint>,
+    /// Clients that come, until somebody logs them in.
+    logins: Option<(ViosId, mpsc::Receiver<Came>)>,
+    joined: Option<Task>,
     _search: Task,
 }
 
@@ -92,13 +100,15 @@ impl ViosRole {
         let cke = cke.accept::<CarriedWord>(fellows()).accept::<PathNews>(fellows());
         cke.start().await?;
 
-        let adapter = |AdapterConfig { name, storage, .. }: &AdapterConfig| Adapter {
+        let adapter = |AdapterConfig { name, storage, addr, .. }: &AdapterConfig| Adapter {
             name: name.clone(),
             storage: storage.to_string(),
+            port: Some(addr.to_string()),
         };
         let beyond = outside.iter().map(|OutsideConfig { name, server, .. }| Adapter {
             name: name.clone(),
             storage: server.to_string(),
+            port: None,
         });
         let watched: Vec<_> = adapters.iter().map(adapter).chain(beyond).collect();
         let dsa = dsa::start(node, &redirect, dsa, &watched).await?;
@@ -106,8 +116,8 @@ impl ViosRole {
             Some(outside) => Some(outside::start(node, &redirect, &dsa, outside).await?),
             None => None,
         };
-        let watched = watched.get(..adapters.len()).unwrap_or_default();
-        let ends = dsa::start_adapters(node, &redirect, &dsa, watched).await?;
+        let inside = watched.get(..adapters.len()).unwrap_or_default();
+        let ends = dsa::start_adapters(node, &redirect, &dsa, inside).await?;
         let mut fabrics = Vec::with_capacity(adapters.len());
         for (AdapterConfig { listen, storage, addr, .. }, end) in adapters.into_iter().zip(ends) {
             let fabric = fabric(node, &redirect, listen, links.clone(), end).await?;
@@ -115,19 +125,25 @@ impl ViosRole {
             fabrics.push(fabric);
         }
         let clients = || Access::roles([Role::Phyp]);
-        let front = redirect.clone();
-        let vsa = node.actor(move || Vsa::new(front.clone(), outside.clone())).beside(&redirect);
+        let (come, came) = mpsc::channel(LOGINS_MAX);
+        let mut made = Some(Vsa::new(redirect.clone(), outside, watched, come));
+        let vsa = node.actor(move || made.take().expect("it is made once")).beside(&redirect);
         let vsa = vsa.restart(RestartPolicy::never()).named(name(VSA_NAME));
         let vsa = vsa.accept::<CarriedCall>(clients()).accept::<Inquire>(clients());
-        let vsa = vsa.start().await?;
+        let vsa = vsa.accept::<AskAdapters>(Access::tools()).start().await?;
         let search = find_fellows(node.clone(), redirect.clone(), own.vios, vioses.clone());
-        Ok(Self { redirect, dsa, vsa, fabrics, _search: Task::spawn(search) })
+        let (search, logins) = (Task::spawn(search), Some((own.vios, came)));
+        Ok(Self { redirect, dsa, vsa, fabrics, logins, joined: None, _search: search })
     }
 
-    /// Has what becomes of its paths told from now on.
-    pub(super) async fn tell_of_paths(&self, events: Events) {
+    /// From now on what becomes of its paths is told, and its clients are logged in.
+    pub(super) async fn join(&mut self, node: &Node, cluster: &ClusterSight) {
         // Fails only when the node ends.
-        self.dsa.tell(FollowPaths { events }).await.ok();
+        self.dsa.tell(FollowPaths { events: cluster.events.clone() }).await.ok();
+        if let (Some((vios, came)), Some(vsa)) = (self.logins.take(), self.vsa.now()) {
+            let logins = Logins { node: node.clone(), vios, cluster: cluster.clone(), vsa, came };
+            self.joined = Some(Task::spawn(logins.run()));
+        }
     }
 
     /// Its redirect actor.

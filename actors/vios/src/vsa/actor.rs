@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use actix::{Actor, Context, Handler, Message};
+use tokio::sync::mpsc;
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{ActorId, ActorRef, LocalRef, Terminated};
 
+use super::login::{Came, Client};
 use crate::carry::{CarriedCall, CarriedWord, WordTaker};
 use crate::cke::{Redirect, VsaUp};
+use crate::dsa::Adapter;
 use crate::outside::Outside;
 use crate::redirect::name::{LinkId, LuId};
 use crate::way::Way;
@@ -57,29 +60,48 @@ struct Lost {
 /// It is made once, and not started again after a failure, as its redirect actor is.
 #[derive(Debug)]
 pub struct Vsa {
-    redirect: LocalRef<Redirect>,
+    pub(super) redirect: LocalRef<Redirect>,
     calls: Way<FromVsa>,
     outside: Option<LocalRef<Outside>>,
+    /// Its physical adapters.
+    pub(super) ports: Vec<Adapter>,
     owners: BTreeMap<LinkId, OwnerSeen>,
     /// Which owner an LU has on a node.
-    by_lu: BTreeMap<(LuId, NodeName), LinkId>,
+    pub(super) by_lu: BTreeMap<(LuId, NodeName), Owned>,
     last_link: u64,
+    come: mpsc::Sender<Came>,
+}
+
+/// An LU that has an owner.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) link: LinkId,
+    /// The owner's client, or why it has not logged in.
+    pub(super) login: Result<Client, String>,
 }
 
 impl Vsa {
-    /// Before this redirect actor; `outside` is its adapter, if it leads to an outside storage.
+    /// Before this redirect actor and these physical adapters; `outside` is the one that leads to
+    /// an outside storage, if there is one. Who comes is told to be logged in.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     #[must_use]
-    pub fn new(redirect: LocalRef<Redirect>, outside: Option<LocalRef<Outside>>) -> Self {
+    pub(crate) fn new(
+        redirect: LocalRef<Redirect>,
+        outside: Option<LocalRef<Outside>>,
+        ports: Vec<Adapter>,
+        come: mpsc::Sender<Came>,
+    ) -> Self {
         Self {
             calls: Way::within(redirect.clone()),
             redirect,
             outside,
+            ports,
             owners: BTreeMap::new(),
             by_lu: BTreeMap::new(),
             last_link: 0,
+            come,
         }
     }
 
@@ -90,7 +112,9 @@ impl Vsa {
     /// The owner that calls, if it is known.
     fn owner(&mut self, carried: &CarriedCall, node: NodeName) -> Option<LinkId> {
         let key = (carried.lu(), node);
-        let Some(back) = carried.back() else { return self.by_lu.get(&key).copied() };
+        let Some(back) = carried.back() else {
+            return self.by_lu.get(&key).map(|owned| owned.link);
+        };
         let (lu, node) = &key;
         if back.id().node != *node {
             tracing::warn!(peer = %node, "an owner speaks for an actor of another node");
@@ -101,8 +125,20 @@ impl Vsa {
             return None;
         }
         let link = self.link_of(back.id()).unwrap_or_else(|| self.see_owner(back));
-        self.by_lu.insert(key, link);
+        if self.by_lu.get(&key).is_none_or(|owned| owned.link != link || owned.login.is_err()) {
+            let login = self.begin_login(&key);
+            self.by_lu.insert(key, Owned { link, login });
+        }
         Some(link)
+    }
+
+    /// Why its client has not logged in.
+    fn begin_login(&self, (lu, node): &(LuId, NodeName)) -> Result<Client, String> {
+        let why = match self.come.try_send(Came { lu: *lu, node: node.clone() }) {
+            Ok(()) => "it is asked who it is",
+            Err(_full) => "too many others log in",
+        };
+        Err(why.to_owned())
     }
 
     fn link_of(&self, id: &ActorId) -> Option<LinkId> {
@@ -130,7 +166,7 @@ impl Vsa {
     /// Nothing more comes from the owner, or goes to it.
     fn lose(&mut self, link: LinkId) {
         self.owners.remove(&link);
-        self.by_lu.retain(|_lu, owner| *owner != link);
+        self.by_lu.retain(|_lu, owned| owned.link != link);
         self.pass(LuId(0), FromVsa { link, what: Ordered::Lost });
     }
 

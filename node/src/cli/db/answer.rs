@@ -179,7 +179,7 @@ pub(super) struct Listed {
 impl Listed {
     pub(super) fn of(rows: Vec<FoundRow>, is_cut: bool) -> Self {
         let shown = |row: FoundRow| RowShown {
-            key: text(&row.key),
+            key: text(&row.place.key),
             revision: row.revision,
             value: text(&row.value),
         };

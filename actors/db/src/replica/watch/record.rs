@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::ShardId;
-    use crate::command::{Change, Command, Operation, Place, TableId};
+    use crate::command::{Change, Command, KEY_BYTES_MAX, Operation, Place, TableId};
     use crate::consensus::LogId;
     use crate::consensus::entry::encode_log_id;
     use crate::machine::{Overlay, apply, system_key};
@@ -72,13 +72,19 @@ mod tests {
 
     /// Rows of which each of these revisions wrote one, under its own number.
     fn rows(revisions: impl IntoIterator<Item = u64>, applied: u64) -> Rows {
+        let keys = |revision: u64| vec![Bytes::from(revision.to_string())];
+        rows_of(revisions.into_iter().map(|revision| (revision, keys(revision))), applied)
+    }
+
+    /// Rows of which each of these revisions wrote those.
+    fn rows_of(revised: impl IntoIterator<Item = (u64, Vec<Bytes>)>, applied: u64) -> Rows {
         let rows = MemoryState::new().open(ShardId(0)).unwrap();
         let mut changes = Overlay::new(rows.clone());
-        for revision in revisions {
-            let key = Bytes::from(revision.to_string());
-            let place = Place { table: TableId(1), key };
-            let changed = vec![Change::Put { place, value: Bytes::new(), lease: None }];
-            let operation = Operation::Transact { conditions: Vec::new(), changes: changed };
+        for (revision, keys) in revised {
+            let place = |key| Place { table: TableId(1), key };
+            let put = |key| Change::Put { place: place(key), value: Bytes::new(), lease: None };
+            let put = keys.into_iter().map(put).collect();
+            let operation = Operation::Transact { conditions: Vec::new(), changes: put };
             let command = Command { attempt: None, operation };
             apply(&mut changes, revision, 0, command).unwrap();
         }
@@ -116,6 +122,16 @@ mod tests {
         let none = Filter { prefix: Bytes::from_static(b"x"), ..Filter::default() };
         assert_eq!(told(&rows, &none, 0), (vec![], CHANGES_MAX as u64));
         assert_eq!(told(&rows, &none, CHANGES_MAX as u64), (vec![], last));
+    }
+
+    #[test]
+    fn more_bytes_than_an_answer_takes_come_in_parts_and_no_change_is_left_out() {
+        let long = |at: u64| Bytes::from(vec![u8::try_from(at).unwrap(); KEY_BYTES_MAX]);
+        // Two come to less than an answer takes, three to more.
+        let revised = (1..=4).map(|revision| (revision, (0..100).map(long).collect()));
+        let rows = rows_of(revised, 9);
+        assert_eq!(told(&rows, &Filter::default(), 0), (vec![1, 2, 3], 3));
+        assert_eq!(told(&rows, &Filter::default(), 3), (vec![4], 9));
     }
 
     #[test]

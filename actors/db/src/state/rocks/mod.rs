@@ -165,15 +165,12 @@ impl ShardState for RocksShard {
         let mut cursor = self.store.db.raw_iterator_cf_opt(&self.store.family(*current)?, options);
         cursor.seek(from);
         let mut found = Vec::new();
-        let mut left = bytes;
+        let mut left = bytes.max(1);
         while found.len() < rows
+            && left > 0
             && let Some((key, value)) = cursor.item()
         {
-            let size = key.len().saturating_add(value.len());
-            if !found.is_empty() && size > left {
-                break;
-            }
-            left = left.saturating_sub(size);
+            left = left.saturating_sub(key.len().saturating_add(value.len()));
             found.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
             cursor.next();
         }

@@ -4,6 +4,7 @@
 //! Each change is one transaction over the rows as they were read, so that two operators at once
 //! are as two in turn.
 
+mod adapter;
 mod client;
 mod resize;
 pub(crate) mod storage;
@@ -15,9 +16,10 @@ use bytes::Bytes;
 use vioduct_certs::identity::NodeName;
 use vioduct_db::ShardId;
 use vioduct_db::client::{Db, DbError, Freshness, Lease, Outcome};
-use vioduct_db::command::{Change, Condition, PARTS_MAX, TableId};
-use vioduct_db::query::{ROWS_MAX, Rows};
+use vioduct_db::command::{Change, Condition, PARTS_MAX, Place, TableId};
+use vioduct_db::query::{ROWS_MAX, Range, Rows};
 
+pub(crate) use self::adapter::{forget_adapters, log_in};
 pub use self::client::{add_client, create_vtd, delete_vtd, remove_client};
 pub use self::resize::resize_lu;
 pub use self::storage::{create_lu, create_pool, delete_lu, delete_pool};
@@ -318,34 +320,43 @@ pub async fn members(db: &Db) -> Result<Members, AdminError> {
 /// # Errors
 /// [`AdminError`]
 pub async fn all<R: Row>(db: &Db) -> Result<(u64, Vec<(R::Key, R)>), AdminError> {
-    let found = scan(db, R::TABLE, Freshness::Linearizable).await?;
+    let found = scan(db, &[R::TABLE], Freshness::Linearizable).await?;
     let unreadable = RowError::Unreadable { what: R::WHAT };
     let rows = found.rows.into_iter().map(|row| {
-        let key = R::Key::read(&row.key).ok_or(unreadable)?;
+        let key = R::Key::read(&row.place.key).ok_or(unreadable)?;
         Ok((key, R::decode(&row.value)?))
     });
     Ok((found.revision, rows.collect::<Result<_, RowError>>()?))
 }
 
-/// All rows of a table as they are stored.
+/// All rows of these tables as they are stored: at one moment, if an answer has room for them.
 pub(super) async fn scan(
     db: &Db,
-    table: TableId,
+    tables: &[TableId],
     freshness: Freshness,
 ) -> Result<Rows, AdminError> {
     let limit = u32::try_from(ROWS_MAX).expect("65,536");
+    let mut left: Vec<Range> = tables.iter().copied().map(Range::all).collect();
     let mut found = Rows { revision: u64::MAX, rows: Vec::new(), is_cut: true };
     for _page in 0..PAGES_MAX {
-        let next = found.rows.last().map(|row| [&row.key, &[0][..]].concat().into());
-        let range = (next.unwrap_or_default(), None);
-        let page = db.scan(ShardId(0), table, range, limit, freshness).await?;
+        let page = db.scan(ShardId(0), left.clone(), limit, freshness).await?;
         found.revision = found.revision.min(page.revision);
+        if page.is_cut
+            && let Some(last) = page.rows.last()
+        {
+            let Place { table, key } = &last.place;
+            let of_last = left.iter().position(|range| range.table == *table);
+            left.drain(..of_last.unwrap_or(0));
+            if let Some(range) = left.first_mut() {
+                range.from = [key, &[0][..]].concat().into();
+            }
+        }
         found.rows.extend(page.rows);
         if !page.is_cut {
             return Ok(Rows { is_cut: false, ..found });
         }
     }
-    Err(AdminError::TooLarge(table.0))
+    Err(AdminError::TooLarge(left.first().map_or(0, |range| range.table.0)))
 }
 
 /// A row, and at which revision it was written last.
@@ -353,9 +364,26 @@ pub(super) async fn scan(
 /// # Errors
 /// [`AdminError`]
 pub async fn read<R: Row>(db: &Db, key: &R::Key) -> Result<Option<(u64, R)>, AdminError> {
-    let found = db.get(R::place(key), Freshness::Linearizable).await?;
-    let decoded = found.map(|row| Ok((row.revision, R::decode(&row.value)?)));
-    decoded.transpose().map_err(AdminError::Row)
+    Looked::at(db, vec![R::place(key)]).await?.get(key)
+}
+
+/// Rows that were read at one moment.
+pub(super) struct Looked(Rows);
+
+impl Looked {
+    /// Looks at those, of whatever tables.
+    pub(super) async fn at(db: &Db, places: Vec<Place>) -> Result<Self, AdminError> {
+        Ok(Self(db.get_many(places, Freshness::Linearizable).await?))
+    }
+
+    /// A row, and at which revision it was written last.
+    pub(super) fn get<R: Row>(&self, key: &R::Key) -> Result<Option<(u64, R)>, AdminError> {
+        let place = R::place(key);
+        let mut rows = self.0.rows.iter();
+        let found = rows.find(|row| row.place == place);
+        let decoded = found.map(|row| Ok((row.revision, R::decode(&row.value)?)));
+        decoded.transpose().map_err(AdminError::Row)
+    }
 }
 
 /// Changes that are made together if rows are as they were read.
@@ -429,6 +457,7 @@ enum Counter {
     Lus,
     Clients,
     Vtds,
+    Adapters,
 }
 
 /// So many numbers that were never given before.
@@ -442,6 +471,7 @@ async fn numbers(
         Counter::Lus => b"lu",
         Counter::Clients => b"client",
         Counter::Vtds => b"vtd",
+        Counter::Adapters => b"adapter",
     };
     let count = u32::try_from(count).map_err(|_too_many| DbError::Exhausted)?;
     let first = db.allocate(Bytes::from_static(name), count).await?;

@@ -3,6 +3,7 @@
 //! A row is one byte, the version of its table's form, and a value in the cluster's encoding. A
 //! table's form changes with its version: who meets a newer one says so, and guesses nothing.
 
+mod adapter;
 mod event;
 mod member;
 mod name;
@@ -17,6 +18,7 @@ use vioduct_db::command::{Place, TableId};
 use vioduct_db::schema::{Class, Schema, Writers};
 use vioduct_runtime::Codec;
 
+pub use self::adapter::{AdapterKey, AdapterRow};
 pub use self::event::{EVENTS_KEPT, Event, EventKey, EventRow, Happened};
 pub(super) use self::member::UniqueRow;
 pub use self::member::{
@@ -81,7 +83,7 @@ const VIOSES: &[Role] = &[Role::Vios];
 const STORAGES: &[Role] = &[Role::Storage];
 const ALL_BUT_DB: &[Role] = &[Role::Phyp, Role::Storage, Role::Vios];
 
-const TABLES: [Table; 12] = [
+const TABLES: [Table; 13] = [
     Table::of::<ClusterRow>("cluster").followed(),
     Table::of::<ViosRow>("vios").followed().written_by(Nodes::Own(VIOSES)),
     Table::of::<UniqueRow>("unique").written_by(Nodes::All(VIOSES)),
@@ -91,6 +93,7 @@ const TABLES: [Table; 12] = [
     Table::of::<LuRow>("lu").followed().written_by(Nodes::All(STORAGES)),
     Table::of::<ClientRow>("client").followed(),
     Table::of::<VtdRow>("vtd").followed(),
+    Table::of::<AdapterRow>("adapter").written_by(Nodes::All(VIOSES)),
     Table::of::<TransferRow>("transfer"),
     Table::of::<RunnerRow>("transfer-runner"),
     Table::of::<EventRow>("event").alert().written_by(Nodes::Own(ALL_BUT_DB)),
@@ -104,7 +107,7 @@ pub fn with_tables(schema: Schema) -> Schema {
 }
 
 /// The tables whose rows nodes keep in their views.
-pub(super) fn followed() -> Vec<TableId> {
+pub fn followed() -> Vec<TableId> {
     TABLES.iter().filter(|table| table.is_followed).map(|table| table.id).collect()
 }
 

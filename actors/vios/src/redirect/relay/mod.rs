@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::limits::{LimitError, RelayLimits};
 use super::message::{Call, HOPS_MAX, Why, Word};
 use super::moment::Moment;
-use super::name::{AdapterId, ConnId, Epoch, Holder, LuId, ViosId};
+use super::name::{AdapterId, ConnId, Epoch, Holder, LinkId, LuId, ViosId};
 pub use input::{Effect, Input, PathState, PeerPath, Port};
 use paths::{Exit, Paths};
 
@@ -41,6 +41,15 @@ pub struct Relay {
     paths: Paths,
     routes: BTreeMap<(LuId, Port), Route>,
     effects: VecDeque<Effect>,
+}
+
+/// Where a session leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// By this adapter.
+    By(AdapterId),
+    /// By this other VIOS.
+    Over(ViosId),
 }
 
 /// One session that passes.
@@ -118,6 +127,18 @@ impl Relay {
     pub fn routes_by(&self, adapter: AdapterId) -> usize {
         let Some(conn) = self.paths.conn(adapter) else { return 0 };
         self.routes.values().filter(|route| route.exit == Exit::Own(conn)).count()
+    }
+
+    /// Where the sessions of owners leave.
+    pub fn ways_of_owners(&self) -> impl Iterator<Item = (LinkId, LuId, Leaves)> {
+        self.routes.iter().filter_map(|((lu, port), route)| {
+            let Port::Owner(link) = port else { return None };
+            let leaves = match route.exit {
+                Exit::Own(conn) => Leaves::By(self.paths.adapter(conn)?),
+                Exit::Peer(vios) => Leaves::Over(vios),
+            };
+            Some((*link, *lu, leaves))
+        })
     }
 
     /// The connection that an adapter has to the storage.

@@ -77,6 +77,12 @@ impl Paths {
         self.adapters.get(&adapter).and_then(|path| path.conn)
     }
 
+    /// The adapter that has this connection.
+    pub(super) fn adapter(&self, conn: ConnId) -> Option<AdapterId> {
+        let mut adapters = self.adapters.iter();
+        adapters.find(|(_adapter, path)| path.conn == Some(conn)).map(|(adapter, _path)| *adapter)
+    }
+
     pub(super) fn own_exits(&self) -> impl Iterator<Item = Exit> {
         self.adapters.values().filter_map(OwnPath::usable).map(Exit::Own)
     }

@@ -12,7 +12,7 @@ use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use super::DiskConfig;
 use super::front::{Bound, Front};
-use crate::cluster::row::VtdKey;
+use crate::cluster::row::{ClientKey, VtdKey};
 use crate::lpar::LparDisk;
 use crate::redirect::name::LuId;
 
@@ -38,6 +38,8 @@ impl Accepts<AttachDisk> for PhypDesk {}
 impl Accepts<ClearDisk> for PhypDesk {}
 
 impl Accepts<AskUse> for PhypDesk {}
+
+impl Accepts<AskClient> for PhypDesk {}
 
 /// Asks for the disks of a hypervisor.
 #[derive(Debug, Clone, Copy, RemoteMessage, Serialize, Deserialize)]
@@ -154,6 +156,25 @@ impl Handler<AskUse> for Phyp {
     }
 }
 
+/// Asks for which client partition this hypervisor carries an LU: CEC/NAME. None if it carries
+/// none, or for no client that the cluster knows.
+#[derive(Debug, Clone, Copy, Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "Option<String>")]
+#[remote(name = "phyp.AskClient")]
+pub struct AskClient {
+    /// Which LU.
+    pub lu: u64,
+}
+
+impl Handler<AskClient> for Phyp {
+    type Result = Option<String>;
+
+    fn handle(&mut self, AskClient { lu }: AskClient, _ctx: &mut Self::Context) -> Self::Result {
+        let slot = self.slots.get(&LuId(lu))?;
+        slot.client.as_ref().map(ClientKey::to_string)
+    }
+}
+
 /// Nothing that was left without an answer can land on a disk's storage any more: an operator says
 /// so, or what has fenced the storage. For a disk on a storage outside of the cluster whose
 /// requests have no known life.
@@ -227,6 +248,8 @@ struct Slot {
     stage: Stage,
     /// The VTD that shows it; none if somebody else has attached it.
     vtd: Option<VtdKey>,
+    /// Whom that shows it to.
+    client: Option<ClientKey>,
     /// Gone once the disk is to be detached: then the slot goes when it is over.
     detach: Option<oneshot::Sender<()>>,
 }
@@ -246,7 +269,7 @@ impl Phyp {
 
     fn attach(&mut self, config: DiskConfig) -> Result<(), AttachRefused> {
         let (lu, front) = (config.lu, config.front.clone());
-        let vtd = config.vtd.as_ref().map(|(vtd, _client)| *vtd);
+        let (vtd, client) = config.vtd.clone().unzip();
         match self.slots.get(&lu) {
             Some(Slot { stage: Stage::Over | Stage::Refused(_), .. }) => {}
             // The VTD's disk is being served.
@@ -269,7 +292,7 @@ impl Phyp {
             Err(error) if vtd.is_some() => (Stage::Refused(error.to_string()), None, Err(error)),
             Err(error) => return Err(error),
         };
-        self.slots.insert(lu, Slot { front, stage, vtd, detach });
+        self.slots.insert(lu, Slot { front, stage, vtd, client, detach });
         attached
     }
 

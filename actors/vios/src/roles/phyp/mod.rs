@@ -23,8 +23,8 @@ use vioduct_runtime::{Access, LocalRef, Node, RestartPolicy};
 
 use self::attach::Attacher;
 pub use self::desk::{
-    AskUse, AttachDisk, AttachRefused, ClearDisk, DISKS_MAX, DiskPhase, DiskState, Disks,
-    FRONT_BYTES_MAX, ListDisks, NotCleared, PHYP_NAME, Phyp, PhypDesk,
+    AskClient, AskUse, AttachDisk, AttachRefused, ClearDisk, DISKS_MAX, DiskPhase, DiskState,
+    Disks, FRONT_BYTES_MAX, ListDisks, NotCleared, PHYP_NAME, Phyp, PhypDesk,
 };
 use self::desk::{Attach, Note, Order, Stage};
 pub use self::front::{Front, FrontError};
@@ -111,6 +111,7 @@ impl PhypRole {
         let phyp = phyp.accept::<ListDisks>(Access::nodes().or(Access::tools()));
         let phyp = phyp.accept::<AttachDisk>(Access::tools());
         let phyp = phyp.accept::<AskUse>(Access::roles([Role::Storage]));
+        let phyp = phyp.accept::<AskClient>(Access::roles([Role::Vios]));
         let phyp = phyp.accept::<ClearDisk>(Access::tools()).start().await?;
         let phyp = phyp.now().ok_or(RoleError::Ended)?;
         let (stop, stopped) = watch::channel(false);

@@ -1,0 +1,139 @@
+//! Which client stands behind an owner: it has logged in once its hypervisor has said who it is and
+//! the cluster's database has its virtual adapter. Its requests do not wait for that.
+
+use actix::{Handler, Message, ResponseFuture};
+use serde::{Deserialize, Serialize};
+use vioduct_certs::identity::NodeName;
+use vioduct_runtime::{Accepts, RemoteMessage, Wire};
+
+use super::actor::Vsa;
+use crate::cke::Survey;
+use crate::dsa::numbered;
+use crate::redirect::name::LuId;
+use crate::redirect::relay::Leaves;
+
+/// Virtual adapters that are told in one answer.
+const TOLD_MAX: usize = 4096;
+
+/// What a VSA takes of operators.
+#[derive(Debug)]
+pub struct VsaDesk;
+
+impl Accepts<AskAdapters> for VsaDesk {}
+
+/// An owner that has come: whose disk it is, is to be found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Came {
+    pub(crate) lu: LuId,
+    /// The node of its hypervisor.
+    pub(crate) node: NodeName,
+}
+
+/// A client that has logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Wire, Serialize, Deserialize)]
+pub struct Client {
+    /// CEC/NAME.
+    pub name: String,
+    /// Its ClientID.
+    pub number: u32,
+    /// The vioAdapterID of its virtual adapter on this VIOS.
+    pub adapter: u32,
+}
+
+/// How far a login is: done, or why not.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct LoggedIn {
+    pub(crate) came: Came,
+    pub(crate) login: Result<Client, String>,
+}
+
+impl Handler<LoggedIn> for Vsa {
+    type Result = ();
+
+    fn handle(&mut self, LoggedIn { came, login }: LoggedIn, _ctx: &mut Self::Context) {
+        // Unless it has gone meanwhile.
+        if let Some(owned) = self.by_lu.get_mut(&(came.lu, came.node)) {
+            owned.login = login;
+        }
+    }
+}
+
+/// Asks for the virtual adapters of a VIOS, and where requests leave that come by them.
+#[derive(Debug, Clone, Copy, Message, RemoteMessage, Serialize, Deserialize)]
+#[rtype(result = "Adapters")]
+#[remote(name = "vsa.AskAdapters")]
+pub struct AskAdapters;
+
+/// Virtual adapters, one entry for each LU that is used by them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Wire, Serialize, Deserialize)]
+pub struct Adapters {
+    /// 4,096 at most.
+    pub adapters: Vec<AdapterInUse>,
+    /// There are more.
+    pub is_cut: bool,
+}
+
+/// A client's LU, as it uses it by this VIOS.
+#[derive(Debug, Clone, PartialEq, Eq, Wire, Serialize, Deserialize)]
+pub struct AdapterInUse {
+    /// The LU.
+    pub lu: u64,
+    /// The node of the client's hypervisor.
+    pub phyp: String,
+    /// The client, or why it has not logged in.
+    pub client: Result<Client, String>,
+    /// The way of its requests to the storage; none without a session.
+    pub leaves: Option<Exit>,
+}
+
+/// How requests leave a VIOS.
+#[derive(Debug, Clone, PartialEq, Eq, Wire, Serialize, Deserialize)]
+pub enum Exit {
+    /// By a physical adapter of its own.
+    Adapter {
+        /// Its name.
+        name: String,
+        /// What it leads to: a node, or an outside server's address.
+        storage: String,
+        /// The port there; none if nobody knows.
+        port: Option<String>,
+    },
+    /// By the VIOS of this number.
+    Vios(u32),
+}
+
+impl Handler<AskAdapters> for Vsa {
+    type Result = ResponseFuture<Adapters>;
+
+    fn handle(&mut self, AskAdapters: AskAdapters, _ctx: &mut Self::Context) -> Self::Result {
+        let (redirect, ports) = (self.redirect.clone(), self.ports.clone());
+        let seen = self.by_lu.iter().map(|((lu, node), owned)| {
+            let (phyp, client) = (node.to_string(), owned.login.clone());
+            (owned.link, AdapterInUse { lu: lu.0, phyp, client, leaves: None })
+        });
+        let mut seen: Vec<_> = seen.take(TOLD_MAX + 1).collect();
+        let is_cut = seen.len() > TOLD_MAX;
+        seen.truncate(TOLD_MAX);
+        Box::pin(async move {
+            // Fails only when the VIOS ends.
+            let ways = redirect.ask(Survey, super::SURVEY_WITHIN).await.unwrap_or_default().owners;
+            for (link, adapter) in &mut seen {
+                adapter.leaves = ways.get(&(*link, LuId(adapter.lu))).and_then(|leaves| {
+                    Some(match leaves {
+                        Leaves::By(id) => {
+                            let (_id, port) = numbered(&ports).find(|(other, _)| other == id)?;
+                            let (name, storage) = (port.name.clone(), port.storage.clone());
+                            Exit::Adapter { name, storage, port: port.port.clone() }
+                        }
+                        Leaves::Over(vios) => Exit::Vios(vios.0),
+                    })
+                });
+            }
+            Adapters {
+                adapters: seen.into_iter().map(|(_link, adapter)| adapter).collect(),
+                is_cut,
+            }
+        })
+    }
+}
