@@ -15,7 +15,6 @@ use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::{Tool, ToolError};
 use vioduct_vios::dsa::DSA_NAME;
 use vioduct_vios::dsa::operator::{FailPath, Operated, PathRow, Paths, RestorePath, State};
-use vioduct_vios::vsa::{Adapters, AskAdapters, VSA_NAME, VsaDesk};
 
 use self::adapters::ShownAdapter;
 use crate::cli::cluster::{TargetArgs, on_local_set};
@@ -90,8 +89,7 @@ impl LsArgs {
             let answer = async {
                 let target = tool.connect(node.clone(), &addr).await?;
                 let paths = target.ask_if_there::<Operated, _>(DSA_NAME, Paths, within).await?;
-                let used = target.ask_if_there::<VsaDesk, _>(VSA_NAME, AskAdapters, within);
-                Ok((paths, used.await?))
+                Ok((paths, adapters::of(&target, within).await?))
             };
             let answer: Result<_, ToolError> = answer.await;
             answer
@@ -102,12 +100,8 @@ impl LsArgs {
         for answer in join_all(asked).await {
             match answer {
                 Ok((node, (found, used))) => {
-                    let Adapters { adapters, is_cut } = used.unwrap_or_default();
-                    let used = adapters.into_iter();
+                    let used = used.into_iter();
                     list.adapters.extend(used.map(|one| ShownAdapter::new(node.clone(), one)));
-                    if is_cut {
-                        list.errors.push(format!("{node} has more adapters than it tells"));
-                    }
                     let rows = found.into_iter().flat_map(|listing| listing.paths);
                     list.paths.extend(rows.map(|row| ShownPath::new(node.clone(), row)));
                 }

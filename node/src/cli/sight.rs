@@ -22,8 +22,8 @@ use crate::cli::db::Session;
 
 /// How long one node is asked.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
-/// Answers that all of a node's view comes in; each has some 256 KiB.
-const PARTS_MAX: usize = 1024;
+/// Answers that all of a node's view comes in; each has some 32 KiB.
+const PARTS_MAX: usize = 8192;
 
 /// What is known of the cluster, and who says so.
 pub(crate) struct Sight {

@@ -8,8 +8,10 @@ use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 use super::cm::{Cm, CmDesk};
 use super::view::View;
 
-/// Bytes of rows after which an answer takes no more.
-const PART_BYTES: usize = 256 << 10;
+/// Bytes of rows after which an answer takes no more: a link carries some 64 KiB beside a body.
+const PART_BYTES: usize = 32 << 10;
+/// A row of more bytes is told to nobody: it is none that this program has written.
+const ROW_BYTES_MAX: usize = 16 << 10;
 
 impl Accepts<AskView> for CmDesk {}
 
@@ -30,7 +32,7 @@ pub struct AskView {
 pub struct KnownRows {
     /// The revision of what the node knows; none before it knows anything.
     pub revision: Option<u64>,
-    /// Some 256 KiB of them at most.
+    /// Some 32 KiB of them at most.
     pub rows: Vec<KnownRow>,
     /// There are more.
     pub is_cut: bool,
@@ -62,14 +64,15 @@ impl View {
         let mut known = KnownRows { revision: Some(self.revision), ..KnownRows::default() };
         let mut bytes = 0;
         for (table, key, value) in self.behind(behind) {
-            if !tables.contains(&table) {
+            let row_bytes = key.len() + value.len();
+            if !tables.contains(&table) || row_bytes > ROW_BYTES_MAX {
                 continue;
             }
             if bytes >= PART_BYTES {
                 known.is_cut = true;
                 break;
             }
-            bytes += key.len() + value.len();
+            bytes += row_bytes;
             known.rows.push(KnownRow { table, key: key.to_vec(), value: value.to_vec() });
         }
         known
@@ -119,7 +122,7 @@ mod tests {
             told.take(part);
             parts += 1;
         }
-        assert_eq!((told.revision, parts), (7, 3));
+        assert_eq!((told.revision, parts > 10), (7, true));
         assert_eq!(told.all::<ViosRow>().count(), 10_000);
         assert!(told.all::<ViosRow>().eq(view.all::<ViosRow>()));
         assert_eq!(told.get::<PrimaryRow>(&ThePrimary), None);

@@ -1,6 +1,8 @@
 //! Which client stands behind an owner: it has logged in once its hypervisor has said who it is and
 //! the cluster's database has its virtual adapter. Its requests do not wait for that.
 
+use std::ops::Bound;
+
 use actix::{Handler, Message, ResponseFuture};
 use serde::{Deserialize, Serialize};
 use vioduct_certs::identity::NodeName;
@@ -12,8 +14,8 @@ use crate::dsa::numbered;
 use crate::redirect::name::LuId;
 use crate::redirect::relay::Leaves;
 
-/// Virtual adapters that are told in one answer.
-const TOLD_MAX: usize = 4096;
+/// Virtual adapters that are told in one answer: a link carries some 64 KiB beside a body.
+const TOLD_MAX: usize = 128;
 
 /// What a VSA takes of operators.
 #[derive(Debug)]
@@ -59,16 +61,20 @@ impl Handler<LoggedIn> for Vsa {
     }
 }
 
-/// Asks for the virtual adapters of a VIOS, and where requests leave that come by them.
-#[derive(Debug, Clone, Copy, Message, RemoteMessage, Serialize, Deserialize)]
+/// Asks for the virtual adapters of a VIOS, and where requests leave that come by them: all, or
+/// those behind the last one of the answer before.
+#[derive(Debug, Clone, Default, Message, RemoteMessage, Serialize, Deserialize)]
 #[rtype(result = "Adapters")]
 #[remote(name = "vsa.AskAdapters")]
-pub struct AskAdapters;
+pub struct AskAdapters {
+    /// An LU, and the node of its client's hypervisor.
+    pub behind: Option<(u64, NodeName)>,
+}
 
 /// Virtual adapters, one entry for each LU that is used by them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Wire, Serialize, Deserialize)]
 pub struct Adapters {
-    /// 4,096 at most.
+    /// 128 at most, in order.
     pub adapters: Vec<AdapterInUse>,
     /// There are more.
     pub is_cut: bool,
@@ -80,7 +86,7 @@ pub struct AdapterInUse {
     /// The LU.
     pub lu: u64,
     /// The node of the client's hypervisor.
-    pub phyp: String,
+    pub phyp: NodeName,
     /// The client, or why it has not logged in.
     pub client: Result<Client, String>,
     /// The way of its requests to the storage; none without a session.
@@ -106,10 +112,14 @@ pub enum Exit {
 impl Handler<AskAdapters> for Vsa {
     type Result = ResponseFuture<Adapters>;
 
-    fn handle(&mut self, AskAdapters: AskAdapters, _ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, ask: AskAdapters, _ctx: &mut Self::Context) -> Self::Result {
         let (redirect, ports) = (self.redirect.clone(), self.ports.clone());
-        let seen = self.by_lu.iter().map(|((lu, node), owned)| {
-            let (phyp, client) = (node.to_string(), owned.login.clone());
+        let from = match ask.behind {
+            Some((lu, node)) => Bound::Excluded((LuId(lu), node)),
+            None => Bound::Unbounded,
+        };
+        let seen = self.by_lu.range((from, Bound::Unbounded)).map(|((lu, node), owned)| {
+            let (phyp, client) = (node.clone(), owned.login.clone());
             (owned.link, AdapterInUse { lu: lu.0, phyp, client, leaves: None })
         });
         let mut seen: Vec<_> = seen.take(TOLD_MAX + 1).collect();

@@ -1,14 +1,19 @@
 //! The ways from clients to the storage: virtual adapter, VIOS, physical adapter, its port there.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use vioduct_certs::identity::NodeName;
-use vioduct_vios::vsa::{AdapterInUse, Client, Exit};
+use vioduct_node::tool::{Target, ToolError};
+use vioduct_vios::vsa::{AdapterInUse, Adapters, AskAdapters, Client, Exit, VSA_NAME, VsaDesk};
 
 use crate::cli::table::Table;
 
 const HEAD: [&str; 7] = ["CLIENT", "CLIENT ID", "ADAPTER ID", "LU", "VIOS", "LEAVES BY", "REASON"];
+
+/// Answers that all of a VIOS's adapters come in, 128 in each.
+const PARTS_MAX: usize = 1024;
 
 /// A client's LU by one VIOS.
 #[derive(Debug, Serialize)]
@@ -19,7 +24,7 @@ pub(super) struct ShownAdapter {
     adapter_id: Option<u32>,
     lu: u64,
     /// The node of its hypervisor.
-    phyp: String,
+    phyp: NodeName,
     /// The node of the VIOS, and its virtual adapter's end there.
     vios: NodeName,
     vsa: &'static str,
@@ -48,7 +53,7 @@ impl ShownAdapter {
             lu,
             phyp,
             vios,
-            vsa: vioduct_vios::vsa::VSA_NAME,
+            vsa: VSA_NAME,
             physical: None,
             storage: None,
             port: None,
@@ -89,6 +94,19 @@ impl ShownAdapter {
             self.reason.clone().unwrap_or_else(dash),
         ]
     }
+}
+
+/// All that a VIOS tells of; none if there is no VIOS.
+pub(super) async fn of(target: &Target, within: Duration) -> Result<Vec<AdapterInUse>, ToolError> {
+    let (mut all, mut ask) = (Vec::<AdapterInUse>::new(), AskAdapters::default());
+    for _part in 0..PARTS_MAX {
+        let told = target.ask_if_there::<VsaDesk, _>(VSA_NAME, ask, within).await?;
+        let Adapters { adapters, is_cut } = told.unwrap_or_default();
+        all.extend(adapters);
+        let Some(last) = all.last().filter(|_last| is_cut) else { break };
+        ask = AskAdapters { behind: Some((last.lu, last.phyp.clone())) };
+    }
+    Ok(all)
 }
 
 /// Nothing if there are none.
