@@ -84,8 +84,9 @@ async fn known(disks: &DiskCluster, is_away: bool) -> Vec<Value> {
     ];
     let mut known = Vec::new();
     for (what, list, key) in lists {
-        let words = [what, "ls", "--cluster", "cluster.toml", "--timeout-ms", "1000"];
-        let said = disks.answer(&words).await.unwrap();
+        let words = [what, "ls", "--cluster", "cluster.toml"];
+        let hurry: &[&str] = if is_away { &["--timeout-ms", "1000"] } else { &[] };
+        let said = disks.answer(&[&words, hurry].concat()).await.unwrap();
         assert_eq!(said["told_by"].is_string(), is_away, "{said:#}");
         let rows = said[list].as_array().unwrap();
         assert!(!rows.is_empty(), "{said:#}");

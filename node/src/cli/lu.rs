@@ -15,11 +15,10 @@ use serde::Serialize;
 use vioduct_certs::identity::NodeName;
 use vioduct_certs::inventory::NodeAddr;
 use vioduct_node::status::SCHEMA;
-use vioduct_node::tool::{Tool, ToolError};
+use vioduct_node::tool::{Target, Tool, ToolError};
 use vioduct_runtime::{Accepts, RemoteMessage};
 
 use vioduct_vios::cluster::row::{LuPhase, LuRow, Row};
-use vioduct_vios::cluster::view::View;
 use vioduct_vios::redirect::name::LuId;
 use vioduct_vios::repository::desk::{Desk, ListLus, LuState, REPOSITORY_NAME};
 use vioduct_vios::roles::phyp::{
@@ -31,7 +30,7 @@ use self::provision::{CreateArgs, DeleteArgs};
 use self::resize::ResizeArgs;
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
-use crate::cli::sight::known_by;
+use crate::cli::sight::{known_by, revision_of};
 use crate::cli::table::Table;
 
 const HEAD: [&str; 12] = [
@@ -146,19 +145,26 @@ impl LsArgs {
             answer.map_err(|error| format!("{node}: {:#}", anyhow::Error::new(error)))
         });
         let mut list = List { schema: SCHEMA, ..List::default() };
-        let mut newest: Option<View> = None;
+        let mut newest: Option<(u64, Target)> = None;
         for answer in join_all(asked).await {
             match answer {
                 Ok(Seen { lus, disks, known }) => {
                     list.lus.extend(lus);
                     list.disks.extend(disks);
-                    newest = newest.into_iter().chain(known).max_by_key(|view| view.revision);
+                    newest = newest.into_iter().chain(known).max_by_key(|known| known.0);
                 }
                 Err(error) => list.errors.push(error),
             }
         }
-        let rows = newest.iter().flat_map(|view| view.all::<LuRow>());
-        list.rows = rows.map(|(lu, row)| KnownLu::new(lu, row)).collect();
+        if let Some((_revision, target)) = newest {
+            match known_by(&target, &[LuRow::TABLE], within).await {
+                Ok(view) => {
+                    let rows = view.iter().flat_map(|view| view.all::<LuRow>());
+                    list.rows = rows.map(|(lu, row)| KnownLu::new(lu, row)).collect();
+                }
+                Err(error) => list.errors.push(format!("{}: {error}", target.name())),
+            }
+        }
         out.print(&list)?;
         tool.close().await;
         Ok(if list.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -170,7 +176,7 @@ struct Seen {
     lus: Vec<StoredLu>,
     disks: Vec<Disk>,
     /// LUs as the node knows them from the database.
-    known: Option<View>,
+    known: Option<(u64, Target)>,
 }
 
 async fn look(
@@ -182,7 +188,8 @@ async fn look(
     let target = tool.connect(node.clone(), addr).await?;
     let stored = target.ask_if_there::<Desk, _>(REPOSITORY_NAME, ListLus, within).await?;
     let carried = target.ask_if_there::<PhypDesk, _>(PHYP_NAME, ListDisks, within).await?;
-    let known = known_by(&target, &[LuRow::TABLE], within).await?;
+    let known = revision_of(&target, within).await?;
+    let known = known.map(|revision| (revision, target));
     let lus = stored.map(|stored| stored.lus).unwrap_or_default();
     let lus = lus.into_iter().map(|lu| StoredLu { storage: node.clone(), lu });
     let disks = carried.map(|carried| carried.disks).unwrap_or_default();

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures_util::future::join_all;
 use serde::Serialize;
 use vioduct_certs::identity::NodeName;
@@ -53,14 +53,16 @@ impl Sight {
             Err(error) => return Err(error.into()),
         };
         let asked = nodes.nodes()?.into_iter().map(async |(node, addr)| {
-            let target = session.tool.connect(node.clone(), &addr).await?;
-            let view = known_by(&target, &followed(), ASK_WITHIN).await?;
-            Ok::<_, ToolError>(view.map(|view| (view, node)))
+            let target = session.tool.connect(node, &addr).await?;
+            let revision = revision_of(&target, ASK_WITHIN).await?;
+            Ok::<_, ToolError>(revision.map(|revision| (revision, target)))
         });
         let known = join_all(asked).await.into_iter().filter_map(|answer| answer.ok().flatten());
-        let newest = known.max_by_key(|(view, _node)| view.revision);
-        let (view, node) = newest.context(error).context("no node remembers the cluster")?;
-        Ok(Self::told(view, Some(node)))
+        let newest = known.max_by_key(|(revision, _target)| *revision);
+        let none = || anyhow::Error::new(error).context("no node remembers the cluster");
+        let (_revision, target) = newest.ok_or_else(none)?;
+        let view = known_by(&target, &followed(), ASK_WITHIN).await?;
+        Ok(Self::told(view.unwrap_or_default(), Some(target.name().clone())))
     }
 
     fn told(view: View, told_by: Option<NodeName>) -> Self {
@@ -68,6 +70,15 @@ impl Sight {
         let source = Source { revision: view.revision, told_by, unreadable };
         Self { view, source }
     }
+}
+
+/// The revision of what a node knows; none if it follows no database, or none has answered it.
+pub(crate) async fn revision_of(
+    target: &Target,
+    within: Duration,
+) -> Result<Option<u64>, ToolError> {
+    let told = target.ask_if_there::<CmDesk, _>(CM_NAME, AskView::default(), within).await?;
+    Ok(told.and_then(|told| told.revision))
 }
 
 /// What a node knows of these tables; nothing if it follows no database, or none has answered it.

@@ -179,9 +179,11 @@ impl Shard {
         }
     }
 
-    /// How long an answer is waited for at first.
+    /// How long an answer is waited for at first: no more than half of a call, so that another
+    /// replica is asked in time.
     fn patience(&self) -> Duration {
-        self.inner.config.attempt.max(*self.usual() * USUAL_TIMES)
+        let DbConfig { attempt, deadline, .. } = self.inner.config;
+        attempt.max((*self.usual() * USUAL_TIMES).min(deadline / 2))
     }
 
     fn has_answered(&self, after: Duration) {

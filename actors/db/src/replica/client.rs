@@ -56,7 +56,7 @@ pub enum Freshness {
 
 /// Asks for rows.
 #[derive(Clone, Debug, RemoteMessage, Serialize, Deserialize)]
-#[remote(name = "db.Read")]
+#[remote(name = "db.Read", version = 2)]
 pub struct Read {
     /// How fresh.
     pub freshness: Freshness,

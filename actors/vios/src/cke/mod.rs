@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use vioduct_runtime::{Accepts, LocalRef, RemoteMessage};
 
 pub(crate) use self::redirect::VsaUp;
-pub(crate) use self::redirect::{AdapterDown, AdapterUp, PathReport, Survey, Surveyed};
+pub(crate) use self::redirect::{AdapterDown, AdapterUp, AskLeaves, PathReport, Survey, Surveyed};
 pub use self::redirect::{PeerGone, PeerSeen, REDIRECT_NAME, Redirect};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::redirect::name::ViosId;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse, MessageResult};
 use vioduct_runtime::{ActorRef, Terminated};
 
 use super::peers::Peers;
@@ -78,7 +78,7 @@ pub(crate) struct PathReport {
     pub(crate) round_trip: Option<Duration>,
 }
 
-/// Asks what the DSA and the VSA do not know of the ways to the storage.
+/// Asks what the DSA does not know of the ways to the storage.
 #[derive(Debug, Message)]
 #[rtype(result = "Surveyed")]
 pub(crate) struct Survey;
@@ -88,9 +88,12 @@ pub(crate) struct Survey;
 pub(crate) struct Surveyed {
     pub(crate) sessions: BTreeMap<AdapterId, usize>,
     pub(crate) others: Vec<(ViosId, PeerPath)>,
-    /// Where the sessions of owners leave.
-    pub(crate) owners: BTreeMap<(LinkId, LuId), Leaves>,
 }
+
+/// Asks where the sessions of these owners of LUs leave, as far as they have any.
+#[derive(Debug, Message)]
+#[rtype(result = "BTreeMap<(LinkId, LuId), Leaves>")]
+pub(crate) struct AskLeaves(pub(crate) Vec<(LinkId, LuId)>);
 
 /// A VIOS's redirect actor.
 ///
@@ -449,8 +452,15 @@ impl Handler<Survey> for Redirect {
     fn handle(&mut self, Survey: Survey, _ctx: &mut Self::Context) -> Surveyed {
         let sessions = |adapter: &AdapterId| (*adapter, self.relay.routes_by(*adapter));
         let sessions = self.own.keys().map(sessions).collect();
-        let owners = self.relay.ways_of_owners().map(|(link, lu, leaves)| ((link, lu), leaves));
-        let (others, owners) = (self.relay.peers().collect(), owners.collect());
-        Surveyed { sessions, others, owners }
+        Surveyed { sessions, others: self.relay.peers().collect() }
+    }
+}
+
+impl Handler<AskLeaves> for Redirect {
+    type Result = MessageResult<AskLeaves>;
+
+    fn handle(&mut self, AskLeaves(owners): AskLeaves, _ctx: &mut Self::Context) -> Self::Result {
+        let leaves = |(link, lu)| Some(((link, lu), self.relay.leaves(link, lu)?));
+        MessageResult(owners.into_iter().filter_map(leaves).collect())
     }
 }

@@ -31,7 +31,7 @@ mod steward;
 pub mod view;
 
 /// An error and what it comes from, in one line.
-fn explain(error: &dyn std::error::Error) -> String {
+pub(crate) fn explain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

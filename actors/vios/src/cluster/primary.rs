@@ -123,7 +123,6 @@ impl Candidate {
 
     async fn campaign(&self) -> Result<Option<Held>, AdminError> {
         let (looked, took) = self.look().await?;
-        let lasts = lease_for(took);
         if looked.get::<PrimaryRow>(&ThePrimary)?.is_some() {
             // The view is about to show it.
             return Ok(None);
@@ -131,8 +130,7 @@ impl Candidate {
         let Some((revision, row)) = looked.get::<ViosRow>(self.node.name())? else {
             return Err(AdminError::NotAdmitted(self.node.name().clone()));
         };
-        let until = Instant::now() + lasts;
-        let lease = self.db.grant(ShardId(0), lasts).await?;
+        let (lease, lasts, until) = self.grant(lease_for(took)).await?;
         let mut plan = Plan::default();
         plan.expect::<PrimaryRow>(&ThePrimary, 0);
         plan.expect::<ViosRow>(self.node.name(), revision);
@@ -155,6 +153,24 @@ impl Candidate {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A lease, how long it lasts, and until when it can't have ended. It lasts for longer than was
+    /// asked for where writes take longer than reads.
+    async fn grant(&self, lasts: Duration) -> Result<(Lease, Duration, Instant), AdminError> {
+        let grant = async |lasts: Duration| {
+            let begun = Instant::now();
+            let lease = self.db.grant(ShardId(0), lasts).await?;
+            Ok::<_, AdminError>((lease, lasts, begun))
+        };
+        let (lease, lasts, begun) = grant(lasts).await?;
+        let needed = lease_for(begun.elapsed());
+        if needed <= lasts {
+            return Ok((lease, lasts, begun + lasts));
+        }
+        lease.revoke().await.ok();
+        let (lease, lasts, begun) = grant(needed).await?;
+        Ok((lease, lasts, begun + lasts))
     }
 
     /// The primary's row and this VIOS's own, and how long an answer takes.
@@ -195,6 +211,9 @@ impl Candidate {
                     break;
                 }
             }
+        }
+        if quick == QUICK_MAX {
+            tracing::info!("the database is quick again: a lease is asked for that ends sooner");
         }
         drop(stewarding);
         self.is_primary.send_replace(false);

@@ -41,15 +41,20 @@ impl Steward {
     /// Goes on for ever. `elected` is the revision at which its VIOS became the primary.
     pub(super) async fn run(self, elected: u64) {
         let Some(mut members) = self.node.watch_cluster() else { return };
-        let mut told = None;
+        let (mut told, mut forget_at) = (None, Instant::now());
         sleep_until(Instant::now() + SETTLE).await;
         loop {
             let active = active(self.node.name(), &members);
-            let listed = self.list(elected, &active, &mut told).await;
-            if let Err(error) = listed.and(forget_adapters(&self.db, elected).await) {
-                tracing::debug!(%error, "the cluster is not looked after yet");
+            if let Err(error) = self.list(elected, &active, &mut told).await {
+                tracing::debug!(%error, "active nodes are not listed yet");
                 sleep_until(Instant::now() + PAUSE).await;
                 continue;
+            }
+            if forget_at <= Instant::now() {
+                if let Err(error) = forget_adapters(&self.db, elected).await {
+                    tracing::debug!(%error, "no virtual adapters are forgotten");
+                }
+                forget_at = Instant::now() + COMPARE_EVERY;
             }
             if matches!(timeout(COMPARE_EVERY, members.changed()).await, Ok(Err(_ended))) {
                 return;

@@ -12,17 +12,22 @@ use vioduct_runtime::{ActorRef, LocalRef, Node};
 
 use super::name;
 use super::phyp::{AskClient, PHYP_NAME, PhypDesk};
+use crate::cluster::admin::log_in;
 use crate::cluster::cm::ClusterSight;
+use crate::cluster::explain;
 use crate::cluster::row::{AdapterKey, ClientKey, LuRow, VtdRow};
 use crate::redirect::name::ViosId;
 use crate::vsa::{Came, Client, LoggedIn, Vsa};
 
 /// How long a hypervisor may take to answer.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
-/// How long nobody comes before a login is tried again that came to nothing.
-const PAUSE: Duration = Duration::from_millis(500);
-/// How often one is tried again; then the client's next session begins another one.
-const TRIES: u32 = 1000;
+/// How long after a failure one is tried again that came to nothing.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The VSA answers on this node.
+const TELL_WITHIN: Duration = Duration::from_secs(5);
+/// Logins that have not begun, and those that are to be tried again. Of more, one is begun anew
+/// with its client's next session.
+pub(super) const LOGINS_MAX: usize = 4096;
 
 /// Logs clients in.
 pub(super) struct Logins {
@@ -36,28 +41,27 @@ pub(super) struct Logins {
 impl Logins {
     /// Ends with the VSA.
     pub(super) async fn run(mut self) {
-        let (mut failed, mut pause) = (VecDeque::<(Came, u32)>::new(), PAUSE);
+        let mut failed: VecDeque<Came> = VecDeque::new();
+        let mut again = Instant::now();
         loop {
-            let until = Instant::now() + pause;
-            let (came, tries) = tokio::select! {
+            let came = tokio::select! {
+                () = sleep_until(again), if !failed.is_empty() => failed.pop_front(),
                 came = self.came.recv() => match came {
-                    Some(came) => (came, 0),
+                    Some(came) => Some(came),
                     None => return,
                 },
-                () = sleep_until(until), if !failed.is_empty() => match failed.pop_front() {
-                    Some(failed) => failed,
-                    None => continue,
-                },
             };
-            failed.retain(|(other, _tries)| *other != came);
+            let Some(came) = came else { continue };
             let login = self.log_in(&came).await;
+            let (is_done, told) = (login.is_ok(), LoggedIn { came: came.clone(), login });
+            let Ok(is_there) = self.vsa.ask(told, TELL_WITHIN).await else { return };
             // Once one succeeds the others may, too.
-            pause = if login.is_ok() { Duration::ZERO } else { PAUSE };
-            if login.is_err() && tries < TRIES {
-                failed.push_back((came.clone(), tries + 1));
-            }
-            if self.vsa.tell(LoggedIn { came, login }).await.is_err() {
-                return;
+            again = Instant::now() + if is_done { Duration::ZERO } else { PAUSE };
+            if !is_done && is_there {
+                if failed.len() >= LOGINS_MAX {
+                    failed.pop_front();
+                }
+                failed.push_back(came);
             }
         }
     }
@@ -65,15 +69,15 @@ impl Logins {
     async fn log_in(&self, came: &Came) -> Result<Client, String> {
         let client = self.who(came).await?;
         let key = AdapterKey { client, vios: self.vios.0 };
-        let adapter = crate::cluster::admin::log_in(&self.cluster.db, &key).await;
-        let adapter = adapter.map_err(|error| error.to_string())?;
+        let adapter = log_in(&self.cluster.db, &key).await;
+        let adapter = adapter.map_err(|error| explain(&error))?;
         let name = key.client.to_string();
         tracing::info!(client = name, adapter = adapter.number, "a client has logged in");
         Ok(Client { name, number: adapter.client, adapter: adapter.number })
     }
 
     /// The client that its hypervisor names, if the cluster shows the LU to that.
-    async fn who(&self, Came { lu, node }: &Came) -> Result<ClientKey, String> {
+    async fn who(&self, Came { lu, node, .. }: &Came) -> Result<ClientKey, String> {
         let silent = || format!("{node} does not say whose disk it is");
         let ask = async {
             let phyp: ActorRef<PhypDesk> = self.node.lookup(node, &name(PHYP_NAME)).await.ok()?;

@@ -9,7 +9,7 @@ use vioduct_runtime::{Access, ActorHandle, ActorId, LocalRef, Node, RestartPolic
 use vioduct_transport::{Endpoint, TransportConfig};
 
 use super::layout::Layouts;
-use super::login::Logins;
+use super::login::{LOGINS_MAX, Logins};
 use super::{RoleError, fabric, name};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerGone, PeerSeen, REDIRECT_NAME, Redirect};
@@ -20,10 +20,7 @@ use crate::outside::{self, OutsideConfig};
 use crate::redirect::limits::RelayLimits;
 use crate::redirect::name::ViosId;
 use crate::seek::{Seeker, Task};
-use crate::vsa::{AskAdapters, Came, Inquire, VSA_NAME, Vsa};
-
-/// Clients that wait to be logged in. Of more, one is logged in with its next session.
-const LOGINS_MAX: usize = 4096;
+use crate::vsa::{AskAdapters, Inquire, TellWhoComes, VSA_NAME, Vsa};
 
 /// A physical adapter: one way to the storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +53,12 @@ pub struct ViosConfig {
 /// A node's VIOS. It ends with the node; close its ends of the fabric before.
 #[derive(Debug)]
 pub struct ViosRole {
+    vios: ViosId,
     redirect: LocalRef<Redirect>,
     dsa: LocalRef<Dsa>,
     vsa: ActorHandle<Vsa>,
     fabrics: Vec<Endpoint>,
-    /// Clients that come, until somebody logs them in.
-    logins: Option<(ViosId, mpsc::Receiver<Came>)>,
-    joined: Option<Task>,
+    logins: Option<Task>,
     _search: Task,
 }
 
@@ -125,25 +121,25 @@ impl ViosRole {
             fabrics.push(fabric);
         }
         let clients = || Access::roles([Role::Phyp]);
-        let (come, came) = mpsc::channel(LOGINS_MAX);
-        let mut made = Some(Vsa::new(redirect.clone(), outside, watched, come));
+        let mut made = Some(Vsa::new(redirect.clone(), outside, watched));
         let vsa = node.actor(move || made.take().expect("it is made once")).beside(&redirect);
         let vsa = vsa.restart(RestartPolicy::never()).named(name(VSA_NAME));
         let vsa = vsa.accept::<CarriedCall>(clients()).accept::<Inquire>(clients());
         let vsa = vsa.accept::<AskAdapters>(Access::tools()).start().await?;
         let search = find_fellows(node.clone(), redirect.clone(), own.vios, vioses.clone());
-        let (search, logins) = (Task::spawn(search), Some((own.vios, came)));
-        Ok(Self { redirect, dsa, vsa, fabrics, logins, joined: None, _search: search })
+        let (vios, search) = (own.vios, Task::spawn(search));
+        Ok(Self { vios, redirect, dsa, vsa, fabrics, logins: None, _search: search })
     }
 
     /// From now on what becomes of its paths is told, and its clients are logged in.
     pub(super) async fn join(&mut self, node: &Node, cluster: &ClusterSight) {
-        // Fails only when the node ends.
+        let Some(vsa) = self.vsa.now() else { return };
+        let (come, came) = mpsc::channel(LOGINS_MAX);
+        // Each fails only when the node ends.
         self.dsa.tell(FollowPaths { events: cluster.events.clone() }).await.ok();
-        if let (Some((vios, came)), Some(vsa)) = (self.logins.take(), self.vsa.now()) {
-            let logins = Logins { node: node.clone(), vios, cluster: cluster.clone(), vsa, came };
-            self.joined = Some(Task::spawn(logins.run()));
-        }
+        vsa.tell(TellWhoComes(come)).await.ok();
+        let (node, vios, cluster) = (node.clone(), self.vios, cluster.clone());
+        self.logins = Some(Task::spawn(Logins { node, vios, cluster, vsa, came }.run()));
     }
 
     /// Its redirect actor.

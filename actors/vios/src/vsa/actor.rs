@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{ActorId, ActorRef, LocalRef, Terminated};
 
-use super::login::{Came, Client};
+use super::login::{Came, Client, begin};
 use crate::carry::{CarriedCall, CarriedWord, WordTaker};
 use crate::cke::{Redirect, VsaUp};
 use crate::dsa::Adapter;
@@ -17,6 +17,9 @@ use crate::way::Way;
 
 /// LUs whose owners are known at once, over all nodes. Sessions of one more are not opened.
 const LUS_MAX: usize = 65_536;
+
+/// Why nobody logs in.
+const NO_CLUSTER: &str = "the VIOS belongs to no cluster with a database";
 
 /// An owner that has opened a session here.
 #[derive(Debug)]
@@ -69,7 +72,8 @@ pub struct Vsa {
     /// Which owner an LU has on a node.
     pub(super) by_lu: BTreeMap<(LuId, NodeName), Owned>,
     last_link: u64,
-    come: mpsc::Sender<Came>,
+    /// Where it is told who comes, in a cluster.
+    pub(super) come: Option<mpsc::Sender<Came>>,
 }
 
 /// An LU that has an owner.
@@ -82,7 +86,7 @@ pub(super) struct Owned {
 
 impl Vsa {
     /// Before this redirect actor and these physical adapters; `outside` is the one that leads to
-    /// an outside storage, if there is one. Who comes is told to be logged in.
+    /// an outside storage, if there is one.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -91,7 +95,6 @@ impl Vsa {
         redirect: LocalRef<Redirect>,
         outside: Option<LocalRef<Outside>>,
         ports: Vec<Adapter>,
-        come: mpsc::Sender<Came>,
     ) -> Self {
         Self {
             calls: Way::within(redirect.clone()),
@@ -101,7 +104,7 @@ impl Vsa {
             owners: BTreeMap::new(),
             by_lu: BTreeMap::new(),
             last_link: 0,
-            come,
+            come: None,
         }
     }
 
@@ -126,19 +129,12 @@ impl Vsa {
         }
         let link = self.link_of(back.id()).unwrap_or_else(|| self.see_owner(back));
         if self.by_lu.get(&key).is_none_or(|owned| owned.link != link || owned.login.is_err()) {
-            let login = self.begin_login(&key);
+            let (lu, node) = &key;
+            let begin = |come| begin(come, link, *lu, node);
+            let login = self.come.as_ref().map_or_else(|| Err(NO_CLUSTER.to_owned()), begin);
             self.by_lu.insert(key, Owned { link, login });
         }
         Some(link)
-    }
-
-    /// Why its client has not logged in.
-    fn begin_login(&self, (lu, node): &(LuId, NodeName)) -> Result<Client, String> {
-        let why = match self.come.try_send(Came { lu: *lu, node: node.clone() }) {
-            Ok(()) => "it is asked who it is",
-            Err(_full) => "too many others log in",
-        };
-        Err(why.to_owned())
     }
 
     fn link_of(&self, id: &ActorId) -> Option<LinkId> {

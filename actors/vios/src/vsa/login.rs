@@ -2,20 +2,25 @@
 //! the cluster's database has its virtual adapter. Its requests do not wait for that.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use actix::{Handler, Message, ResponseFuture};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 use vioduct_certs::identity::NodeName;
 use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use super::actor::Vsa;
-use crate::cke::Survey;
+use crate::cke::AskLeaves;
 use crate::dsa::numbered;
-use crate::redirect::name::LuId;
+use crate::redirect::name::{LinkId, LuId};
 use crate::redirect::relay::Leaves;
 
 /// Virtual adapters that are told in one answer: a link carries some 64 KiB beside a body.
 const TOLD_MAX: usize = 128;
+
+/// The redirect actor answers on the same worker.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a VSA takes of operators.
 #[derive(Debug)]
@@ -26,6 +31,7 @@ impl Accepts<AskAdapters> for VsaDesk {}
 /// An owner that has come: whose disk it is, is to be found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Came {
+    pub(crate) link: LinkId,
     pub(crate) lu: LuId,
     /// The node of its hypervisor.
     pub(crate) node: NodeName,
@@ -42,23 +48,52 @@ pub struct Client {
     pub adapter: u32,
 }
 
-/// How far a login is: done, or why not.
+/// How far a login is: done, or why not. Answers whether the owner is there still.
 #[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "bool")]
 pub(crate) struct LoggedIn {
     pub(crate) came: Came,
     pub(crate) login: Result<Client, String>,
 }
 
 impl Handler<LoggedIn> for Vsa {
+    type Result = bool;
+
+    fn handle(&mut self, LoggedIn { came, login }: LoggedIn, _ctx: &mut Self::Context) -> bool {
+        let owned = self.by_lu.get_mut(&(came.lu, came.node));
+        let owned = owned.filter(|owned| owned.link == came.link);
+        owned.map(|owned| owned.login = login).is_some()
+    }
+}
+
+/// Has who comes told from now on, and who has come.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct TellWhoComes(pub(crate) mpsc::Sender<Came>);
+
+impl Handler<TellWhoComes> for Vsa {
     type Result = ();
 
-    fn handle(&mut self, LoggedIn { came, login }: LoggedIn, _ctx: &mut Self::Context) {
-        // Unless it has gone meanwhile.
-        if let Some(owned) = self.by_lu.get_mut(&(came.lu, came.node)) {
-            owned.login = login;
+    fn handle(&mut self, TellWhoComes(come): TellWhoComes, _ctx: &mut Self::Context) {
+        for ((lu, node), owned) in &mut self.by_lu {
+            owned.login = begin(&come, owned.link, *lu, node);
         }
+        self.come = Some(come);
     }
+}
+
+/// Begins to log an owner's client in; gives why it has not logged in yet.
+pub(super) fn begin(
+    come: &mpsc::Sender<Came>,
+    link: LinkId,
+    lu: LuId,
+    node: &NodeName,
+) -> Result<Client, String> {
+    let why = match come.try_send(Came { link, lu, node: node.clone() }) {
+        Ok(()) => "it is asked who it is",
+        Err(_full) => "too many others log in",
+    };
+    Err(why.to_owned())
 }
 
 /// Asks for the virtual adapters of a VIOS, and where requests leave that come by them: all, or
@@ -126,8 +161,9 @@ impl Handler<AskAdapters> for Vsa {
         let is_cut = seen.len() > TOLD_MAX;
         seen.truncate(TOLD_MAX);
         Box::pin(async move {
+            let owners = seen.iter().map(|(link, adapter)| (*link, LuId(adapter.lu))).collect();
             // Fails only when the VIOS ends.
-            let ways = redirect.ask(Survey, super::SURVEY_WITHIN).await.unwrap_or_default().owners;
+            let ways = redirect.ask(AskLeaves(owners), ANSWER_WITHIN).await.unwrap_or_default();
             for (link, adapter) in &mut seen {
                 adapter.leaves = ways.get(&(*link, LuId(adapter.lu))).and_then(|leaves| {
                     Some(match leaves {

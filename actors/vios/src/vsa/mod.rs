@@ -13,8 +13,6 @@ mod actor;
 mod inquiry;
 mod login;
 
-use std::time::Duration;
-
 use vioduct_runtime::Accepts;
 
 pub use self::actor::Vsa;
@@ -22,14 +20,11 @@ pub(crate) use self::actor::{FromVsa, Ordered, ToOwner};
 pub(crate) use self::inquiry::find_model;
 pub use self::inquiry::{Inquire, Model, NotKnown};
 pub use self::login::{AdapterInUse, Adapters, AskAdapters, Client, Exit, VsaDesk};
-pub(crate) use self::login::{Came, LoggedIn};
+pub(crate) use self::login::{Came, LoggedIn, TellWhoComes};
 use crate::carry::CarriedCall;
 
 /// The name of a VIOS's VSA among the actors of its node.
 pub const VSA_NAME: &str = "vios.vsa";
-
-/// The redirect actor answers on the same worker.
-const SURVEY_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a VSA takes of the owners that use it.
 #[derive(Debug)]

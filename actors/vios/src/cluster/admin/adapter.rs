@@ -1,6 +1,6 @@
 //! Clients' virtual adapters: made by the VIOS that a client logs in to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vioduct_db::client::{Db, Freshness};
 use vioduct_db::command::PARTS_MAX;
@@ -40,34 +40,38 @@ pub(crate) async fn log_in(db: &Db, key: &AdapterKey) -> Result<AdapterRow, Admi
 }
 
 /// Forgets virtual adapters whose client or VIOS the cluster has no more, some at a time: that is
-/// the primary's to do. Its row is of this revision. Gives how many.
+/// the primary's to do. Its row is of this revision.
 ///
 /// # Errors
 /// [`AdminError`]
-pub(crate) async fn forget_adapters(db: &Db, elected: u64) -> Result<usize, AdminError> {
-    let tables = [ClientRow::TABLE, ViosRow::TABLE, AdapterRow::TABLE];
+pub(crate) async fn forget_adapters(db: &Db, elected: u64) -> Result<(), AdminError> {
+    // Adapters first: should it take several answers, the others' rows are no older.
+    let tables = [AdapterRow::TABLE, ClientRow::TABLE, ViosRow::TABLE];
     let rows = scan(db, &tables, Freshness::Linearizable).await?.rows;
-    let (mut clients, mut vioses, mut plan, mut count) =
-        (BTreeSet::new(), BTreeSet::new(), Plan::default(), 0);
-    plan.expect::<PrimaryRow>(&ThePrimary, elected);
+    let (mut adapters, mut clients, mut vioses) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
     for FoundRow { place, revision, value } in rows {
         if place.table == ClientRow::TABLE {
-            clients.insert((ClientKey::read(&place.key), ClientRow::decode(&value)?.number));
+            let client = ClientRow::decode(&value)?.number;
+            clients.extend(ClientKey::read(&place.key).map(|key| (key, client)));
         } else if place.table == ViosRow::TABLE {
             vioses.insert(ViosRow::decode(&value)?.number);
-        } else if let Some(AdapterKey { client, vios }) = AdapterKey::read(&place.key) {
-            let number = AdapterRow::decode(&value)?.client;
-            let is_there = clients.contains(&(Some(client.clone()), number));
-            if !(is_there && vioses.contains(&vios)) && count < FORGOTTEN_MAX {
-                plan.delete::<AdapterRow>(&AdapterKey { client, vios }, revision);
-                count += 1;
-            }
+        } else {
+            let adapter = AdapterKey::read(&place.key).zip(AdapterRow::decode(&value).ok());
+            adapters.extend(adapter.map(|(key, row)| (key, revision, row)));
         }
     }
-    if count > 0 {
-        plan.commit(db).await?;
+    adapters.retain(|(key, _revision, row)| {
+        clients.get(&key.client) != Some(&row.client) || !vioses.contains(&key.vios)
+    });
+    if adapters.is_empty() {
+        return Ok(());
     }
-    Ok(count)
+    let mut plan = Plan::default();
+    plan.expect::<PrimaryRow>(&ThePrimary, elected);
+    for (key, revision, _row) in adapters.iter().take(FORGOTTEN_MAX) {
+        plan.delete::<AdapterRow>(key, *revision);
+    }
+    plan.commit(db).await.map(drop)
 }
 
 /// The rows of a client and its adapter.

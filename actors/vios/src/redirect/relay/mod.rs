@@ -129,16 +129,13 @@ impl Relay {
         self.routes.values().filter(|route| route.exit == Exit::Own(conn)).count()
     }
 
-    /// Where the sessions of owners leave.
-    pub fn ways_of_owners(&self) -> impl Iterator<Item = (LinkId, LuId, Leaves)> {
-        self.routes.iter().filter_map(|((lu, port), route)| {
-            let Port::Owner(link) = port else { return None };
-            let leaves = match route.exit {
-                Exit::Own(conn) => Leaves::By(self.paths.adapter(conn)?),
-                Exit::Peer(vios) => Leaves::Over(vios),
-            };
-            Some((*link, *lu, leaves))
-        })
+    /// Where an owner's session leaves, if it has one.
+    #[must_use]
+    pub fn leaves(&self, owner: LinkId, lu: LuId) -> Option<Leaves> {
+        match self.routes.get(&(lu, Port::Owner(owner)))?.exit {
+            Exit::Own(conn) => self.paths.adapter(conn).map(Leaves::By),
+            Exit::Peer(vios) => Some(Leaves::Over(vios)),
+        }
     }
 
     /// The connection that an adapter has to the storage.
