@@ -21,7 +21,8 @@ use vioduct_certs::identity::NodeName;
 use vioduct_db::client::DbConfig;
 use vioduct_db::schema::Schema;
 use vioduct_runtime::Node;
-use vioduct_vios::cluster::admin;
+use vioduct_vios::api::{Vio, VioNew, VioRequest};
+use vioduct_vios::cluster::admin::FOUNDERS_MAX;
 use vioduct_vios::cluster::cm::{CmConfig, CmRole, OwnVios, RegisterLimits};
 use vioduct_vios::cluster::local::LocalStores;
 use vioduct_vios::cluster::row::with_tables;
@@ -33,8 +34,6 @@ use crate::db::client_on;
 const DATABASE: [&str; 3] = ["d1", "d2", "d3"];
 /// Processes that the VIOSes are spread over.
 const PROCESSES: usize = 2;
-/// VIOSes that the cluster is made with; more are admitted later.
-const FOUNDERS: usize = admin::FOUNDERS_MAX;
 /// The longest that all of it may take.
 const WITHIN: Duration = Duration::from_secs(300);
 const INVENTORY: &str = "vioses.toml";
@@ -149,10 +148,11 @@ async fn admit(cluster: &Cluster, count: usize) -> Result<()> {
     let schema = Arc::new(with_tables(Schema::new(0)));
     let client = client_on(cluster, DATABASE, schema, DbConfig::default()).await?;
     let names: Vec<NodeName> = (0..count).map(|it| name(it).parse()).collect::<Result<_, _>>()?;
-    let founders = names.iter().take(FOUNDERS).cloned().collect();
-    admin::create(&client.db, "many", &founders).await?;
-    for node in names.iter().skip(FOUNDERS) {
-        admin::add(&client.db, node).await?;
+    let (vio, founders) = (Vio::new(client.db), names.iter().take(FOUNDERS_MAX).cloned().collect());
+    let object = VioNew::Cluster { name: "many".to_owned(), vioses: founders };
+    vio.call(VioRequest::Create { object }).await?;
+    for node in names.into_iter().skip(FOUNDERS_MAX) {
+        vio.call(VioRequest::Create { object: VioNew::Vios { node } }).await?;
     }
     Ok(())
 }

@@ -152,53 +152,34 @@ async fn who_was_away_while_lus_and_vtds_came_and_went_has_them_right_at_its_ret
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn wrong_commands_change_nothing_and_say_the_mend() {
+async fn of_two_who_have_seen_one_version_the_first_changes_it_and_the_second_is_told() {
     let disks = started().await;
-    json(&disks, &["client", "add", "1/lpar2"]).await;
-    let rows = async || {
-        let lists = [("pool", "pools"), ("client", "clients"), ("vtd", "vtds"), ("lu", "rows")];
-        let mut all = Vec::new();
-        for (what, list) in lists {
-            let mut rows = json(&disks, &[what, "ls"]).await[list].clone();
-            for row in rows.as_array_mut().unwrap() {
-                // Others write to the same file system.
-                row.as_object_mut().unwrap().remove("free");
-            }
-            all.push(rows);
-        }
-        all
+    let version = async || {
+        let lus = disks.lus().await.unwrap();
+        lus["rows"].as_array().unwrap().iter().find(|lu| lu["lu"] == 1).unwrap()["version"].clone()
     };
-    let before = rows().await;
-    assert_eq!(before[3].as_array().unwrap().len(), 1, "{before:?}");
-    let wrong: [(&[&str], &str); 20] = [
-        (&["lu", "create", "--pool", "gold", "--size", "1MiB"], "there is no pool gold; make one"),
-        (&["lu", "create", "--pool", "pool", "--size", "1000"], "a multiple of 512"),
-        (&["lu", "create", "--pool", "pool", "--size", "2PiB"], "KiB, MiB, GiB or TiB"),
-        (&["lu", "delete", "9"], "there is no LU 9; `vioduct lu ls` lists"),
-        (&["lu", "delete", "1"], "LU 1 is shown by VTD 1; delete that first"),
-        (&["pool", "create", "pool", "--storage", STORAGE], "there is a pool pool already"),
-        (&["pool", "create", "b", "--storage", "s9"], "there is no node s9"),
-        (&["client", "add", "1/lpar1"], "there is a client 1/lpar1 already"),
-        (&["client", "add", "lpar2"], "needed is CEC/NAME"),
-        (&["vtd", "create", "--lu", "1", "--client", "1/x"], "there is no client 1/x; make one"),
-        (&["vtd", "create", "--lu", "1", "--client", "1/lpar1"], "sees LU 1 by VTD 1 already"),
-        (
-            &["vtd", "create", "--lu", "1", "--client", "1/lpar2"],
-            "client 1/lpar1 of the same CEC sees LU 1 by VTD 1; delete that first",
-        ),
-        (&["pool", "create", "b", "--storage", "v1"], "a cluster has one storage"),
-        (&["pool", "create", "B", "--storage", STORAGE], "1 to 63 of a-z, 0-9 and `-`"),
-        (&["pool", "delete", "gold"], "there is no pool gold; make one"),
-        (&["client", "remove", "9/x"], "there is no client 9/x; make one"),
-        (&["cluster", "create", "--name", "demo", "v1"], "holds cluster demo already; admit more"),
-        (&["vios", "add", "s9"], "there is no node s9"),
-        (&["vios", "remove", STORAGE], "s1 is no VIOS of the cluster; `vioduct vios ls` lists"),
-        (&["vtd", "delete", "9"], "there is no VTD 9; `vioduct vtd ls` lists"),
-    ];
-    for (words, said) in wrong {
-        fails_with(&disks, words, said).await;
-    }
-    assert_eq!(rows().await, before);
+    let first = version().await;
+    let seen = first.to_string();
+    let resize = async |size| {
+        let words = ["lu", "resize", "1", "--size", size, "--if-version", &seen, "--no-wait"];
+        disks.command(&words).await
+    };
+    let (one, other) = tokio::join!(resize("2MiB"), resize("3MiB"));
+    let errors: Vec<_> = [one, other].into_iter().filter_map(Result::err).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let told = format!("error[changed]: it was changed since version {seen} and has version");
+    assert!(errors[0].to_string().contains(&told), "{errors:?}");
+    so("nodes know of the new one", async || version().await != first).await;
+    // Whoever looks again, and whoever does not care, gets on.
+    let seen = version().await.to_string();
+    let words = ["lu", "resize", "1", "--size", "4MiB", "--if-version", &seen];
+    assert_eq!(json(&disks, &words).await["done"], "LU 1 is 4194304 bytes large");
+    json(&disks, &["lu", "resize", "1", "--size", "5MiB"]).await;
+    // A VTD that comes is a change of its LU and of its client.
+    let client = json(&disks, &["client", "ls"]).await["clients"][0]["version"].to_string();
+    json(&disks, &["vtd", "delete", "1"]).await;
+    let stale = ["client", "remove", "1/lpar1", "--if-version", &client];
+    fails_with(&disks, &stale, "error[changed]").await;
 }
 
 /// Which hypervisors serve an LU, and what the others say.

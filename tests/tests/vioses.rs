@@ -20,7 +20,7 @@ use vioduct_tests::built;
 use vioduct_tests::cluster::Cluster;
 use vioduct_tests::db::{DbClient, client_on};
 use vioduct_tests::registering::run;
-use vioduct_vios::cluster::admin;
+use vioduct_vios::api::{self, Vio, VioId, VioRequest};
 use vioduct_vios::cluster::row::with_tables;
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -102,13 +102,15 @@ async fn client(cluster: &Cluster) -> DbClient {
 
 /// The node of the primary by the database, once it is none of `old`.
 async fn primary_after(client: &DbClient, old: Option<&str>) -> String {
+    let vio = Vio::new(client.db.clone());
     let looking = async {
         let mut looks = interval(Duration::from_millis(20));
         loop {
             looks.tick().await;
             // In an election of the database's own there is no answer.
-            let Ok(members) = admin::members(&client.db).await else { continue };
-            let primary = members.primary.map(|primary| primary.node);
+            let id = VioId::Cluster;
+            let Ok(cluster) = vio.call(VioRequest::Read { id }).await else { continue };
+            let primary = cluster.first::<api::Cluster>().unwrap().primary;
             if let Some(primary) = primary.filter(|primary| Some(primary.as_str()) != old) {
                 return primary;
             }

@@ -11,6 +11,7 @@
 //! A disk is whatever takes requests ([`block`], [`disk`]): a client's, a local file
 //! ([`mod@file`]), a remote NBD server; any of them can be served over NBD ([`nbd`]).
 
+pub mod api;
 pub mod block;
 pub mod carry;
 pub mod cke;

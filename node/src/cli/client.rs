@@ -7,16 +7,17 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use vioduct_node::status::SCHEMA;
-use vioduct_vios::cluster::admin;
-use vioduct_vios::cluster::row::{ClientKey, ClientRow, VtdKey};
+use vioduct_vios::api::{Client, Object, VioId, VioNew};
+use vioduct_vios::cluster::row::ClientKey;
 
+use crate::cli::api::VersionArgs;
 use crate::cli::cluster::on_local_set;
 use crate::cli::output::{Done, OutputFormat};
 use crate::cli::sight::{Sight, Source};
 use crate::cli::table::Table;
 use crate::cli::vios::DbTargetArgs;
 
-const HEAD: [&str; 3] = ["CLIENT", "ID", "VTDS"];
+const HEAD: [&str; 4] = ["CLIENT", "ID", "VTDS", "VERSION"];
 
 /// Look at client partitions, make them known and forget them.
 #[derive(Debug, Subcommand)]
@@ -26,7 +27,7 @@ pub(crate) enum ClientCommand {
     /// Make a client partition known.
     Add(ClientArgs),
     /// Forget a client partition that has no VTDs.
-    Remove(ClientArgs),
+    Remove(RemoveArgs),
 }
 
 /// One client.
@@ -38,56 +39,51 @@ pub(crate) struct ClientArgs {
     client: ClientKey,
 }
 
+/// Arguments of `client remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    #[command(flatten)]
+    which: ClientArgs,
+    #[command(flatten)]
+    version: VersionArgs,
+}
+
 impl ClientCommand {
     /// Does what was asked.
     pub(crate) fn run(self, out: OutputFormat) -> Result<ExitCode> {
         match self {
             Self::Ls(args) => on_local_set(list(args, out)),
-            Self::Add(args) => on_local_set(args.add(out)),
-            Self::Remove(args) => on_local_set(args.remove(out)),
+            Self::Add(args) => on_local_set(args.run(out)),
+            Self::Remove(args) => on_local_set(args.run(out)),
         }
     }
 }
 
 impl ClientArgs {
-    async fn add(self, out: OutputFormat) -> Result<ExitCode> {
-        let session = self.db.open().await?;
-        let number = admin::add_client(&session.db, &self.client).await?;
-        let done = format!("client {} has ClientID {number}", self.client);
-        out.print(&Done::new("client", self.client.to_string(), done))?;
-        session.tool.close().await;
-        Ok(ExitCode::SUCCESS)
+    async fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        let Self { db, client } = self;
+        let done = |Client { client, id, .. }| {
+            Done::new("client", client.to_string(), format!("client {client} has ClientID {id}"))
+        };
+        db.create(VioNew::Client { client }, out, done).await
     }
+}
 
-    async fn remove(self, out: OutputFormat) -> Result<ExitCode> {
-        let session = self.db.open().await?;
-        admin::remove_client(&session.db, &self.client).await?;
-        let done = format!("client {} is forgotten", self.client);
-        out.print(&Done::new("client", self.client.to_string(), done))?;
-        session.tool.close().await;
-        Ok(ExitCode::SUCCESS)
+impl RemoveArgs {
+    async fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        let Self { which: ClientArgs { db, client }, version } = self;
+        let done = format!("client {client} is forgotten");
+        let done = Done::new("client", client.to_string(), done);
+        db.delete(VioId::Client(client), version, out, done).await
     }
 }
 
 async fn list(args: DbTargetArgs, out: OutputFormat) -> Result<ExitCode> {
     let session = args.open().await?;
     let Sight { view, source } = args.sight(&session).await?;
-    let clients = view.all::<ClientRow>().map(|(client, ClientRow { number, vtds })| Client {
-        client: client.to_string(),
-        id: number,
-        vtds,
-    });
-    out.print(&List { schema: SCHEMA, source, clients: clients.collect() })?;
+    out.print(&List { schema: SCHEMA, source, clients: Client::all(&view).collect() })?;
     session.tool.close().await;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A client as it is listed.
-#[derive(Debug, Serialize)]
-struct Client {
-    client: String,
-    id: u32,
-    vtds: Vec<VtdKey>,
 }
 
 /// Answer of `client ls`.
@@ -102,9 +98,10 @@ struct List {
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(HEAD);
-        for Client { client, id, vtds } in &self.clients {
+        for Client { client, version, id, vtds } in &self.clients {
             let vtds: Vec<String> = vtds.iter().map(|vtd| vtd.0.to_string()).collect();
-            table.row([client.clone(), id.to_string(), vtds.join(" ")]);
+            let vtds = vtds.join(" ");
+            table.row([client.to_string(), id.to_string(), vtds, version.to_string()]);
         }
         write!(f, "{table}{}", self.source)
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
@@ -13,6 +13,7 @@ use vioduct_certs::identity::NodeName;
 use vioduct_certs::inventory::{Inventory, NodeAddr};
 use vioduct_node::tool::Tool;
 
+use crate::cli::failure::Usage;
 use crate::cli::output::OutputFormat;
 
 mod create;
@@ -82,7 +83,10 @@ impl TargetArgs {
                 Ok(inventory.nodes.into_iter().map(|node| (node.name, node.addr)).collect())
             }
             (None, Some(node), Some(addr)) => Ok(vec![(node.clone(), addr.clone())]),
-            (None, _, _) => bail!("name whom to ask: --cluster FILE, or --node NAME --addr ADDR"),
+            (None, _, _) => {
+                let mend = "name whom to ask: --cluster FILE, or --node NAME --addr ADDR";
+                Err(Usage(mend.to_owned()).into())
+            }
         }
     }
 
@@ -104,13 +108,22 @@ impl TargetArgs {
         option: &str,
     ) -> Result<(NodeName, NodeAddr)> {
         let mut nodes = self.nodes()?;
+        let known: Vec<_> = nodes.iter().map(|(node, _addr)| node.as_str()).collect();
+        let known = known.join(", ");
         match (name, nodes.as_slice()) {
             (None, [node]) => return Ok(node.clone()),
-            (None, _several) => bail!("name the node with {option}"),
+            (None, _several) => {
+                return Err(Usage(format!("name the node with {option}; there are {known}")).into());
+            }
             (Some(name), _) => nodes.retain(|(node, _addr)| node == name),
         }
-        let missing = || format!("there is no node {}", name.map_or("", NodeName::as_str));
-        nodes.into_iter().next().with_context(missing)
+        let missing = || {
+            Usage(format!(
+                "there is no node {}; there are {known}",
+                name.map_or("", NodeName::as_str)
+            ))
+        };
+        nodes.into_iter().next().ok_or_else(|| missing().into())
     }
 
     /// A tool with this certificate.

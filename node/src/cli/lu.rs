@@ -18,8 +18,8 @@ use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::{Target, Tool, ToolError};
 use vioduct_runtime::{Accepts, RemoteMessage};
 
+use vioduct_vios::api::{Lu, Object};
 use vioduct_vios::cluster::row::{LuPhase, LuRow, Row};
-use vioduct_vios::redirect::name::LuId;
 use vioduct_vios::repository::desk::{Desk, ListLus, LuState, REPOSITORY_NAME};
 use vioduct_vios::roles::phyp::{
     AttachDisk, ClearDisk, DiskPhase, DiskState, Front, ListDisks, PHYP_NAME, PhypDesk,
@@ -159,8 +159,7 @@ impl LsArgs {
         if let Some((_revision, target)) = newest {
             match known_by(&target, &[LuRow::TABLE], within).await {
                 Ok(view) => {
-                    let rows = view.iter().flat_map(|view| view.all::<LuRow>());
-                    list.rows = rows.map(|(lu, row)| KnownLu::new(lu, row)).collect();
+                    list.rows = view.iter().flat_map(Lu::all).map(Into::into).collect();
                 }
                 Err(error) => list.errors.push(format!("{}: {error}", target.name())),
             }
@@ -293,6 +292,7 @@ impl Disk {
 #[derive(Debug, Serialize)]
 struct KnownLu {
     lu: u64,
+    version: u64,
     pool: String,
     size: u64,
     phase: &'static str,
@@ -300,15 +300,15 @@ struct KnownLu {
     why: Option<String>,
 }
 
-impl KnownLu {
-    fn new(lu: LuId, LuRow { pool, size, phase, .. }: LuRow) -> Self {
+impl From<Lu> for KnownLu {
+    fn from(Lu { lu, version, pool, size, phase, .. }: Lu) -> Self {
         let (phase, why) = match phase {
             LuPhase::Making => ("making", None),
             LuPhase::Ready => ("ready", None),
             LuPhase::Failed(why) => ("failed", Some(why)),
             LuPhase::Deleting => ("deleting", None),
         };
-        Self { lu: lu.0, pool: pool.to_string(), size, phase, why }
+        Self { lu, version, pool: pool.to_string(), size, phase, why }
     }
 }
 

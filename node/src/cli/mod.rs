@@ -13,12 +13,14 @@ use vioduct_node::config::{CONFIG_FILE, render};
 use vioduct_node::daemon::StartError;
 
 mod actor;
+mod api;
 mod ca;
 mod cert;
 mod client;
 mod cluster;
 mod db;
 mod event;
+mod failure;
 mod lu;
 mod node;
 mod output;
@@ -36,6 +38,7 @@ use client::ClientCommand;
 use cluster::ClusterCommand;
 use db::DbCommand;
 use event::EventCommand;
+use failure::Failure;
 use lu::LuCommand;
 use node::NodeCommand;
 use output::OutputFormat;
@@ -121,7 +124,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Vtd(command) => command.run(output),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        output.fail(&Failure::from(&error));
         let start = error.downcast_ref::<StartError>();
         let is_configuration = start.is_some_and(StartError::is_configuration);
         if is_configuration { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }

@@ -1,4 +1,5 @@
-//! How commands answer: text for people, JSON for programs, both on standard output.
+//! How commands answer: text for people, JSON for programs, both on standard output; and why they
+//! don't, on standard error.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
@@ -30,6 +31,17 @@ impl OutputFormat {
             }
         }
         stdout.flush()
+    }
+
+    /// Prints why there is no answer, on standard error. Nothing more can be done if that fails.
+    pub(crate) fn fail(self, failure: &(impl Display + Serialize)) {
+        match self {
+            Self::Text => eprint!("{failure}"),
+            Self::Json => {
+                let text = serde_json::to_string(failure).expect("plain values");
+                eprintln!("{text}");
+            }
+        }
     }
 
     /// Prints one of many answers as a line of its own, at once.

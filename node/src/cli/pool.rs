@@ -12,18 +12,20 @@ use serde::Serialize;
 use vioduct_certs::identity::NodeName;
 use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::Tool;
-use vioduct_vios::cluster::admin;
-use vioduct_vios::cluster::row::{LuRow, ObjectName, PoolRow};
+use vioduct_vios::api::{Lu, Object, Pool as KnownPool, VioId, VioNew};
+use vioduct_vios::cluster::row::ObjectName;
 use vioduct_vios::repository::desk::{Desk, REPOSITORY_NAME};
 use vioduct_vios::repository::room::{ASKED_MAX, AskRoom, Room as RepositoryRoom};
 
+use crate::cli::api::VersionArgs;
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::{Done, OutputFormat};
 use crate::cli::sight::{Sight, Source};
 use crate::cli::table::Table;
 use crate::cli::vios::DbTargetArgs;
 
-const HEAD: [&str; 7] = ["POOL", "STORAGE", "LUS", "BYTES OF LUS", "ALLOCATED", "FREE", "CAPACITY"];
+const HEAD: [&str; 8] =
+    ["POOL", "STORAGE", "LUS", "BYTES OF LUS", "ALLOCATED", "FREE", "CAPACITY", "VERSION"];
 /// How long a storage is waited for.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 
@@ -57,6 +59,8 @@ pub(crate) struct DeleteArgs {
     db: DbTargetArgs,
     /// Its name.
     name: ObjectName,
+    #[command(flatten)]
+    version: VersionArgs,
 }
 
 impl PoolCommand {
@@ -72,24 +76,21 @@ impl PoolCommand {
 
 impl CreateArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        self.db.target.names(&self.storage)?;
-        let session = self.db.open().await?;
-        admin::create_pool(&session.db, &self.name, &self.storage).await?;
-        let done = format!("pool {} is made of what {} serves", self.name, self.storage);
-        out.print(&Done::new("pool", self.name.to_string(), done))?;
-        session.tool.close().await;
-        Ok(ExitCode::SUCCESS)
+        let Self { db, name, storage } = self;
+        db.target.names(&storage)?;
+        let done = |KnownPool { name, storage, .. }| {
+            let done = format!("pool {name} is made of what {storage} serves");
+            Done::new("pool", name, done)
+        };
+        db.create(VioNew::Pool { name, storage }, out, done).await
     }
 }
 
 impl DeleteArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        let session = self.db.open().await?;
-        admin::delete_pool(&session.db, &self.name).await?;
-        let done = format!("pool {} is deleted", self.name);
-        out.print(&Done::new("pool", self.name.to_string(), done))?;
-        session.tool.close().await;
-        Ok(ExitCode::SUCCESS)
+        let Self { db, name, version } = self;
+        let done = Done::new("pool", name.clone(), format!("pool {name} is deleted"));
+        db.delete(VioId::Pool(name), version, out, done).await
     }
 }
 
@@ -97,20 +98,20 @@ async fn list(args: DbTargetArgs, out: OutputFormat) -> Result<ExitCode> {
     let session = args.open().await?;
     let Sight { view, source } = args.sight(&session).await?;
     let mut of_pool: BTreeMap<ObjectName, (Vec<u64>, u64)> = BTreeMap::new();
-    for (lu, row) in view.all::<LuRow>() {
-        let (numbers, bytes) = of_pool.entry(row.pool).or_default();
-        numbers.push(lu.0);
-        *bytes = bytes.saturating_add(row.size);
+    for Lu { lu, pool, size, .. } in Lu::all(&view) {
+        let (numbers, bytes) = of_pool.entry(pool).or_default();
+        numbers.push(lu);
+        *bytes = bytes.saturating_add(size);
     }
     let (target, tool) = (&args.target, &session.tool);
-    let asked = view.all::<PoolRow>().map(|(name, PoolRow { storage, lus })| {
-        let (numbers, lu_bytes) = of_pool.remove(&name).unwrap_or_default();
+    let asked = KnownPool::all(&view).map(|pool| {
+        let (numbers, lu_bytes) = of_pool.remove(&pool.name).unwrap_or_default();
         async move {
-            let (room, error) = match room(tool, target, &storage, &numbers).await {
+            let (room, error) = match room(tool, target, &pool.storage, &numbers).await {
                 Ok(room) => (Some(room), None),
                 Err(error) => (None, Some(format!("{error:#}"))),
             };
-            Pool { name, storage, lus, lu_bytes, room: room.map(Into::into), error }
+            Pool { pool, lu_bytes, room: room.map(Into::into), error }
         }
     });
     let pools = join_all(asked).await;
@@ -147,9 +148,8 @@ async fn room(
 /// A pool as it is listed.
 #[derive(Debug, Serialize)]
 struct Pool {
-    name: ObjectName,
-    storage: NodeName,
-    lus: u32,
+    #[serde(flatten)]
+    pool: KnownPool,
     /// What its LUs may come to hold.
     lu_bytes: u64,
     #[serde(flatten)]
@@ -187,22 +187,23 @@ struct List {
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(HEAD);
-        for Pool { name, storage, lus, lu_bytes, room, .. } in &self.pools {
+        for Pool { pool, lu_bytes, room, .. } in &self.pools {
             let of = |pick: fn(&Room) -> u64| {
                 room.as_ref().map_or_else(|| "-".to_owned(), |room| pick(room).to_string())
             };
             table.row([
-                name.to_string(),
-                storage.to_string(),
-                lus.to_string(),
+                pool.name.to_string(),
+                pool.storage.to_string(),
+                pool.lus.to_string(),
                 lu_bytes.to_string(),
                 of(|room| room.allocated),
                 of(|room| room.free),
                 of(|room| room.capacity),
+                pool.version.to_string(),
             ]);
         }
         write!(f, "{table}{}", self.source)?;
-        for Pool { name, storage, error, .. } in &self.pools {
+        for Pool { pool: KnownPool { name, storage, .. }, error, .. } in &self.pools {
             if let Some(error) = error {
                 writeln!(f, "pool {name}: {storage} does not tell its room: {error}")?;
             }

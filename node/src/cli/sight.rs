@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures_util::future::join_all;
 use serde::Serialize;
 use vioduct_certs::identity::NodeName;
@@ -62,7 +62,8 @@ impl Sight {
         let none = || anyhow::Error::new(error).context("no node remembers the cluster");
         let (_revision, target) = newest.ok_or_else(none)?;
         let view = known_by(&target, &followed(), ASK_WITHIN).await?;
-        Ok(Self::told(view.unwrap_or_default(), Some(target.name().clone())))
+        let forgot = || format!("{} has forgotten the cluster meanwhile", target.name());
+        Ok(Self::told(view.with_context(forgot)?, Some(target.name().clone())))
     }
 
     fn told(view: View, told_by: Option<NodeName>) -> Self {

@@ -13,17 +13,18 @@ use tokio::time::timeout;
 use vioduct_certs::identity::NodeName;
 use vioduct_node::status::SCHEMA;
 use vioduct_node::tool::Tool;
-use vioduct_vios::cluster::admin::{self, AdminError};
+use vioduct_vios::api::{Cluster, Object, VioId, VioNew, VioRequest, Vios};
+use vioduct_vios::cluster::admin::AdminError;
 use vioduct_vios::cluster::cm::{AskMembership, CM_NAME, CmDesk, CmPhase, RegisterAgain};
-use vioduct_vios::cluster::row::{PrimaryRow, ThePrimary, ViosRow};
 
+use crate::cli::api::VersionArgs;
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::db::Session;
 use crate::cli::output::OutputFormat;
 use crate::cli::sight::{Sight, Source};
 use crate::cli::table::Table;
 
-const HEAD: [&str; 7] = ["VIOS", "NODE", "CEC", "SOFTWARE", "STATE", "KNOWS", "REASON"];
+const HEAD: [&str; 8] = ["VIOS", "NODE", "CEC", "SOFTWARE", "STATE", "KNOWS", "VERSION", "REASON"];
 /// How long one node is asked.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 
@@ -35,7 +36,7 @@ pub(crate) enum ViosCommand {
     /// Admit the VIOS of a node. It registers at its next start, or at once if it runs.
     Add(ViosArgs),
     /// Take the VIOS of a node out of the cluster.
-    Remove(ViosArgs),
+    Remove(RemoveArgs),
     /// Have the VIOS of a node register again that failed to.
     Register(ViosArgs),
 }
@@ -57,6 +58,15 @@ pub(crate) struct ViosArgs {
     db: DbTargetArgs,
     /// Its node.
     on: NodeName,
+}
+
+/// Arguments of `vios remove`.
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    #[command(flatten)]
+    which: ViosArgs,
+    #[command(flatten)]
+    version: VersionArgs,
 }
 
 impl DbTargetArgs {
@@ -84,7 +94,7 @@ impl ViosCommand {
         match self {
             Self::Ls(args) => on_local_set(args.list(out)),
             Self::Add(args) => on_local_set(args.add(out)),
-            Self::Remove(args) => on_local_set(args.remove(out)),
+            Self::Remove(args) => on_local_set(args.run(out)),
             Self::Register(args) => on_local_set(args.register(out)),
         }
     }
@@ -94,24 +104,25 @@ impl DbTargetArgs {
     async fn list(self, out: OutputFormat) -> Result<ExitCode> {
         let session = self.open().await?;
         let Sight { view, source } = self.sight(&session).await?;
-        let cluster = view.cluster().ok_or(AdminError::NoCluster)?;
+        let cluster = Cluster::seen(&view).ok_or(AdminError::NoCluster)?;
         let addrs: BTreeMap<_, _> = self.target.nodes()?.into_iter().collect();
-        let asked = view.all::<ViosRow>().map(async |(node, row)| {
+        let asked = Vios::all(&view).map(async |vios| {
             let answer = async {
-                let addr = addrs.get(&node).context("the inventory does not name its node")?;
-                let target = session.tool.connect(node.clone(), addr).await?;
+                let addr = addrs.get(&vios.node);
+                let addr = addr.context("the inventory does not name its node")?;
+                let target = session.tool.connect(vios.node.clone(), addr).await?;
                 let asked = target.ask_if_there::<CmDesk, _>(CM_NAME, AskMembership, ASK_WITHIN);
                 asked.await?.context("no VIOS runs there")
             };
             let phase = answer.await.map(|membership| membership.phase);
-            ShownVios::of(node, row, phase)
+            ShownVios::of(vios, phase)
         });
         let list = List {
             schema: SCHEMA,
             source,
             cluster: cluster.name,
-            id: cluster.id.to_string(),
-            primary: view.get::<PrimaryRow>(&ThePrimary).map(|primary| primary.node),
+            id: cluster.id,
+            primary: cluster.primary,
             vioses: join_all(asked).await,
         };
         out.print(&list)?;
@@ -125,17 +136,9 @@ impl ViosArgs {
     async fn add(self, out: OutputFormat) -> Result<ExitCode> {
         self.db.target.names(&self.on)?;
         let session = self.db.open().await?;
-        let number = admin::add(&session.db, &self.on).await?;
+        let vios: Vios = session.create(VioNew::Vios { node: self.on.clone() }).await?;
         let told = tell(&session.tool, &self.db.target, &self.on).await;
-        let done = format!("is VIOS {} of the cluster", number.0);
-        self.done(done, told, session, out).await
-    }
-
-    async fn remove(self, out: OutputFormat) -> Result<ExitCode> {
-        let session = self.db.open().await?;
-        admin::remove(&session.db, &self.on).await?;
-        // The database tells it.
-        self.done("is no VIOS of the cluster any more".into(), Ok(()), session, out).await
+        self.done(format!("is VIOS {} of the cluster", vios.number), told, session, out).await
     }
 
     async fn register(self, out: OutputFormat) -> Result<ExitCode> {
@@ -158,6 +161,17 @@ impl ViosArgs {
     }
 }
 
+impl RemoveArgs {
+    async fn run(self, out: OutputFormat) -> Result<ExitCode> {
+        let Self { which, version: VersionArgs { if_version } } = self;
+        let session = which.db.open().await?;
+        let id = VioId::Vios(which.on.clone());
+        session.call(VioRequest::Delete { id, version: if_version }).await?;
+        // The database tells it.
+        which.done("is no VIOS of the cluster any more".into(), Ok(()), session, out).await
+    }
+}
+
 /// Has the VIOS of a node register.
 pub(crate) async fn tell(tool: &Tool, target: &TargetArgs, node: &NodeName) -> Result<()> {
     let (name, addr) = target.one(Some(node), "NODE")?;
@@ -173,6 +187,7 @@ pub(crate) async fn tell(tool: &Tool, target: &TargetArgs, node: &NodeName) -> R
 struct ShownVios {
     number: u32,
     node: NodeName,
+    version: u64,
     cec: Option<u32>,
     unique_id: Option<String>,
     software: Option<String>,
@@ -183,8 +198,9 @@ struct ShownVios {
 }
 
 impl ShownVios {
-    fn of(node: NodeName, row: ViosRow, phase: Result<CmPhase>) -> Self {
-        let is_registered = row.registered.is_some();
+    fn of(vios: Vios, phase: Result<CmPhase>) -> Self {
+        let Vios { node, version, number, registered } = vios;
+        let is_registered = registered.is_some();
         let (state, knows, reason) = match phase {
             Ok(CmPhase::Member { vioses, .. }) if !is_registered => {
                 ("admitted", Some(vioses), None)
@@ -198,10 +214,11 @@ impl ShownVios {
             }
             Err(error) => ("no answer", None, Some(format!("{error:#}"))),
         };
-        let registered = row.registered.as_ref();
+        let registered = registered.as_ref();
         Self {
-            number: row.number,
+            number,
             node,
+            version,
             cec: registered.map(|registered| registered.cec),
             unique_id: registered.map(|registered| registered.unique.to_string()),
             software: registered.map(|registered| registered.software.clone()),
@@ -237,6 +254,7 @@ impl fmt::Display for List {
                 or_dash(vios.software.clone()),
                 vios.state.to_owned(),
                 or_dash(vios.knows.map(|count| count.to_string())),
+                vios.version.to_string(),
                 or_dash(vios.reason.clone()),
             ]);
         }

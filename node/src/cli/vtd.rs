@@ -7,17 +7,17 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use vioduct_node::status::SCHEMA;
-use vioduct_vios::cluster::admin;
-use vioduct_vios::cluster::row::{ClientKey, VtdKey, VtdRow};
-use vioduct_vios::redirect::name::LuId;
+use vioduct_vios::api::{Object, VioId, VioNew, Vtd};
+use vioduct_vios::cluster::row::{ClientKey, VtdKey};
 
+use crate::cli::api::VersionArgs;
 use crate::cli::cluster::on_local_set;
 use crate::cli::output::{Done, OutputFormat};
 use crate::cli::sight::{Sight, Source};
 use crate::cli::table::Table;
 use crate::cli::vios::DbTargetArgs;
 
-const HEAD: [&str; 4] = ["VTD", "LU", "CLIENT", "SOCKET"];
+const HEAD: [&str; 5] = ["VTD", "LU", "CLIENT", "SOCKET", "VERSION"];
 
 /// Look at virtual target devices, make and delete them.
 #[derive(Debug, Subcommand)]
@@ -54,6 +54,8 @@ pub(crate) struct DeleteArgs {
     db: DbTargetArgs,
     /// Its number.
     vtd: u32,
+    #[command(flatten)]
+    version: VersionArgs,
 }
 
 impl VtdCommand {
@@ -69,48 +71,28 @@ impl VtdCommand {
 
 impl CreateArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        let (session, lu) = (self.db.open().await?, LuId(self.lu));
-        let socket = self.socket.as_deref();
-        let vtd = admin::create_vtd(&session.db, lu, &self.client, socket).await?;
-        let done = format!("VTD {} shows LU {} to client {}", vtd.0, lu.0, self.client);
-        out.print(&Done::new("vtd", vtd.0, done))?;
-        session.tool.close().await;
-        Ok(ExitCode::SUCCESS)
+        let Self { db, lu, client, socket } = self;
+        let done = |Vtd { vtd, lu, client, .. }| {
+            Done::new("vtd", vtd, format!("VTD {} shows LU {lu} to client {client}", vtd.0))
+        };
+        db.create(VioNew::Vtd { lu, client, socket }, out, done).await
     }
 }
 
 impl DeleteArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        let session = self.db.open().await?;
-        admin::delete_vtd(&session.db, VtdKey(self.vtd)).await?;
-        out.print(&Done::new("vtd", self.vtd, format!("VTD {} is deleted", self.vtd)))?;
-        session.tool.close().await;
-        Ok(ExitCode::SUCCESS)
+        let Self { db, vtd, version } = self;
+        let done = Done::new("vtd", vtd, format!("VTD {vtd} is deleted"));
+        db.delete(VioId::Vtd(VtdKey(vtd)), version, out, done).await
     }
 }
 
 async fn list(args: DbTargetArgs, out: OutputFormat) -> Result<ExitCode> {
     let session = args.open().await?;
     let Sight { view, source } = args.sight(&session).await?;
-    let vtds = view.all::<VtdRow>().map(|(vtd, VtdRow { lu, client, front })| Vtd {
-        vtd,
-        lu,
-        client: client.to_string(),
-        socket: front,
-    });
-    out.print(&List { schema: SCHEMA, source, vtds: vtds.collect() })?;
+    out.print(&List { schema: SCHEMA, source, vtds: Vtd::all(&view).collect() })?;
     session.tool.close().await;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A VTD as it is listed.
-#[derive(Debug, Serialize)]
-struct Vtd {
-    vtd: VtdKey,
-    lu: u64,
-    client: String,
-    /// Where its client finds it, if an operator has said so.
-    socket: Option<String>,
 }
 
 /// Answer of `vtd ls`.
@@ -125,9 +107,10 @@ struct List {
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new(HEAD);
-        for Vtd { vtd, lu, client, socket } in &self.vtds {
+        for Vtd { vtd, version, lu, client, socket } in &self.vtds {
             let socket = socket.clone().unwrap_or_else(|| "-".to_owned());
-            table.row([vtd.0.to_string(), lu.to_string(), client.clone(), socket]);
+            let (vtd, lu, version) = (vtd.0.to_string(), lu.to_string(), version.to_string());
+            table.row([vtd, lu, client.to_string(), socket, version]);
         }
         write!(f, "{table}{}", self.source)
     }

@@ -170,10 +170,8 @@ impl Follower {
             return View::read(&self.db, freshness).await;
         };
         let mut view = self.view.clone();
-        places.iter().for_each(|place| view.set(place.clone(), None));
-        for row in look_up(&self.db, places, freshness).await? {
-            view.set(row.place, Some(row.value));
-        }
+        places.iter().for_each(|place| view.remove(place.clone()));
+        look_up(&self.db, places, freshness).await?.into_iter().for_each(|row| view.set(row));
         view.revision = told;
         Ok(view)
     }

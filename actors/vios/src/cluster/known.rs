@@ -3,10 +3,11 @@
 use actix::{Handler, Message, MessageResponse};
 use serde::{Deserialize, Serialize};
 use vioduct_db::command::{KEY_BYTES_MAX, Place, TableId};
+use vioduct_db::query::FoundRow;
 use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use super::cm::{Cm, CmDesk};
-use super::view::View;
+use super::view::{View, Written};
 
 /// Bytes of rows after which an answer takes no more: a link carries some 64 KiB beside a body.
 const PART_BYTES: usize = 32 << 10;
@@ -22,7 +23,7 @@ impl Accepts<AskView> for CmDesk {}
 /// of the answer before.
 #[derive(Debug, Clone, Default, Message, RemoteMessage, Serialize, Deserialize)]
 #[rtype(result = "KnownRows")]
-#[remote(name = "cm.AskView")]
+#[remote(name = "cm.AskView", version = 2)]
 pub struct AskView {
     /// The tables, 64 at most; nothing is known of those that nodes don't follow.
     pub tables: Vec<u16>,
@@ -48,6 +49,8 @@ pub struct KnownRow {
     pub table: u16,
     /// Its key.
     pub key: Vec<u8>,
+    /// The revision at which it was written last.
+    pub revision: u64,
     /// Its value.
     pub value: Vec<u8>,
 }
@@ -66,7 +69,7 @@ impl View {
         let behind = behind.filter(|(_table, key)| key.len() <= KEY_BYTES_MAX);
         let mut known = KnownRows { revision: Some(self.revision), ..KnownRows::default() };
         let mut bytes = 0;
-        for (table, key, value) in self.behind(behind) {
+        for (table, key, Written { revision, value }) in self.behind(behind) {
             let row_bytes = key.len() + value.len();
             if !tables.contains(&table) || row_bytes > ROW_BYTES_MAX {
                 continue;
@@ -76,7 +79,8 @@ impl View {
                 break;
             }
             bytes += row_bytes;
-            known.rows.push(KnownRow { table, key: key.to_vec(), value: value.to_vec() });
+            let (key, value, revision) = (key.to_vec(), value.to_vec(), *revision);
+            known.rows.push(KnownRow { table, key, revision, value });
         }
         known
     }
@@ -85,9 +89,9 @@ impl View {
     pub fn take(&mut self, known: KnownRows) {
         let revision = known.revision.unwrap_or(0);
         self.revision = if self.len() == 0 { revision } else { self.revision.min(revision) };
-        for KnownRow { table, key, value } in known.rows {
+        for KnownRow { table, key, revision, value } in known.rows {
             let place = Place { table: TableId(table), key: key.into() };
-            self.set(place, Some(value.into()));
+            self.set(FoundRow { place, revision, value: value.into() });
         }
     }
 }
@@ -113,10 +117,13 @@ mod tests {
         let mut view = View::default();
         view.take(KnownRows { revision: Some(7), ..KnownRows::default() });
         let primary = PrimaryRow { node: "v1".into(), number: 1 };
-        view.set(PrimaryRow::place(&ThePrimary), Some(primary.encode()));
+        let set = |view: &mut View, place, value| {
+            view.set(FoundRow { place, revision: 7, value });
+        };
+        set(&mut view, PrimaryRow::place(&ThePrimary), primary.encode());
         for number in 0..10_000 {
             let place = ViosRow::place(&format!("v{number}-{}", "x".repeat(50)).parse().unwrap());
-            view.set(place, Some(ViosRow { number, registered: None }.encode()));
+            set(&mut view, place, ViosRow { number, registered: None }.encode());
         }
         let tables = [ViosRow::TABLE.0];
         let (mut told, mut parts) = (View::default(), 0);
@@ -133,7 +140,7 @@ mod tests {
         }
         assert_eq!((told.revision, parts > 10), (7, true));
         assert_eq!(told.all::<ViosRow>().count(), 10_000);
-        assert!(told.all::<ViosRow>().eq(view.all::<ViosRow>()));
+        assert!(told.written::<ViosRow>().eq(view.written::<ViosRow>()));
         assert_eq!(told.get::<PrimaryRow>(&ThePrimary), None);
     }
 }

@@ -21,7 +21,7 @@ use super::row::UniqueId;
 use super::view::View;
 
 const MODE: u32 = 0o600;
-const FORM: u32 = 2;
+const FORM: u32 = 3;
 const ODM: &str = "odm";
 const VIEW: &str = "view";
 
@@ -160,6 +160,8 @@ fn unseal<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, LocalError>
 
 #[cfg(test)]
 mod tests {
+    use vioduct_db::query::FoundRow;
+
     use super::*;
     use crate::cluster::row::{Row, ViosRow};
     use crate::redirect::name::ViosId;
@@ -173,8 +175,9 @@ mod tests {
     fn view() -> View {
         let mut view = View::default();
         view.revision = 12;
-        let row = ViosRow::admitted(ViosId(3)).encode();
-        view.set(ViosRow::place(&"v1".parse().unwrap()), Some(row));
+        let (place, value) =
+            (ViosRow::place(&"v1".parse().unwrap()), ViosRow::admitted(ViosId(3)).encode());
+        view.set(FoundRow { place, revision: 9, value });
         view
     }
 
@@ -214,9 +217,9 @@ mod tests {
     #[test]
     fn a_newer_form_is_refused() {
         let (dir, stores) = stores();
-        let line = r#"{"form":3,"value":"unheard of"}"#;
+        let line = r#"{"form":4,"value":"unheard of"}"#;
         let text = format!("{:08x}\n{line}\n", crc32c::crc32c(line.as_bytes()));
         fs::write(dir.path().join("cluster/view"), text).unwrap();
-        assert!(matches!(stores.view().unwrap_err(), LocalError::Newer { form: 3, .. }));
+        assert!(matches!(stores.view().unwrap_err(), LocalError::Newer { form: 4, .. }));
     }
 }

@@ -269,6 +269,8 @@ impl Drop for Ceasing {
 
 #[cfg(test)]
 mod tests {
+    use vioduct_db::query::FoundRow;
+
     use super::*;
 
     #[test]
@@ -285,7 +287,8 @@ mod tests {
         for number in 0..1000 {
             let node = format!("v{number}").parse().unwrap();
             let row = ViosRow { number, registered: None };
-            view.set(ViosRow::place(&node), Some(row.encode()));
+            let (place, value) = (ViosRow::place(&node), row.encode());
+            view.set(FoundRow { place, revision: 1, value });
         }
         assert_eq!(
             [0, 1, 2, 99].map(|in_vain| spread_ms(&view, in_vain)),

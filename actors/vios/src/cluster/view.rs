@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use vioduct_db::client::{Db, Freshness};
 use vioduct_db::command::{Place, TableId};
+use vioduct_db::query::{FoundRow, Rows};
 
 use super::admin::{AdminError, scan};
 use super::row::{ClusterRow, Key, Row, RowError, TheCluster, check, followed};
@@ -18,29 +19,43 @@ use super::row::{ClusterRow, Key, Row, RowError, TheCluster, check, followed};
 pub struct View {
     /// Every change up to this revision is in it; some of it may be newer.
     pub revision: u64,
-    rows: BTreeMap<(u16, Bytes), Bytes>,
+    rows: BTreeMap<(u16, Bytes), Written>,
+}
+
+/// A row's value, and the revision at which it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) revision: u64,
+    pub(super) value: Bytes,
 }
 
 impl View {
     /// The row of this key.
     #[must_use]
     pub fn get<R: Row>(&self, key: &R::Key) -> Option<R> {
-        let value = self.rows.get(&(R::TABLE.0, key.bytes()))?;
-        R::decode(value).ok()
+        let row = self.rows.get(&(R::TABLE.0, key.bytes()))?;
+        R::decode(&row.value).ok()
     }
 
     /// Whether there is a row of this key that this program can't read.
     pub(crate) fn is_unreadable<R: Row>(&self, key: &R::Key) -> bool {
-        let value = self.rows.get(&(R::TABLE.0, key.bytes()));
-        value.is_some_and(|value| R::decode(value).is_err())
+        let row = self.rows.get(&(R::TABLE.0, key.bytes()));
+        row.is_some_and(|row| R::decode(&row.value).is_err())
     }
 
     /// All rows of a table, in order.
     pub fn all<R: Row>(&self) -> impl Iterator<Item = (R::Key, R)> {
+        self.written().map(|(key, _revision, row)| (key, row))
+    }
+
+    /// The same with the revisions at which they were written last.
+    pub(crate) fn written<R: Row>(&self) -> impl Iterator<Item = (R::Key, u64, R)> {
         let table = R::TABLE.0;
         let rows = self.rows.range((table, Bytes::new())..);
-        let rows = rows.take_while(move |((other, _key), _value)| *other == table);
-        rows.filter_map(|((_table, key), value)| Some((R::Key::read(key)?, R::decode(value).ok()?)))
+        let rows = rows.take_while(move |((other, _key), _row)| *other == table);
+        rows.filter_map(|((_table, key), row)| {
+            Some((R::Key::read(key)?, row.revision, R::decode(&row.value).ok()?))
+        })
     }
 
     /// How many rows it has.
@@ -60,36 +75,34 @@ impl View {
         self.rows == other.rows
     }
 
-    /// Takes note of a row, or that there is none.
-    pub(crate) fn set(&mut self, place: Place, value: Option<Bytes>) {
-        let Place { table, key } = place;
-        let key = (table.0, key);
-        match value {
-            Some(value) => {
-                if let Err(error) = check(table, &value) {
-                    tracing::warn!(table = table.0, %error, "a row is passed over");
-                }
-                self.rows.insert(key, value);
-            }
-            None => drop(self.rows.remove(&key)),
+    /// Takes note of a row.
+    pub(crate) fn set(&mut self, FoundRow { place, revision, value }: FoundRow) {
+        if let Err(error) = check(place.table, &value) {
+            tracing::warn!(table = place.table.0, %error, "a row is passed over");
         }
+        self.rows.insert((place.table.0, place.key), Written { revision, value });
+    }
+
+    /// Takes note that there is no such row.
+    pub(super) fn remove(&mut self, Place { table, key }: Place) {
+        self.rows.remove(&(table.0, key));
     }
 
     /// Those behind this table and key, in order.
     pub(super) fn behind(
         &self,
         place: Option<(u16, Vec<u8>)>,
-    ) -> impl Iterator<Item = (u16, &Bytes, &Bytes)> {
+    ) -> impl Iterator<Item = (u16, &Bytes, &Written)> {
         let from = place
             .map_or(Bound::Unbounded, |(table, key)| Bound::Excluded((table, Bytes::from(key))));
         let rows = self.rows.range((from, Bound::Unbounded));
-        rows.map(|((table, key), value)| (*table, key, value))
+        rows.map(|((table, key), row)| (*table, key, row))
     }
 
     /// Why rows are passed over.
     pub fn unreadable(&self) -> impl Iterator<Item = RowError> {
         let rows = self.rows.iter();
-        rows.filter_map(|((table, _key), value)| check(TableId(*table), value).err())
+        rows.filter_map(|((table, _key), row)| check(TableId(*table), &row.value).err())
     }
 
     /// All rows as the database has them, no older than that.
@@ -97,32 +110,52 @@ impl View {
     /// # Errors
     /// [`AdminError`]
     pub async fn read(db: &Db, freshness: Freshness) -> Result<Self, AdminError> {
-        let found = scan(db, &followed(), freshness).await?;
-        let mut view = Self { revision: found.revision, rows: BTreeMap::new() };
-        for row in found.rows {
-            view.set(row.place, Some(row.value));
-        }
-        Ok(view)
+        Ok(scan(db, &followed(), freshness).await?.into())
     }
 }
 
-/// A view as it is stored: table, key and value of each row, the latter two in hexadecimal digits.
+impl From<Rows> for View {
+    fn from(Rows { revision, rows, .. }: Rows) -> Self {
+        let mut view = Self { revision, rows: BTreeMap::new() };
+        rows.into_iter().for_each(|row| view.set(row));
+        view
+    }
+}
+
+/// A view as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     revision: u64,
-    rows: Vec<(u16, Hex, Hex)>,
+    rows: Vec<StoredRow>,
+}
+
+/// Table, key, revision and value of a row, key and value in hexadecimal digits. Form 2 had no
+/// revisions.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredRow {
+    Written(u16, Hex, u64, Hex),
+    Form2(u16, Hex, Hex),
 }
 
 impl From<View> for Stored {
     fn from(View { revision, rows }: View) -> Self {
-        let rows = rows.into_iter().map(|((table, key), value)| (table, Hex(key), Hex(value)));
+        let rows = rows.into_iter().map(|((table, key), Written { revision, value })| {
+            StoredRow::Written(table, Hex(key), revision, Hex(value))
+        });
         Self { revision, rows: rows.collect() }
     }
 }
 
 impl From<Stored> for View {
     fn from(Stored { revision, rows }: Stored) -> Self {
-        let rows = rows.into_iter().map(|(table, Hex(key), Hex(value))| ((table, key), value));
+        let rows = rows.into_iter().map(|row| {
+            let (table, Hex(key), revision, Hex(value)) = match row {
+                StoredRow::Written(table, key, revision, value) => (table, key, revision, value),
+                StoredRow::Form2(table, key, value) => (table, key, 0, value),
+            };
+            ((table, key), Written { revision, value })
+        });
         Self { revision, rows: rows.collect() }
     }
 }
@@ -170,6 +203,10 @@ mod tests {
         ViosRow::place(&node.parse().unwrap())
     }
 
+    fn found(node: &str, value: Bytes) -> FoundRow {
+        FoundRow { place: place(node), revision: 5, value }
+    }
+
     fn vioses(view: &View) -> Vec<(String, u32)> {
         view.all::<ViosRow>().map(|(node, row)| (node.to_string(), row.number)).collect()
     }
@@ -178,13 +215,13 @@ mod tests {
     fn rows_come_change_and_go() {
         let mut view = View::default();
         for (node, number) in [("v2", 4), ("v0", 5), ("v1", 6), ("v2", 7)] {
-            view.set(place(node), Some(row(number).encode()));
+            view.set(found(node, row(number).encode()));
         }
         let named = |all: [(&str, u32); 3]| all.map(|(node, number)| (node.to_owned(), number));
         assert_eq!(vioses(&view), named([("v0", 5), ("v1", 6), ("v2", 7)]));
         assert_eq!(view.get(&"v1".parse().unwrap()), Some(row(6)));
-        view.set(place("v1"), None);
-        view.set(place("v1"), None);
+        view.remove(place("v1"));
+        view.remove(place("v1"));
         assert_eq!(view.get::<ViosRow>(&"v1".parse().unwrap()), None);
         // Rows of other tables are not its neighbours.
         assert_eq!(view.all::<LuRow>().count() + view.all::<ClusterRow>().count(), 0);
@@ -193,9 +230,9 @@ mod tests {
     #[test]
     fn a_row_that_is_not_read_hides_no_other() {
         let mut view = View::default();
-        view.set(place("v1"), Some(row(1).encode()));
-        view.set(place("v2"), Some(Bytes::from_static(&[9, 9])));
-        view.set(place("v3"), Some(row(3).encode()));
+        view.set(found("v1", row(1).encode()));
+        view.set(found("v2", Bytes::from_static(&[9, 9])));
+        view.set(found("v3", row(3).encode()));
         assert_eq!(vioses(&view), [("v1".to_owned(), 1), ("v3".to_owned(), 3)]);
         assert_eq!(view.get::<ViosRow>(&"v2".parse().unwrap()), None);
         let unreadable =
@@ -206,13 +243,23 @@ mod tests {
     #[test]
     fn what_is_stored_is_read_again() {
         let mut view = View { revision: 7, ..View::default() };
-        view.set(place("v1"), Some(row(300).encode()));
+        view.set(found("v1", row(300).encode()));
         let text = serde_json::to_string(&view).unwrap();
-        assert_eq!(text, r#"{"revision":7,"rows":[[11,"7631","01fb2c0100"]]}"#);
+        assert_eq!(text, r#"{"revision":7,"rows":[[11,"7631",5,"01fb2c0100"]]}"#);
         assert_eq!(serde_json::from_str::<View>(&text).unwrap(), view);
         for digits in ["7", "7x", "+1", "\u{e4}"] {
             let spoilt = text.replace("7631", digits);
             assert!(serde_json::from_str::<View>(&spoilt).is_err(), "{digits}");
         }
+    }
+
+    #[test]
+    fn what_an_earlier_program_stored_is_read_and_differs_from_what_the_database_has() {
+        let text = r#"{"revision":7,"rows":[[11,"7631","01fb2c0100"]]}"#;
+        let stored: View = serde_json::from_str(text).unwrap();
+        assert_eq!(stored.get(&"v1".parse().unwrap()), Some(row(300)));
+        let mut read = View { revision: 7, ..View::default() };
+        read.set(found("v1", row(300).encode()));
+        assert!(!stored.is_as(&read), "its versions are not known");
     }
 }

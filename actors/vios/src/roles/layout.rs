@@ -177,6 +177,8 @@ impl Layouts {
 
 #[cfg(test)]
 mod tests {
+    use vioduct_db::query::FoundRow;
+
     use super::*;
     use crate::cluster::row::{Registered, Row, UniqueId};
 
@@ -211,7 +213,8 @@ mod tests {
         let mut view = View::default();
         for (node, number, cec) in [("v1", 1, 1), ("v2", 2, 1), ("x", 2, 1), ("v3", 3, 2)] {
             let row = ViosRow { number, registered: registered(cec) };
-            view.set(ViosRow::place(&node.parse().unwrap()), Some(row.encode()));
+            let (place, value) = (ViosRow::place(&node.parse().unwrap()), row.encode());
+            view.set(FoundRow { place, revision: 1, value });
         }
         assert_eq!(Layout::of(&view), Layout::new(vec![place(1, 1), place(3, 2)]).unwrap());
     }

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use vioduct_certs::identity::NodeName;
 use vioduct_node::status::SCHEMA;
-use vioduct_vios::cluster::admin;
+use vioduct_vios::api::{Cluster, VioNew};
 
 use crate::cli::output::OutputFormat;
 use crate::cli::vios::{DbTargetArgs, tell, write_not_told};
@@ -33,7 +33,8 @@ impl CreateArgs {
         let vioses: BTreeSet<NodeName> = self.vioses.into_iter().collect();
         vioses.iter().try_for_each(|node| self.db.target.names(node))?;
         let session = self.db.open().await?;
-        let cluster = admin::create(&session.db, &self.name, &vioses).await?;
+        let object = VioNew::Cluster { name: self.name, vioses: vioses.clone() };
+        let cluster: Cluster = session.create(object).await?;
         let told = vioses.iter().map(|node| tell(&session.tool, &self.db.target, node));
         let told = vioses.iter().zip(join_all(told).await);
         let not_told =
@@ -41,7 +42,7 @@ impl CreateArgs {
         out.print(&Created {
             schema: SCHEMA,
             cluster: cluster.name,
-            id: cluster.id.to_string(),
+            id: cluster.id,
             not_told: not_told.collect(),
         })?;
         session.tool.close().await;

@@ -7,10 +7,11 @@ use anyhow::{Result, bail};
 use clap::Args;
 use tokio::time::interval;
 use vioduct_node::config::ByteSize;
-use vioduct_vios::cluster::admin;
-use vioduct_vios::cluster::row::{LuPhase, LuRow, ObjectName};
+use vioduct_vios::api::{Lu, VioCode, VioId, VioNew, VioRequest};
+use vioduct_vios::cluster::row::{LuPhase, ObjectName};
 use vioduct_vios::redirect::name::LuId;
 
+use crate::cli::api::{VersionArgs, first};
 use crate::cli::db::Session;
 use crate::cli::output::{Done, OutputFormat};
 use crate::cli::vios::DbTargetArgs;
@@ -41,6 +42,8 @@ pub(crate) struct DeleteArgs {
     db: DbTargetArgs,
     /// Its number.
     lu: u64,
+    #[command(flatten)]
+    version: VersionArgs,
     /// Don't wait until the storage has freed its room.
     #[arg(long)]
     no_wait: bool,
@@ -49,7 +52,8 @@ pub(crate) struct DeleteArgs {
 impl CreateArgs {
     pub(super) async fn run(self, out: OutputFormat) -> Result<ExitCode> {
         let session = self.db.open().await?;
-        let lu = admin::create_lu(&session.db, &self.pool, self.size.0).await?;
+        let object = VioNew::Lu { pool: self.pool, size: self.size.0 };
+        let lu = LuId(session.create::<Lu>(object).await?.lu);
         let mut done = "is to be made by its storage";
         if !self.no_wait {
             until_made(&self.db, &session, lu).await?;
@@ -64,12 +68,13 @@ impl CreateArgs {
 impl DeleteArgs {
     pub(super) async fn run(self, out: OutputFormat) -> Result<ExitCode> {
         let (session, lu) = (self.db.open().await?, LuId(self.lu));
-        admin::delete_lu(&session.db, lu).await?;
+        let (id, version) = (VioId::Lu(lu.0), self.version.if_version);
+        session.call(VioRequest::Delete { id, version }).await?;
         let mut done = "is to be deleted by its storage";
         if !self.no_wait {
             let is_gone = async {
                 let mut looks = interval(LOOK_EVERY);
-                while admin::read::<LuRow>(&session.db, &lu).await?.is_some() {
+                while look(&session, lu).await?.is_some() {
                     looks.tick().await;
                 }
                 anyhow::Ok(())
@@ -91,9 +96,9 @@ pub(super) async fn until_made(db: &DbTargetArgs, session: &Session, lu: LuId) -
         let mut looks = interval(LOOK_EVERY);
         loop {
             looks.tick().await;
-            match admin::read::<LuRow>(&session.db, &lu).await? {
-                Some((_revision, row)) if row.phase == LuPhase::Making => {}
-                found => return anyhow::Ok(found.map(|(_revision, row)| row.phase)),
+            match look(session, lu).await? {
+                Some(lu) if lu.phase == LuPhase::Making => {}
+                found => return anyhow::Ok(found.map(|lu| lu.phase)),
             }
         }
     };
@@ -102,6 +107,15 @@ pub(super) async fn until_made(db: &DbTargetArgs, session: &Session, lu: LuId) -
         Ok(Some(LuPhase::Failed(why))) => bail!("LU {} is not made: {why}", lu.0),
         Ok(_deleted) => bail!("LU {} was deleted meanwhile", lu.0),
         Err(error) => Err(error.context(waits(lu, "is made"))),
+    }
+}
+
+/// An LU, if there is one.
+async fn look(session: &Session, lu: LuId) -> Result<Option<Lu>> {
+    match session.call(VioRequest::Read { id: VioId::Lu(lu.0) }).await {
+        Ok(found) => first(found).map(Some),
+        Err(exception) if exception.code == VioCode::Missing => Ok(None),
+        Err(exception) => Err(exception.into()),
     }
 }
 

@@ -8,10 +8,10 @@ use clap::Args;
 use tokio::time::interval;
 use vioduct_certs::identity::NodeName;
 use vioduct_node::config::ByteSize;
-use vioduct_vios::cluster::admin;
-use vioduct_vios::redirect::name::LuId;
+use vioduct_vios::api::{Lu, Pool, VioChange, VioId, VioRequest};
 use vioduct_vios::repository::desk::{AskLu, Desk, LuState, REPOSITORY_NAME};
 
+use crate::cli::api::{VersionArgs, first};
 use crate::cli::db::Session;
 use crate::cli::output::{Done, OutputFormat};
 use crate::cli::vios::DbTargetArgs;
@@ -30,6 +30,8 @@ pub(crate) struct ResizeArgs {
     /// Its new size, not less than it has: bytes, or with a unit, as 512MiB, 10GiB, 2TiB.
     #[arg(long)]
     size: ByteSize,
+    #[command(flatten)]
+    version: VersionArgs,
     /// Don't wait until the storage has made it larger.
     #[arg(long)]
     no_wait: bool,
@@ -37,17 +39,21 @@ pub(crate) struct ResizeArgs {
 
 impl ResizeArgs {
     pub(super) async fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        let (session, lu, ByteSize(size)) = (self.db.open().await?, LuId(self.lu), self.size);
-        let storage = admin::resize_lu(&session.db, lu, size).await?;
+        let (session, lu, ByteSize(size)) = (self.db.open().await?, self.lu, self.size);
+        let (change, version) = (VioChange::LuSize { lu, size }, self.version.if_version);
+        let changed: Lu = first(session.call(VioRequest::Change { change, version }).await?)?;
         let mut done = "is to be made";
         if !self.no_wait {
-            let grown = self.db.within(self.until_grown(&session, &storage)).await;
             let waits =
-                || format!("LU {} is made {size} bytes large as soon as {storage} sees that", lu.0);
-            grown.map_err(|error| error.context(waits()))?;
+                || format!("LU {lu} is made {size} bytes large as soon as its storage sees that");
+            let grown = async {
+                let pool = session.call(VioRequest::Read { id: VioId::Pool(changed.pool) }).await?;
+                self.until_grown(&session, &first::<Pool>(pool)?.storage).await
+            };
+            self.db.within(grown).await.map_err(|error| error.context(waits()))?;
             done = "is";
         }
-        out.print(&Done::new("lu", lu.0, format!("LU {} {done} {size} bytes large", lu.0)))?;
+        out.print(&Done::new("lu", lu, format!("LU {lu} {done} {size} bytes large")))?;
         session.tool.close().await;
         Ok(ExitCode::SUCCESS)
     }

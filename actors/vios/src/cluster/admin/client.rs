@@ -2,81 +2,99 @@
 
 use vioduct_db::client::Db;
 
-use super::{AdminError, Counter, Plan, VTDS_MAX, contended, live_lu, number, read};
+use super::{
+    AdminError, Counter, Plan, VTDS_MAX, Written, contended, has_version, live_lu, number, read,
+};
 use crate::cluster::row::{ClientKey, ClientRow, LuPhase, LuRow, TransferRow, VtdKey, VtdRow};
 use crate::redirect::name::LuId;
 use crate::roles::phyp::{FRONT_BYTES_MAX, Front};
 
-/// Makes a client partition known. Gives its ClientID.
+/// Makes a client partition known.
 ///
 /// # Errors
 /// [`AdminError`]; after an unknown outcome it may be there, and the next call says so.
-pub async fn add_client(db: &Db, client: &ClientKey) -> Result<u32, AdminError> {
+pub(crate) async fn add_client(
+    db: &Db,
+    client: &ClientKey,
+) -> Result<Written<ClientRow>, AdminError> {
     let exists = || AdminError::ClientExists(client.clone());
     if read::<ClientRow>(db, client).await?.is_some() {
         return Err(exists());
     }
-    let number = number(db, Counter::Clients).await?;
+    let row = ClientRow { number: number(db, Counter::Clients).await?, vtds: Vec::new() };
     let mut plan = Plan::default();
-    plan.add(client, &ClientRow { number, vtds: Vec::new() });
+    plan.add(client, &row);
     match plan.commit(db).await {
         Err(AdminError::Changed) => Err(exists()),
-        done => done.map(|_revision| number),
+        done => Ok((client.clone(), done?, row)),
     }
 }
 
-/// Forgets a client partition that has no VTDs. Its ClientID is given to no other one.
+/// Forgets a client partition that has no VTDs. Its ClientID is given to no other one. Gives the
+/// revision at which it is forgotten.
 ///
 /// # Errors
 /// [`AdminError`]
-pub async fn remove_client(db: &Db, client: &ClientKey) -> Result<(), AdminError> {
+pub(crate) async fn remove_client(
+    db: &Db,
+    client: &ClientKey,
+    version: Option<u64>,
+) -> Result<u64, AdminError> {
     let (revision, row) = known(db, client).await?;
+    has_version(revision, version)?;
     if let Some(vtd) = row.vtds.first() {
         return Err(AdminError::ClientInUse { client: client.clone(), vtd: *vtd });
     }
     let mut plan = Plan::default();
     plan.delete::<ClientRow>(client, revision);
-    plan.commit(db).await.map(drop)
+    plan.commit(db).await
 }
 
-/// Shows an LU to a client: its hypervisor attaches it when it sees that. Gives the VTD's number.
+/// Shows an LU to a client: its hypervisor attaches it when it sees that.
 ///
 /// # Errors
 /// [`AdminError`]; after an unknown outcome it may be there, and the next call says so.
-pub async fn create_vtd(
+pub(crate) async fn create_vtd(
     db: &Db,
     lu: LuId,
     client: &ClientKey,
     front: Option<&str>,
-) -> Result<VtdKey, AdminError> {
+) -> Result<Written<VtdRow>, AdminError> {
     if let Some(text) = front.filter(|text| !is_front(text)) {
         return Err(AdminError::Front(text.chars().take(64).collect()));
     }
     // Else a number would be used up for nothing.
     Sight::of(db, lu, client).await?;
     let vtd = VtdKey(number(db, Counter::Vtds).await?);
-    let row = &VtdRow { lu: lu.0, client: client.clone(), front: front.map(str::to_owned) };
-    contended(move || async move {
+    let row = VtdRow { lu: lu.0, client: client.clone(), front: front.map(str::to_owned) };
+    let shown = &row;
+    let revision = contended(move || async move {
         let mut sight = Sight::of(db, lu, client).await?;
         sight.lu.vtds.push(vtd);
         sight.client.vtds.push(vtd);
         let mut plan = sight.plan(lu, client);
         plan.expect::<TransferRow>(&lu, 0);
-        plan.add(&vtd, row);
+        plan.add(&vtd, shown);
         plan.commit(db).await
     })
     .await?;
-    Ok(vtd)
+    Ok((vtd, revision, row))
 }
 
-/// Takes an LU out of its client's sight: its hypervisor detaches it when it sees that.
+/// Takes an LU out of its client's sight: its hypervisor detaches it when it sees that. Gives the
+/// revision at which it is out.
 ///
 /// # Errors
 /// [`AdminError`]
-pub async fn delete_vtd(db: &Db, vtd: VtdKey) -> Result<(), AdminError> {
+pub(crate) async fn delete_vtd(
+    db: &Db,
+    vtd: VtdKey,
+    version: Option<u64>,
+) -> Result<u64, AdminError> {
     contended(move || async move {
         let found = read::<VtdRow>(db, &vtd).await?;
         let (revision, VtdRow { lu, client, .. }) = found.ok_or(AdminError::NoVtd(vtd))?;
+        has_version(revision, version)?;
         let lu = LuId(lu);
         let mut sight = Sight::read(db, lu, &client).await?;
         sight.lu.vtds.retain(|other| *other != vtd);
@@ -86,7 +104,6 @@ pub async fn delete_vtd(db: &Db, vtd: VtdKey) -> Result<(), AdminError> {
         plan.commit(db).await
     })
     .await
-    .map(drop)
 }
 
 pub(super) fn is_front(text: &str) -> bool {

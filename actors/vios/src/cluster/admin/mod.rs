@@ -20,13 +20,13 @@ use vioduct_db::command::{Change, Condition, PARTS_MAX, Place, TableId};
 use vioduct_db::query::{ROWS_MAX, Range, Rows};
 
 pub(crate) use self::adapter::{forget_adapters, log_in};
-pub use self::client::{add_client, create_vtd, delete_vtd, remove_client};
-pub use self::resize::resize_lu;
-pub use self::storage::{create_lu, create_pool, delete_lu, delete_pool};
+pub(crate) use self::client::{add_client, create_vtd, delete_vtd, remove_client};
+pub(crate) use self::resize::resize_lu;
+pub(crate) use self::storage::{create_lu, create_pool, delete_lu, delete_pool};
 pub use self::transfer::{Left, RUN_LEASE, Transfer, sweep};
 use super::row::{
-    ClientKey, ClusterRow, Key, LuPhase, LuRow, ObjectName, PrimaryRow, Row, RowError, TheCluster,
-    ThePrimary, TransferKind, UniqueId, UniqueRow, ViosRow, VtdKey,
+    ClientKey, ClusterRow, Key, LuPhase, LuRow, ObjectName, Row, RowError, TheCluster,
+    TransferKind, UniqueId, UniqueRow, ViosRow, VtdKey,
 };
 use crate::redirect::name::{LuId, ViosId};
 use crate::repository::volume::LU_BYTES_MAX;
@@ -72,7 +72,7 @@ pub enum AdminError {
     #[error("the cluster has {VIOSES_MAX} VIOSes, as many as it can have")]
     Full,
     /// The pool is there already.
-    #[error("there is a pool {0} already")]
+    #[error("there is a pool {0} already; `vioduct pool ls` shows it")]
     PoolExists(ObjectName),
     /// There is no such pool.
     #[error("there is no pool {0}; make one with `vioduct pool create`")]
@@ -164,7 +164,7 @@ pub enum AdminError {
     )]
     Swept(LuId),
     /// The client is there already.
-    #[error("there is a client {0} already")]
+    #[error("there is a client {0} already; `vioduct client ls` shows it")]
     ClientExists(ClientKey),
     /// There is no such client.
     #[error("there is no client {0}; make one with `vioduct client add`")]
@@ -183,7 +183,7 @@ pub enum AdminError {
     )]
     Front(String),
     /// The client sees the LU already.
-    #[error("client {client} sees LU {} by VTD {} already", lu.0, vtd.0)]
+    #[error("client {client} sees LU {} by VTD {} already; `vioduct lu ls` shows where", lu.0, vtd.0)]
     VtdExists {
         /// The client.
         client: ClientKey,
@@ -217,6 +217,14 @@ pub enum AdminError {
     /// Somebody else changed it meanwhile.
     #[error("somebody else has changed it meanwhile; look, and try again")]
     Changed,
+    /// Somebody else changed it since whoever asks has looked.
+    #[error("it was changed since version {wanted} and has version {has}; look, and try again")]
+    Version {
+        /// The version that it has.
+        has: u64,
+        /// The one that it was to have.
+        wanted: u64,
+    },
     /// A row is not read.
     #[error(transparent)]
     Row(#[from] RowError),
@@ -225,28 +233,18 @@ pub enum AdminError {
     Db(#[from] DbError),
 }
 
-/// A cluster's members, as the database has them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Members {
-    /// The revision of the list of VIOSes.
-    pub revision: u64,
-    /// The cluster.
-    pub cluster: ClusterRow,
-    /// Its primary, when there is one.
-    pub primary: Option<PrimaryRow>,
-    /// Its VIOSes, by their nodes, in order.
-    pub vioses: Vec<(NodeName, ViosRow)>,
-}
+/// A row, its key, and the revision at which it was written last.
+pub(crate) type Written<R> = (<R as Row>::Key, u64, R);
 
 /// Makes the cluster `name` with these VIOSes, in any order.
 ///
 /// # Errors
 /// [`AdminError`]; after [`DbError::Unknown`] it may be made, and the next call says so.
-pub async fn create(
+pub(crate) async fn create(
     db: &Db,
     name: &str,
     vioses: &BTreeSet<NodeName>,
-) -> Result<ClusterRow, AdminError> {
+) -> Result<Written<ClusterRow>, AdminError> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         return Err(AdminError::Name(name.chars().take(NAME_BYTES_MAX).collect()));
     }
@@ -264,62 +262,62 @@ pub async fn create(
     for (number, node) in numbers(db, Counter::Vioses, vioses.len()).await?.zip(vioses) {
         plan.put(node, &ViosRow::admitted(ViosId(number)));
     }
-    plan.commit(db).await?;
-    Ok(cluster)
+    Ok((TheCluster, plan.commit(db).await?, cluster))
 }
 
-/// Admits a VIOS by the name of its node; it registers by itself. Gives its number.
+/// Admits a VIOS by the name of its node; it registers by itself.
 ///
 /// # Errors
 /// [`AdminError`]; after [`DbError::Unknown`] it may be admitted, and the next call says so.
-pub async fn add(db: &Db, node: &NodeName) -> Result<ViosId, AdminError> {
-    let members = members(db).await?;
-    if members.vioses.iter().any(|(name, _row)| name == node) {
+pub(crate) async fn add(db: &Db, node: &NodeName) -> Result<Written<ViosRow>, AdminError> {
+    read::<ClusterRow>(db, &TheCluster).await?.ok_or(AdminError::NoCluster)?;
+    let vioses = all::<ViosRow>(db).await?.1;
+    if vioses.iter().any(|(name, _row)| name == node) {
         return Err(AdminError::Admitted(node.clone()));
     }
-    if members.vioses.len() >= VIOSES_MAX {
+    if vioses.len() >= VIOSES_MAX {
         return Err(AdminError::Full);
     }
-    let number = number(db, Counter::Vioses).await?;
+    let row = ViosRow::admitted(ViosId(number(db, Counter::Vioses).await?));
     let mut plan = Plan::default();
-    plan.add(node, &ViosRow::admitted(ViosId(number)));
-    plan.commit(db).await?;
-    Ok(ViosId(number))
+    plan.add(node, &row);
+    Ok((node.clone(), plan.commit(db).await?, row))
 }
 
 /// Takes a VIOS out of the cluster. Its number and its unique ID are given to no other one; VTDs
-/// stay, and their clients go by the other VIOSes.
+/// stay, and their clients go by the other VIOSes. Gives the revision at which it is out.
 ///
 /// # Errors
 /// [`AdminError`]
-pub async fn remove(db: &Db, node: &NodeName) -> Result<(), AdminError> {
+pub(crate) async fn remove(
+    db: &Db,
+    node: &NodeName,
+    version: Option<u64>,
+) -> Result<u64, AdminError> {
     let found = read::<ViosRow>(db, node).await?;
     let (revision, row) = found.ok_or_else(|| AdminError::NotAdmitted(node.clone()))?;
+    has_version(revision, version)?;
     let mut plan = Plan::default();
     plan.delete::<ViosRow>(node, revision);
     if let Some(registered) = row.registered {
         plan.changes.push(Change::Delete { place: UniqueRow::place(&registered.unique) });
     }
-    plan.commit(db).await.map(drop)
+    plan.commit(db).await
 }
 
-/// The cluster and its VIOSes.
-///
-/// # Errors
-/// [`AdminError`]
-pub async fn members(db: &Db) -> Result<Members, AdminError> {
-    let cluster = read::<ClusterRow>(db, &TheCluster).await?;
-    let (_revision, cluster) = cluster.ok_or(AdminError::NoCluster)?;
-    let primary = read::<PrimaryRow>(db, &ThePrimary).await?.map(|(_revision, row)| row);
-    let (revision, vioses) = all(db).await?;
-    Ok(Members { revision, cluster, primary, vioses })
+/// Whether a row is still as whoever changes it has seen it, if that was said.
+fn has_version(revision: u64, version: Option<u64>) -> Result<(), AdminError> {
+    match version {
+        Some(wanted) if wanted != revision => Err(AdminError::Version { has: revision, wanted }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// All rows of a table in order, and of which revision they are at least.
 ///
 /// # Errors
 /// [`AdminError`]
-pub async fn all<R: Row>(db: &Db) -> Result<(u64, Vec<(R::Key, R)>), AdminError> {
+async fn all<R: Row>(db: &Db) -> Result<(u64, Vec<(R::Key, R)>), AdminError> {
     let found = scan(db, &[R::TABLE], Freshness::Linearizable).await?;
     let unreadable = RowError::Unreadable { what: R::WHAT };
     let rows = found.rows.into_iter().map(|row| {
@@ -330,7 +328,7 @@ pub async fn all<R: Row>(db: &Db) -> Result<(u64, Vec<(R::Key, R)>), AdminError>
 }
 
 /// All rows of these tables as they are stored: at one moment, if an answer has room for them.
-pub(super) async fn scan(
+pub(crate) async fn scan(
     db: &Db,
     tables: &[TableId],
     freshness: Freshness,
@@ -363,7 +361,7 @@ pub(super) async fn scan(
 ///
 /// # Errors
 /// [`AdminError`]
-pub async fn read<R: Row>(db: &Db, key: &R::Key) -> Result<Option<(u64, R)>, AdminError> {
+pub(super) async fn read<R: Row>(db: &Db, key: &R::Key) -> Result<Option<(u64, R)>, AdminError> {
     Looked::at(db, vec![R::place(key)]).await?.get(key)
 }
 

@@ -3,7 +3,9 @@
 use vioduct_certs::identity::NodeName;
 use vioduct_db::client::Db;
 
-use super::{AdminError, Counter, Plan, all, contended, live_lu, number, read};
+use super::{
+    AdminError, Counter, Plan, Written, all, contended, has_version, live_lu, number, read,
+};
 use crate::cluster::row::{ClusterRow, LuPhase, LuRow, ObjectName, PoolRow, TheCluster};
 use crate::redirect::name::LuId;
 use crate::repository::volume::LU_BYTES_MAX;
@@ -15,8 +17,14 @@ pub(super) const BLOCK: u64 = 512;
 ///
 /// # Errors
 /// [`AdminError`]; after an unknown outcome it may be there, and the next call says so.
-pub async fn create_pool(db: &Db, name: &ObjectName, storage: &NodeName) -> Result<(), AdminError> {
-    contended(move || async move {
+pub(crate) async fn create_pool(
+    db: &Db,
+    name: &ObjectName,
+    storage: &NodeName,
+) -> Result<Written<PoolRow>, AdminError> {
+    let row = PoolRow { storage: storage.clone(), lus: 0 };
+    let new = &row;
+    let revision = contended(move || async move {
         let cluster = read::<ClusterRow>(db, &TheCluster).await?;
         let (revision, cluster) = cluster.ok_or(AdminError::NoCluster)?;
         for (pool, row) in all::<PoolRow>(db).await?.1 {
@@ -30,33 +38,42 @@ pub async fn create_pool(db: &Db, name: &ObjectName, storage: &NodeName) -> Resu
         let mut plan = Plan::default();
         // Two that make pools at once meet here.
         plan.replace(&TheCluster, revision, &cluster);
-        plan.add(name, &PoolRow { storage: storage.clone(), lus: 0 });
+        plan.add(name, new);
         plan.commit(db).await
     })
-    .await
-    .map(drop)
+    .await?;
+    Ok((name.clone(), revision, row))
 }
 
-/// Forgets a pool that has no LUs.
+/// Forgets a pool that has no LUs. Gives the revision at which it is forgotten.
 ///
 /// # Errors
 /// [`AdminError`]
-pub async fn delete_pool(db: &Db, name: &ObjectName) -> Result<(), AdminError> {
+pub(crate) async fn delete_pool(
+    db: &Db,
+    name: &ObjectName,
+    version: Option<u64>,
+) -> Result<u64, AdminError> {
     let (revision, row) = pool(db, name).await?;
+    has_version(revision, version)?;
     if row.lus > 0 {
         return Err(AdminError::PoolInUse { pool: name.clone(), lus: row.lus });
     }
     let mut plan = Plan::default();
     plan.delete::<PoolRow>(name, revision);
-    plan.commit(db).await.map(drop)
+    plan.commit(db).await
 }
 
 /// Has an LU of `size` bytes made: its row is there when this returns, and its storage makes it
-/// when it sees that. Gives its number.
+/// when it sees that.
 ///
 /// # Errors
 /// [`AdminError`]; after an unknown outcome there may be one.
-pub async fn create_lu(db: &Db, pool_name: &ObjectName, size: u64) -> Result<LuId, AdminError> {
+pub(crate) async fn create_lu(
+    db: &Db,
+    pool_name: &ObjectName,
+    size: u64,
+) -> Result<Written<LuRow>, AdminError> {
     create_lu_with(db, pool_name, size, |_lu, _plan| {}).await
 }
 
@@ -66,44 +83,50 @@ pub(super) async fn create_lu_with(
     pool_name: &ObjectName,
     size: u64,
     also: impl Fn(LuId, &mut Plan),
-) -> Result<LuId, AdminError> {
+) -> Result<Written<LuRow>, AdminError> {
     let also = &also;
     if !(BLOCK..=LU_BYTES_MAX).contains(&size) || !size.is_multiple_of(BLOCK) {
         return Err(AdminError::LuSize(size));
     }
     pool(db, pool_name).await?;
     let lu = LuId(number(db, Counter::Lus).await?.into());
-    let birth = rand::random_range(1..=u64::MAX);
-    contended(move || async move {
+    let (pool_of, birth) = (pool_name.clone(), rand::random_range(1..=u64::MAX));
+    let row = LuRow { pool: pool_of, size, birth, phase: LuPhase::Making, vtds: Vec::new() };
+    let new = &row;
+    let revision = contended(move || async move {
         let (revision, mut row) = pool(db, pool_name).await?;
         row.lus = row.lus.saturating_add(1);
         let mut plan = Plan::default();
         plan.replace(pool_name, revision, &row);
-        let (pool, phase, vtds) = (pool_name.clone(), LuPhase::Making, Vec::new());
-        plan.add(&lu, &LuRow { pool, size, birth, phase, vtds });
+        plan.add(&lu, new);
         also(lu, &mut plan);
         plan.commit(db).await
     })
     .await?;
-    Ok(lu)
+    Ok((lu, revision, row))
 }
 
 /// Has an LU deleted that no VTD shows: its storage frees its room, then its row goes.
 ///
 /// # Errors
 /// [`AdminError`]
-pub async fn delete_lu(db: &Db, lu: LuId) -> Result<(), AdminError> {
+pub(crate) async fn delete_lu(
+    db: &Db,
+    lu: LuId,
+    version: Option<u64>,
+) -> Result<Written<LuRow>, AdminError> {
     contended(move || async move {
         let (revision, row) = live_lu(db, lu).await?;
+        has_version(revision, version)?;
         if let Some(vtd) = row.vtds.first() {
             return Err(AdminError::LuInUse { lu, vtd: *vtd });
         }
         let mut plan = Plan::default();
-        plan.replace(&lu, revision, &LuRow { phase: LuPhase::Deleting, ..row });
-        plan.commit(db).await
+        let row = LuRow { phase: LuPhase::Deleting, ..row };
+        plan.replace(&lu, revision, &row);
+        Ok((lu, plan.commit(db).await?, row))
     })
     .await
-    .map(drop)
 }
 
 /// What a storage says of an LU of its own: it is there, or can't be made. An LU that is to be

@@ -65,7 +65,7 @@ impl Transfer {
         let (kind, lease) = (TransferKind::Import, db.grant(ShardId(0), RUN_LEASE).await?);
         let lu = create_lu_with(db, pool, size, |lu, plan| note(plan, lu, kind, &lease, by)).await;
         match lu {
-            Ok(lu) => Ok(Self { lu, kind, lease }),
+            Ok((lu, _revision, _row)) => Ok(Self { lu, kind, lease }),
             Err(error) => Err(given_up(&lease, error).await),
         }
     }
