@@ -1,5 +1,5 @@
-//! `vioduct-loadtest block`: reads and writes of served disks, each read checked against what may
-//! be there.
+//! `vioduct-loadtest block`: reads and writes of served disks, and of clients' disks through their
+//! actors; each read checked against what may be there.
 
 mod board;
 mod checker;
@@ -7,11 +7,13 @@ mod client;
 mod content;
 mod event;
 mod gate;
+mod hypervisor;
 mod link;
 mod mix;
 mod report;
 mod run;
 mod stall;
+mod target;
 mod uri;
 
 use std::cell::RefCell;
@@ -22,7 +24,8 @@ use anyhow::{Context, Result, bail, ensure};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use vioduct_loadtest::stats::LatencyRecorder;
-use vioduct_vios::disk::{Abilities, Disk};
+use vioduct_vios::disk::Abilities;
+use vioduct_vios::roles::phyp::OpenDisks;
 
 use crate::cli::BlockArgs;
 use crate::clock::Clock;
@@ -38,7 +41,7 @@ use link::Link;
 use mix::{Mix, Pattern, Shares};
 use stall::Stalls;
 
-pub(crate) use uri::Uri;
+pub(crate) use target::Target;
 
 /// The largest block that is checked as one: what a page of memory holds is written as a whole.
 const BLOCK_BYTES_MAX: u64 = 4096;
@@ -66,6 +69,18 @@ impl Plan {
     /// # Errors
     /// Values that do not fit each other. Fault: the caller.
     pub(crate) fn new(args: &BlockArgs) -> Result<Self> {
+        let lu = args.disks.iter().find(|target| matches!(target, Target::Lu(_)));
+        match (lu, &args.hypervisor) {
+            (Some(lu), None) => bail!(
+                "{lu} is found at a hypervisor that runs here: name its node's file, \
+                 --hypervisor vioduct.toml"
+            ),
+            (None, Some(file)) => bail!(
+                "--hypervisor {}: name LUs of its clients as disks, lu:N, or leave it out",
+                file.display()
+            ),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
         let disks = u32::try_from(args.disks.len())?;
         let clients = args.clients.unwrap_or(disks);
         ensure!(clients >= disks, "--clients {clients}: there are {disks} disks");
@@ -132,6 +147,8 @@ impl Plan {
 struct Parts<'a> {
     args: &'a BlockArgs,
     plan: &'a Plan,
+    /// Those of the hypervisor that runs here, if one does.
+    disks: Option<OpenDisks>,
     clock: Clock,
     board: Rc<RefCell<Board>>,
     gate: Rc<Gate>,
@@ -145,15 +162,15 @@ impl Parts<'_> {
         let (args, plan) = (self.args, self.plan);
         let disks = u32::try_from(args.disks.len())?;
         let (disk, part) = (number % disks, u64::from(number / disks));
-        let uri = args.disks.get(disk as usize).context("a disk for each client")?;
-        let link = Link::connect(uri, args.depth).await?;
-        let device = link.remote().await.device();
-        plan.check(&device.abilities).with_context(|| uri.to_string())?;
+        let target = args.disks.get(disk as usize).context("a disk for each client")?;
+        let link = Link::connect(target, self.disks.as_ref(), args.depth, args.deadline).await?;
+        let device = link.conn().await.device();
+        plan.check(&device.abilities).with_context(|| target.to_string())?;
         let block_bytes = plan.block_bytes;
         let largest = plan.largest_bytes();
         if device.block_min > block_bytes || device.payload_max < largest {
             let (min, max) = (device.block_min, device.payload_max);
-            bail!("{uri}: requests are multiples of {min} bytes there, and {max} at most");
+            bail!("{target}: requests are multiples of {min} bytes there, and {max} at most");
         }
         let parts = u64::from((plan.clients - disk).div_ceil(disks));
         let blocks = args.range.min(device.size / parts) / u64::from(block_bytes);
@@ -163,7 +180,7 @@ impl Parts<'_> {
         let range_min = 2 * u64::from(args.depth) * u64::from(largest);
         ensure!(
             range >= range_min,
-            "{uri}: each client has {range} bytes; for --depth {} it needs {range_min}",
+            "{target}: each client has {range} bytes; for --depth {} it needs {range_min}",
             args.depth
         );
         let offset = part * range;
@@ -203,7 +220,15 @@ impl Parts<'_> {
 /// # Errors
 /// The run did not start, or its result can't be written.
 pub(crate) fn run(args: &BlockArgs, plan: Plan) -> Result<ExitCode> {
-    let report = on_one_thread(run::measure(args, &plan))?;
+    let report = on_one_thread(async {
+        match &args.hypervisor {
+            Some(file) => {
+                let load = async |disks| run::measure(args, &plan, Some(disks)).await;
+                hypervisor::beside(file, load).await
+            }
+            None => run::measure(args, &plan, None).await,
+        }
+    })?;
     output::write(&report, &args.shown)?;
     Ok(report.exit_code())
 }

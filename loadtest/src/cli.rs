@@ -31,8 +31,8 @@ enum Command {
     /// Messages to nodes and back, or one way. Exit code 0: all came as sent; 1: not so; 98: the
     /// generator did not keep its schedule.
     Msg(Box<MsgArgs>),
-    /// Reads and writes of served disks (NBD), each read checked against what may be there.
-    /// Overwrites them. Exit code 0: all was answered, and right; 1: not so; 98: the generator did
+    /// Reads and writes of disks, served (NBD) or through their actors, each read checked against
+    /// what may be there. Overwrites them. Exit code 0: all was answered, and right; 1: not so; 98: the generator did
     /// not keep its schedule.
     Block(Box<BlockArgs>),
     /// Reads and writes of the cluster's database, each read checked against what may be there. Its

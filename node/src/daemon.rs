@@ -22,6 +22,7 @@ use vioduct_transport::seam::ResetSecret;
 use vioduct_vios::cluster::cm::{CmConfig, CmError, CmRole, OwnVios};
 use vioduct_vios::cluster::local::LocalStores;
 use vioduct_vios::roles::RoleError;
+use vioduct_vios::roles::phyp::OpenDisks;
 
 use crate::addresses::{self, Addresses};
 use crate::config::{CmSettings, ConfigError, DiskRoles, NodeConfig};
@@ -337,6 +338,12 @@ impl Daemon {
     /// Its end of the cluster: actors and links.
     pub const fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// The disks of clients that it carries, for a program that uses them without NBD in this
+    /// process; none unless the node's file has `[phyp]`.
+    pub fn disks(&self) -> Option<&OpenDisks> {
+        self.disks.open()
     }
 
     /// Waits until this run of the node is over for its cluster, and says why.

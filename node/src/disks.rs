@@ -5,7 +5,7 @@ use vioduct_vios::cluster::cm::ClusterSight;
 use vioduct_vios::roles::RoleError;
 use vioduct_vios::roles::keep::{ClusterVios, Fabrics};
 use vioduct_vios::roles::layout::Layouts;
-use vioduct_vios::roles::phyp::PhypRole;
+use vioduct_vios::roles::phyp::{OpenDisks, PhypRole};
 use vioduct_vios::roles::storage::StorageRole;
 use vioduct_vios::roles::vios::ViosRole;
 
@@ -69,6 +69,11 @@ impl Disks {
     /// The node's ends of the fabric: they show the node's certificate.
     pub(crate) fn fabrics(&self) -> Fabrics {
         self.fabrics.clone()
+    }
+
+    /// Clients' disks, if it carries any.
+    pub(crate) fn open(&self) -> Option<&OpenDisks> {
+        self.phyp.as_ref().map(PhypRole::disks)
     }
 
     /// Ends them in order, clients' disks first.

@@ -9,13 +9,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use vioduct_loadtest::stats::LatencyRecorder;
 use vioduct_vios::block::{Extent, Reply, Request};
-use vioduct_vios::disk::Disk;
-use vioduct_vios::nbd::client::{Remote, RequestError};
+use vioduct_vios::nbd::client::RequestError;
 
 use super::board::{Board, Done, Example, Fault};
 use super::checker::{Change, Checker, Ending, Reading, Span, Writing};
 use super::gate::Gate;
-use super::link::Link;
+use super::link::{Conn, Link};
 use super::mix::{Kind, Mix};
 use super::stall::Stalls;
 use crate::clock::{Clock, nanoseconds};
@@ -197,9 +196,9 @@ impl Client {
         let used = Cell::new(None);
         let end = self.clock.at(sent_ns.saturating_add(nanoseconds(self.deadline)));
         let result = timeout_at(end, async {
-            let remote = self.link.remote().await;
-            used.set(Some(Rc::clone(&remote)));
-            remote.execute(request).await
+            let conn = self.link.conn().await;
+            used.set(Some(Rc::clone(&conn)));
+            conn.execute(request).await
         });
         let result = result.await;
         let done_ns = self.clock.now_ns();
@@ -220,10 +219,11 @@ impl Client {
         self.judge(part, answer, done_ns);
         self.gate.leave();
         self.freed.notify_waiters();
-        if let (Some(fault), Some(remote)) = (fault, used.take())
-            && fault.is_of_link()
+        let error = result.as_ref().ok().and_then(|result| result.as_ref().err());
+        if let (Some(fault), Some(conn)) = (fault, used.take())
+            && conn.is_over(fault, error)
         {
-            self.give_up(&remote).await;
+            self.give_up(&conn).await;
         }
         fault.is_none()
     }
@@ -278,10 +278,10 @@ impl Client {
     }
 
     /// The connection is cut, so that nothing more comes of what was sent, as far as this end goes.
-    async fn give_up(&self, remote: &Rc<Remote>) {
-        if self.link.lose(remote).await {
+    async fn give_up(&self, conn: &Rc<Conn>) {
+        if self.link.lose(conn).await {
             self.board.borrow_mut().reconnects += 1;
-            remote.cut().await;
+            conn.cut().await;
         }
     }
 
@@ -342,7 +342,7 @@ impl Client {
 
     /// Writes everything once, so that every block has content of this run, and flushes.
     pub(crate) async fn prepare(self: &Rc<Self>, depth: u32, halt: &Halt) -> bool {
-        let can_flush = self.link.remote().await.device().abilities.can_flush;
+        let can_flush = self.link.conn().await.device().abilities.can_flush;
         let is_filled = self.sweep(Kind::Write, depth, halt).await;
         let nothing = Span { first: 0, count: 0 };
         is_filled && (!can_flush || self.insist(Kind::Flush, nothing).await)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ const SCHEMA: u32 = 1;
 struct Config {
     driver: &'static str,
     disks: Vec<String>,
+    hypervisor: Option<PathBuf>,
     clients: u32,
     #[serde(rename = "loop")]
     loop_kind: &'static str,
@@ -54,6 +56,7 @@ impl Config {
         Self {
             driver: "block",
             disks: args.disks.iter().map(ToString::to_string).collect(),
+            hypervisor: args.hypervisor.clone(),
             clients: plan.clients,
             loop_kind: if args.rate.is_some() { "open" } else { "closed" },
             rate_per_s: args.rate,

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use vioduct_vios::roles::phyp::OpenDisks;
 
 use super::board::Board;
 use super::client::{Client, Due};
@@ -26,11 +27,16 @@ use crate::schedule::{Halt, Kept, Room, Schedule, pace, shares};
 /// Requests of a client that fill its range, or read it back, at a time.
 const SWEEP_DEPTH: u32 = 4;
 
-pub(super) async fn measure(args: &BlockArgs, plan: &Plan) -> Result<Report> {
+pub(super) async fn measure(
+    args: &BlockArgs,
+    plan: &Plan,
+    disks: Option<OpenDisks>,
+) -> Result<Report> {
     let mut control = Control::begin(args.shown.progress)?;
     let parts = Parts {
         args,
         plan,
+        disks,
         clock: Clock::start(),
         board: Rc::new(RefCell::new(Board::new()?)),
         gate: Rc::new(Gate::new()),

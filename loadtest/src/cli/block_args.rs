@@ -1,21 +1,27 @@
 //! Arguments of `block`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{Shown, duration, positive};
-use crate::block::Uri;
+use crate::block::Target;
 
 /// Clients of one run: each has latencies of its own.
 const CLIENTS_MAX: i64 = 256;
 
-/// Block I/O against served disks. It overwrites what they hold.
+/// Block I/O against disks. It overwrites what they hold.
 #[derive(Args, Debug)]
 pub(crate) struct BlockArgs {
-    /// Exports to drive: nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH, nbd:unix:PATH.
-    #[arg(required = true, value_name = "URI")]
-    pub(crate) disks: Vec<Uri>,
+    /// Exports to drive: nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH, nbd:unix:PATH; and
+    /// lu:N with `--hypervisor`, the disk of an LU through its actor.
+    #[arg(required = true, value_name = "DISK")]
+    pub(crate) disks: Vec<Target>,
+    /// The file, vioduct.toml, of a node that carries clients' disks. The node runs in this process
+    /// for the time of the load, in place of `vioduct node start`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hypervisor: Option<PathBuf>,
     /// Clients. They take the disks in turn; those that share a disk have a part of it each.
     /// Default: one for each disk.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=CLIENTS_MAX))]
@@ -71,7 +77,8 @@ pub(crate) struct BlockArgs {
     /// Time of the measurement.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = positive)]
     pub(crate) duration: Duration,
-    /// How long an answer is waited for; then the connection is cut, and made anew.
+    /// How long an answer is waited for; then the connection is cut, and made anew. Also how long
+    /// the disk of an LU is waited for at the start.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = positive)]
     pub(crate) deadline: Duration,
     /// Between two readings of all that was written, at the end: late writes land meanwhile.

@@ -18,7 +18,7 @@ fn scratch() -> Scratch {
     Scratch::create().expect("a directory is made")
 }
 
-fn block(args: &str, dir: &Path) -> Command {
+pub(crate) fn block(args: &str, dir: &Path) -> Command {
     let mut command = Command::new(built_loadtest());
     command.args(["block", "--output", "json"]).args(args.split_whitespace());
     command.current_dir(dir).kill_on_drop(true);

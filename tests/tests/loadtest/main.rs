@@ -1,6 +1,7 @@
 //! The load harness against real nodes, served disks and a database.
 
 mod block;
+mod clients;
 mod db;
 mod disks;
 mod history;

@@ -7,11 +7,12 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler, Message, MessageResponse, ResponseFuture};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use vioduct_runtime::{Accepts, RemoteMessage, Wire};
 
 use super::DiskConfig;
 use super::front::{Bound, Front};
+use super::open::NoDisk;
 use crate::cluster::row::{ClientKey, VtdKey};
 use crate::lpar::LparDisk;
 use crate::redirect::name::LuId;
@@ -260,11 +261,17 @@ pub struct Phyp {
     cec: u32,
     slots: BTreeMap<LuId, Slot>,
     orders: mpsc::Sender<Order>,
+    /// Told of whenever a slot has changed.
+    changes: watch::Sender<()>,
 }
 
 impl Phyp {
-    pub(super) const fn new(cec: u32, orders: mpsc::Sender<Order>) -> Self {
-        Self { cec, slots: BTreeMap::new(), orders }
+    pub(super) const fn new(
+        cec: u32,
+        orders: mpsc::Sender<Order>,
+        changes: watch::Sender<()>,
+    ) -> Self {
+        Self { cec, slots: BTreeMap::new(), orders, changes }
     }
 
     fn attach(&mut self, config: DiskConfig) -> Result<(), AttachRefused> {
@@ -293,6 +300,7 @@ impl Phyp {
             Err(error) => return Err(error),
         };
         self.slots.insert(lu, Slot { front, stage, vtd, client, detach });
+        self.changes.send_replace(());
         attached
     }
 
@@ -344,6 +352,28 @@ impl Handler<OpenDisk> for Phyp {
     }
 }
 
+/// Asks for the open disk of an LU, whoever has attached it.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Arc<LparDisk>, NoDisk>")]
+pub(super) struct FindDisk(pub(super) LuId);
+
+impl Handler<FindDisk> for Phyp {
+    type Result = Result<Arc<LparDisk>, NoDisk>;
+
+    fn handle(&mut self, FindDisk(lu): FindDisk, _ctx: &mut Self::Context) -> Self::Result {
+        let slot = self.slots.get(&lu).ok_or(NoDisk::NotCarried { lu, cec: self.cec })?;
+        match &slot.stage {
+            Stage::Open(disk) if slot.detach.is_some() => Ok(Arc::clone(disk)),
+            // It is being detached.
+            Stage::Open(_) | Stage::Over => Err(NoDisk::Over { lu }),
+            Stage::Attaching(None) => Err(NoDisk::Attaching { lu }),
+            Stage::Attaching(Some(reason)) | Stage::Refused(reason) => {
+                Err(NoDisk::NotAttached { lu, reason: reason.clone() })
+            }
+        }
+    }
+}
+
 /// Ends the disk of a VTD in order, and forgets it. Answers whether that is done.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "bool")]
@@ -359,6 +389,7 @@ impl Handler<Detach> for Phyp {
         let slot = self.slots.get_mut(&lu).filter(|slot| slot.vtd == Some(vtd));
         let Some(slot) = slot else { return true };
         drop(slot.detach.take());
+        self.changes.send_replace(());
         if matches!(slot.stage, Stage::Over | Stage::Refused(_)) {
             self.slots.remove(&lu);
             return true;
@@ -388,6 +419,7 @@ impl Handler<Note> for Phyp {
         } else {
             slot.stage = stage;
         }
+        self.changes.send_replace(());
     }
 }
 

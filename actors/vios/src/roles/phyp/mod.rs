@@ -9,6 +9,7 @@
 mod attach;
 mod desk;
 mod front;
+mod open;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use self::desk::{
 };
 use self::desk::{Attach, Note, Order, Stage};
 pub use self::front::{Front, FrontError};
+pub use self::open::{NoDisk, OpenDisks};
 use super::layout::{Layout, Layouts};
 use super::{RoleError, name};
 use crate::cluster::cm::ClusterSight;
@@ -87,6 +89,7 @@ struct Common {
 #[derive(Debug)]
 pub struct PhypRole {
     phyp: LocalRef<Phyp>,
+    disks: OpenDisks,
     stop: watch::Sender<bool>,
     keeper: JoinHandle<()>,
     following: Option<Task>,
@@ -106,7 +109,9 @@ impl PhypRole {
         let PhypConfig { cec, disks, limits, .. } = config;
         limits.validate()?;
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-        let phyp = node.actor(move || Phyp::new(cec, orders.clone())).named(name(PHYP_NAME));
+        let (changes, changed) = watch::channel(());
+        let phyp = node.actor(move || Phyp::new(cec, orders.clone(), changes.clone()));
+        let phyp = phyp.named(name(PHYP_NAME));
         let phyp = phyp.restart(RestartPolicy::never());
         let phyp = phyp.accept::<ListDisks>(Access::nodes().or(Access::tools()));
         let phyp = phyp.accept::<AttachDisk>(Access::tools());
@@ -118,7 +123,8 @@ impl PhypRole {
         let (layouts, to) = (vioses.clone(), phyp.clone());
         let common = Common { node: node.clone(), cec, layouts, limits, phyp: to };
         let keeper = tokio::spawn(keep(Arc::new(common), ordered, stopped));
-        let role = Self { phyp, stop, keeper, following: None };
+        let disks_open = OpenDisks::new(phyp.clone(), changed);
+        let role = Self { phyp, disks: disks_open, stop, keeper, following: None };
         for disk in disks {
             role.attach(disk).await?;
         }
@@ -140,6 +146,12 @@ impl PhypRole {
         let attacher = Attacher::new(node.clone(), role.phyp.clone(), cec, sockets, cluster);
         role.following = Some(Task::spawn(attacher.run()));
         Ok(role)
+    }
+
+    /// Its open disks, for whoever uses them without NBD on this node.
+    #[must_use]
+    pub const fn disks(&self) -> &OpenDisks {
+        &self.disks
     }
 
     async fn attach(&self, disk: DiskConfig) -> Result<(), RoleError> {
