@@ -32,8 +32,8 @@ enum Command {
     /// generator did not keep its schedule.
     Msg(Box<MsgArgs>),
     /// Reads and writes of disks, served (NBD) or through their actors, each read checked against
-    /// what may be there. Overwrites them. Exit code 0: all was answered, and right; 1: not so; 98: the generator did
-    /// not keep its schedule.
+    /// what may be there. Overwrites them. Exit code 0: all was answered, and right; 1: not so; 98:
+    /// the generator did not keep its schedule.
     Block(Box<BlockArgs>),
     /// Reads and writes of the cluster's database, each read checked against what may be there. Its
     /// rows are its own, and deleted at the end. Exit code 0: all was done, and right; 1: not so;

@@ -296,7 +296,7 @@ async fn a_pool_tells_what_its_lus_take_and_nothing_of_a_storage_that_is_away() 
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let row: Vec<&str> = said.lines().nth(2).unwrap().split_whitespace().collect();
-    assert_eq!(row, ["pool", STORAGE, "2", "4398047559680", "-", "-", "-"]);
+    assert_eq!(row[..7], ["pool", STORAGE, "2", "4398047559680", "-", "-", "-"]);
     let why = "pool pool: s1 does not tell its room: no answer from s1 within 2000 ms";
     assert!(said.contains(why), "{said}");
 }

@@ -183,7 +183,9 @@ pub enum AdminError {
     )]
     Front(String),
     /// The client sees the LU already.
-    #[error("client {client} sees LU {} by VTD {} already; `vioduct lu ls` shows where", lu.0, vtd.0)]
+    #[error(
+        "client {client} sees LU {} by VTD {} already; `vioduct lu ls` shows where", lu.0, vtd.0
+    )]
     VtdExists {
         /// The client.
         client: ClientKey,
