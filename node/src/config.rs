@@ -13,11 +13,6 @@
 //! name = "n2"
 //! addr = "10.0.0.2:7400"
 //!
-//! [[vios]]                  # one for each VIOS of the cluster, the same in every file
-//! id = 1
-//! node = "n1"
-//! cec = 1                   # the host
-//!
 //! [[adapter]]               # on a node with a VIOS: a way to the storage, one or more
 //! storage = "n3"            # the node that serves it
 //! addr = "10.1.0.3:7500"    # where that listens for this fabric, UDP; another for each adapter
@@ -26,10 +21,7 @@
 //!
 //! [outside]                 # in place of adapters: a storage outside of the cluster, by NBD
 //! server = "tcp:10.1.0.9:10809" # or "unix:/run/nbd.sock"
-//! [[outside.export]]
-//! lu = 7
-//! name = "lu7"              # may be left out: the server's default export
-//! sole = false              # true: no other VIOS uses it
+//! name = "san"              # may be left out: outside
 //!
 //! [dsa]                     # every key may be left out: when a way to the storage is lost
 //! silence_max_ms = 1000
@@ -37,17 +29,9 @@
 //! [storage]                 # on a node that serves a volume
 //! volume = "volume"         # its directory, relative to this file
 //! listen = "10.1.0.3:7500"  # for the fabric, UDP; or a list, one for each fabric
-//! [[storage.lu]]            # is made when it is missing
-//! id = 7
-//! size = "10GiB"
 //!
 //! [phyp]                    # on a node that carries clients' disks
 //! cec = 1
-//! [[phyp.disk]]
-//! lu = 7
-//! socket = "unix:lu7.sock"  # NBD; relative to this file; or "tcp:127.0.0.1:10809"
-//! outside = false           # true: it lies on a storage outside of the cluster
-//! # request_life_ms = 30000 # only then: a request to that takes effect within this, or never
 //!
 //! [db]                      # on a node with a replica of the cluster's database
 //! dir = "db"                # where it is kept, relative to this file
@@ -55,8 +39,7 @@
 //! # heartbeat_ms, election_ms: when replicas doubt their leader
 //! # reserve = "256MiB"      # bytes that are kept free: with less, writes are refused
 //!
-//! [cm]                      # on a node of a cluster that is kept in the database: in place of
-//!                           # [[vios]], [[storage.lu]] and [[phyp.disk]], which that has
+//! [cm]                      # how it follows the cluster's database: needed for disks
 //! cec = 1                   # the host of its VIOS, which registers; left out if it has none
 //! # attempts, answer_within_ms, pause_ms: when that is given up
 //!
@@ -94,7 +77,7 @@ pub use cm::CmSettings;
 use cm::RawCm;
 use db::RawDb;
 pub use disks::DiskRoles;
-use disks::{RawAdapter, RawDisks, RawDsa, RawOutside, RawPhyp, RawStorage, RawVios, Site};
+use disks::{RawAdapter, RawDisks, RawDsa, RawOutside, RawPhyp, RawStorage, Site};
 use renewal::RawRenewal;
 pub use renewal::RenewalConfig;
 pub use size::{ByteSize, NoSize};
@@ -179,8 +162,6 @@ struct RawConfig {
     node: RawNode,
     #[serde(default)]
     peer: Vec<RawPeer>,
-    #[serde(default)]
-    vios: Vec<RawVios>,
     #[serde(default)]
     adapter: Vec<RawAdapter>,
     outside: Option<RawOutside>,
@@ -269,7 +250,6 @@ impl NodeConfig {
         let RawConfig {
             node,
             peer,
-            vios,
             adapter,
             outside,
             dsa,
@@ -298,9 +278,9 @@ impl NodeConfig {
         let db = db.map(|raw| raw.checked(home)).transpose().map_err(setting)?;
         let cm = cm.map(RawCm::checked).transpose().map_err(setting)?;
         let data_dir = home.join(node.data_dir);
-        let disks = RawDisks { vios, adapter, outside, dsa, storage, phyp };
-        let (name, host) = (&node.name, node.listen.ip());
-        let site = Site { name, host, home, data_dir: &data_dir, cluster: cm.as_ref() };
+        let disks = RawDisks { adapter, outside, dsa, storage, phyp };
+        let (host, cluster) = (node.listen.ip(), cm.as_ref());
+        let site = Site { host, home, data_dir: &data_dir, cluster };
         let disks = disks.checked(&site).map_err(setting)?;
         let peers = peers(peer, &node.name, transport.peers_max).map_err(setting)?;
         Ok(Self {

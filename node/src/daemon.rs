@@ -199,10 +199,9 @@ fn require_own(config: &NodeConfig, credentials: &Credentials) -> Result<(), Sta
 
 /// Others let a node in by what its certificate grants.
 fn require_roles(config: &NodeConfig, holder: &Identity) -> Result<(), StartError> {
-    let DiskRoles { storage, vios, phyp, .. } = &config.disks;
+    let DiskRoles { storage, phyp, .. } = &config.disks;
     let needed = [
         ("storage", Role::Storage, storage.is_some()),
-        ("[vios]", Role::Vios, vios.is_some()),
         ("phyp", Role::Phyp, phyp.is_some()),
         ("db", Role::Db, config.db.is_some()),
         ("cm", Role::Vios, config.cm.is_some_and(|cm| cm.cec.is_some())),
@@ -318,7 +317,10 @@ impl Daemon {
             Some(settings) => Some(start_cm(&node, settings, config.data_dir.join(CM_DIR)).await?),
             None => None,
         };
-        let disks = Disks::start(&node, config.disks, cm.as_ref().map(CmRole::sight)).await?;
+        let disks = match &cm {
+            Some(cm) => Disks::start(&node, config.disks, cm.sight()).await?,
+            None => Disks::default(),
+        };
         let mut tasks = Vec::new();
         if !named.is_empty() {
             let addresses = Addresses::new(config.listen, peers, named);

@@ -4,10 +4,8 @@ use vioduct_runtime::Node;
 use vioduct_vios::cluster::cm::ClusterSight;
 use vioduct_vios::roles::RoleError;
 use vioduct_vios::roles::keep::{ClusterVios, Fabrics};
-use vioduct_vios::roles::layout::Layouts;
 use vioduct_vios::roles::phyp::{OpenDisks, PhypRole};
 use vioduct_vios::roles::storage::StorageRole;
-use vioduct_vios::roles::vios::ViosRole;
 
 use crate::config::DiskRoles;
 
@@ -15,53 +13,30 @@ use crate::config::DiskRoles;
 #[derive(Debug, Default)]
 pub(crate) struct Disks {
     storage: Option<StorageRole>,
-    vios: Option<Vios>,
+    vios: Option<ClusterVios>,
     phyp: Option<PhypRole>,
     fabrics: Fabrics,
 }
 
-#[derive(Debug)]
-enum Vios {
-    /// By its node's file.
-    Fixed(ViosRole),
-    /// By the cluster's database.
-    OfCluster(ClusterVios),
-}
-
 impl Disks {
-    /// Takes them up, from the storage on; in a cluster, as its database says.
+    /// Takes them up, from the storage on, as the cluster's database says.
     pub(crate) async fn start(
         node: &Node,
         roles: DiskRoles,
-        cluster: Option<&ClusterSight>,
+        cluster: &ClusterSight,
     ) -> Result<Self, RoleError> {
-        let (mut disks, layouts) = (Self::default(), Layouts::from(roles.layout));
+        let mut disks = Self::default();
         if let Some(config) = roles.storage {
-            let storage = match cluster {
-                Some(cluster) => StorageRole::start_in(node, cluster.clone(), config).await?,
-                None => StorageRole::start(node, &layouts, config).await?,
-            };
+            let storage = StorageRole::start_in(node, cluster.clone(), config).await?;
             disks.fabrics.add(node, storage.fabrics());
             disks.storage = Some(storage);
         }
         if let Some(config) = roles.vios {
-            disks.vios = Some(match cluster {
-                Some(cluster) => {
-                    let (cluster, fabrics) = (cluster.clone(), disks.fabrics.clone());
-                    Vios::OfCluster(ClusterVios::start(node, cluster, config, fabrics))
-                }
-                None => {
-                    let vios = ViosRole::start(node, &layouts, config).await?;
-                    disks.fabrics.add(node, vios.fabrics());
-                    Vios::Fixed(vios)
-                }
-            });
+            let (cluster, fabrics) = (cluster.clone(), disks.fabrics.clone());
+            disks.vios = Some(ClusterVios::start(node, cluster, config, fabrics));
         }
         if let Some(config) = roles.phyp {
-            disks.phyp = Some(match cluster {
-                Some(cluster) => PhypRole::start_in(node, cluster.clone(), config).await?,
-                None => PhypRole::start(node, &layouts, config).await?,
-            });
+            disks.phyp = Some(PhypRole::start_in(node, cluster.clone(), config).await?);
         }
         Ok(disks)
     }
@@ -81,10 +56,8 @@ impl Disks {
         if let Some(phyp) = self.phyp.take() {
             phyp.close().await;
         }
-        match self.vios.take() {
-            Some(Vios::Fixed(vios)) => vios.close().await,
-            Some(Vios::OfCluster(vios)) => vios.close().await,
-            None => {}
+        if let Some(vios) = self.vios.take() {
+            vios.close().await;
         }
         if let Some(storage) = self.storage.take() {
             storage.close().await;

@@ -103,7 +103,7 @@ async fn wrong_commands_change_nothing_and_say_the_mend() {
 }
 
 /// Each is wrong in one way: what is exchanged in the good file, by what.
-const FILES: [(&str, &str); 24] = [
+const FILES: [(&str, &str); 25] = [
     ("[node]", "[nodes]"),
     ("name = \"n1\"", "name = \"N 1\""),
     ("name = \"n1\"", "name = \"n9\""),
@@ -121,7 +121,8 @@ const FILES: [(&str, &str); 24] = [
     ("[cm]\n", "[cm]\nattemps = 3\n"),
     ("[cm]\n", "[cm]\npause_ms = -1\n"),
     ("[cm]\ncec = 1\n", "[cm]\n"),
-    ("[cm]\n", "[[vios]]\nid = 1\nnode = \"n1\"\ncec = 1\n[cm]\n"),
+    ("[cm]\ncec = 1\n", ""),
+    ("[dsa]\n", "[outside]\nserver = \"tcp:127.0.0.1:10809\"\n[dsa]\n"),
     ("name = \"fcs1\"", "name = \"fcs0\""),
     ("127.0.0.1:7501", "127.0.0.1:7500"),
     ("name = \"fcs1\"\nstorage = \"n2\"\n", "name = \"fcs1\"\n"),

@@ -271,8 +271,8 @@ async fn vios(
 async fn phyp(node: &Node, layout: Layout, socket: PathBuf) -> Result<PhypRole> {
     let disks = vec![DiskConfig { lu: LU, front: Front::Unix(socket), vtd: None, outside: None }];
     let (sockets, limits) = (std::env::temp_dir(), OwnerLimits::default());
-    let config = PhypConfig { cec: 1, sockets, disks, limits };
-    Ok(PhypRole::start(node, &layout.into(), config).await?)
+    let config = PhypConfig { cec: 1, sockets, limits };
+    Ok(PhypRole::start(node, &layout.into(), config, disks).await?)
 }
 
 /// Tells the parent that this process serves, and where its nodes and their fabric listen.

@@ -2,6 +2,7 @@
 
 mod image;
 mod provision;
+mod release;
 mod resize;
 
 use std::fmt;
@@ -19,14 +20,13 @@ use vioduct_node::tool::{Target, Tool, ToolError};
 use vioduct_runtime::{Accepts, RemoteMessage};
 
 use vioduct_vios::api::{Lu, Object};
-use vioduct_vios::cluster::row::{LuPhase, LuRow, Row};
+use vioduct_vios::cluster::row::{ExportRow, LuPhase, LuRow, Row};
 use vioduct_vios::repository::desk::{Desk, ListLus, LuState, REPOSITORY_NAME};
-use vioduct_vios::roles::phyp::{
-    AttachDisk, ClearDisk, DiskPhase, DiskState, Front, ListDisks, PHYP_NAME, PhypDesk,
-};
+use vioduct_vios::roles::phyp::{ClearDisk, DiskPhase, DiskState, ListDisks, PHYP_NAME, PhypDesk};
 
 use self::image::{ExportArgs, ImportArgs};
 use self::provision::{CreateArgs, DeleteArgs};
+use self::release::ReleaseArgs;
 use self::resize::ResizeArgs;
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
@@ -38,7 +38,7 @@ const HEAD: [&str; 12] = [
     "SOCKET",
 ];
 
-/// Look at logical units, make and delete them, and attach them to client partitions.
+/// Look at logical units, make and delete them, bring their bytes in and out.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LuCommand {
     /// List every LU, with the disks that clients see. Exit code 1 when a node does not answer.
@@ -49,14 +49,15 @@ pub(crate) enum LuCommand {
     Resize(ResizeArgs),
     /// Have an LU deleted that no VTD shows. Its number is given to no other one.
     Delete(DeleteArgs),
+    /// Say that the hypervisor which owned an LU outside of the cluster is off for good, and that
+    /// nothing which it sent can land any more. No VTD may show the LU.
+    Release(ReleaseArgs),
     /// Make an LU of a raw image.
     Import(ImportArgs),
     /// Copy an LU that no client uses to a raw image.
     Export(ExportArgs),
-    /// Have a hypervisor carry an LU for a client of its host.
-    Attach(AttachArgs),
     /// Say that nothing which was left without an answer can land any more: the storage was fenced,
-    /// or started anew. Only for an LU with outside = true and no request_life_ms.
+    /// or started anew. Only for an LU outside of the cluster whose pool has no --request-life-ms.
     Clear(ClearArgs),
 }
 
@@ -103,16 +104,6 @@ impl DiskArgs {
     }
 }
 
-/// Arguments of `lu attach`.
-#[derive(Debug, Args)]
-pub(crate) struct AttachArgs {
-    #[command(flatten)]
-    disk: DiskArgs,
-    /// Where the client will find it: unix:/PATH or tcp:ADDR:PORT, on the hypervisor's host.
-    #[arg(long)]
-    socket: Front,
-}
-
 /// Arguments of `lu clear`.
 #[derive(Debug, Args)]
 pub(crate) struct ClearArgs {
@@ -128,9 +119,9 @@ impl LuCommand {
             Self::Create(args) => on_local_set(args.run(out)),
             Self::Resize(args) => on_local_set(args.run(out)),
             Self::Delete(args) => on_local_set(args.run(out)),
+            Self::Release(args) => on_local_set(args.run(out)),
             Self::Import(args) => on_local_set(args.run(out)),
             Self::Export(args) => on_local_set(args.run(out)),
-            Self::Attach(args) => on_local_set(args.run(out)),
             Self::Clear(args) => on_local_set(args.run(out)),
         }
     }
@@ -196,24 +187,6 @@ async fn look(
     Ok(Seen { lus: lus.collect(), disks: disks.collect(), known })
 }
 
-impl AttachArgs {
-    async fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        let tool = self.disk.target.tool()?;
-        let attached = self.attach(&tool).await;
-        tool.close().await;
-        out.print(&attached?)?;
-        Ok(ExitCode::SUCCESS)
-    }
-
-    async fn attach(self, tool: &Tool) -> Result<Attached> {
-        let lu = self.disk.lu;
-        let attach = AttachDisk { lu, front: written(&self.socket) };
-        let (phyp, answer) = self.disk.ask(tool, attach).await?;
-        answer.with_context(|| format!("LU {lu} is not attached"))?;
-        Ok(Attached { schema: SCHEMA, lu, phyp, uri: self.socket.to_string() })
-    }
-}
-
 impl ClearArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
         let lu = self.disk.lu;
@@ -224,14 +197,6 @@ impl ClearArgs {
         answer.with_context(|| format!("LU {lu} is not cleared"))?;
         out.print(&Cleared { schema: SCHEMA, lu, phyp })?;
         Ok(ExitCode::SUCCESS)
-    }
-}
-
-/// As [`AttachDisk`] wants it.
-fn written(front: &Front) -> String {
-    match front {
-        Front::Unix(path) => format!("unix:{}", path.display()),
-        Front::Tcp(addr) => format!("tcp:{addr}"),
     }
 }
 
@@ -298,32 +263,20 @@ struct KnownLu {
     phase: &'static str,
     /// Why it is not made.
     why: Option<String>,
+    /// What it is on a storage outside of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    export: Option<ExportRow>,
 }
 
 impl From<Lu> for KnownLu {
-    fn from(Lu { lu, version, pool, size, phase, .. }: Lu) -> Self {
+    fn from(Lu { lu, version, pool, size, phase, export, .. }: Lu) -> Self {
         let (phase, why) = match phase {
             LuPhase::Making => ("making", None),
             LuPhase::Ready => ("ready", None),
             LuPhase::Failed(why) => ("failed", Some(why)),
             LuPhase::Deleting => ("deleting", None),
         };
-        Self { lu, version, pool: pool.to_string(), size, phase, why }
-    }
-}
-
-/// What `lu attach` answers.
-#[derive(Debug, Serialize)]
-struct Attached {
-    schema: u32,
-    lu: u64,
-    phyp: NodeName,
-    uri: String,
-}
-
-impl fmt::Display for Attached {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "LU {} attached by {}: {}", self.lu, self.phyp, self.uri)
+        Self { lu, version, pool: pool.to_string(), size, phase, why, export }
     }
 }
 
@@ -374,8 +327,11 @@ impl fmt::Display for List {
             }
         }
         write!(f, "{table}")?;
-        for KnownLu { lu, pool, phase, why, .. } in &self.rows {
-            if !self.lus.iter().any(|stored| stored.lu.lu == *lu) {
+        for KnownLu { lu, pool, phase, why, export, .. } in &self.rows {
+            if let Some(ExportRow { name, only }) = export {
+                let only = only.iter().map(|node| format!(" by {node} alone")).collect::<String>();
+                writeln!(f, "LU {lu} of pool {pool} is export {name:?}{only}")?;
+            } else if !self.lus.iter().any(|stored| stored.lu.lu == *lu) {
                 let why = why.iter().map(|why| format!(": {why}")).collect::<String>();
                 writeln!(f, "LU {lu} of pool {pool} is {phase}{why}")?;
             }

@@ -87,7 +87,7 @@ enum Command {
     /// Look at what happened in the cluster.
     #[command(subcommand)]
     Event(EventCommand),
-    /// Look at logical units, make and delete them, and attach them to client partitions.
+    /// Look at logical units, make and delete them, bring their bytes in and out.
     #[command(subcommand)]
     Lu(LuCommand),
     /// Look at the ways of VIOSes to the storage, and take them out of use.

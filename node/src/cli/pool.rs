@@ -47,9 +47,25 @@ pub(crate) struct CreateArgs {
     db: DbTargetArgs,
     /// Its name.
     name: ObjectName,
+    #[command(flatten)]
+    storage: StorageArgs,
+    /// Within what time a storage outside of the cluster carries a request out, or never. Left out,
+    /// nobody knows: then what was left without an answer waits for `vioduct lu clear`.
+    #[arg(long, value_name = "MS", requires = "outside")]
+    request_life_ms: Option<u32>,
+}
+
+/// What a pool is made of.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct StorageArgs {
     /// The node that serves it.
+    #[arg(long, value_name = "NODE")]
+    storage: Option<NodeName>,
+    /// It is a storage outside of the cluster: an NBD server, to which `[outside]` in the files of
+    /// VIOSes leads.
     #[arg(long)]
-    storage: NodeName,
+    outside: bool,
 }
 
 /// Arguments of `pool delete`.
@@ -76,13 +92,22 @@ impl PoolCommand {
 
 impl CreateArgs {
     async fn run(self, out: OutputFormat) -> Result<ExitCode> {
-        let Self { db, name, storage } = self;
-        db.target.names(&storage)?;
+        let Self { db, name, storage: StorageArgs { storage, .. }, request_life_ms } = self;
+        let object = match storage {
+            Some(storage) => {
+                db.target.names(&storage)?;
+                VioNew::Pool { name, storage }
+            }
+            None => VioNew::OutsidePool { name, request_life_ms },
+        };
         let done = |KnownPool { name, storage, .. }| {
-            let done = format!("pool {name} is made of what {storage} serves");
+            let done = match storage {
+                Some(storage) => format!("pool {name} is made of what {storage} serves"),
+                None => format!("pool {name} is the storage outside of the cluster"),
+            };
             Done::new("pool", name, done)
         };
-        db.create(VioNew::Pool { name, storage }, out, done).await
+        db.create(object, out, done).await
     }
 }
 
@@ -107,8 +132,12 @@ async fn list(args: DbTargetArgs, out: OutputFormat) -> Result<ExitCode> {
     let asked = KnownPool::all(&view).map(|pool| {
         let (numbers, lu_bytes) = of_pool.remove(&pool.name).unwrap_or_default();
         async move {
-            let (room, error) = match room(tool, target, &pool.storage, &numbers).await {
-                Ok(room) => (Some(room), None),
+            let room = match &pool.storage {
+                Some(storage) => room(tool, target, storage, &numbers).await.map(Some),
+                None => Ok(None),
+            };
+            let (room, error) = match room {
+                Ok(room) => (room, None),
                 Err(error) => (None, Some(format!("{error:#}"))),
             };
             Pool { pool, lu_bytes, room: room.map(Into::into), error }
@@ -193,7 +222,7 @@ impl fmt::Display for List {
             };
             table.row([
                 pool.name.to_string(),
-                pool.storage.to_string(),
+                pool.storage.as_ref().map_or("outside", NodeName::as_str).to_owned(),
                 pool.lus.to_string(),
                 lu_bytes.to_string(),
                 of(|room| room.allocated),
@@ -204,7 +233,7 @@ impl fmt::Display for List {
         }
         write!(f, "{table}{}", self.source)?;
         for Pool { pool: KnownPool { name, storage, .. }, error, .. } in &self.pools {
-            if let Some(error) = error {
+            if let (Some(storage), Some(error)) = (storage, error) {
                 writeln!(f, "pool {name}: {storage} does not tell its room: {error}")?;
             }
         }

@@ -1,4 +1,5 @@
-//! The tables of disks: `[[vios]]`, `[[adapter]]`, `[storage]`, `[phyp]`.
+//! The tables of disks: `[[adapter]]`, `[outside]`, `[storage]`, `[phyp]`. Which VIOSes, LUs and
+//! clients there are, the cluster's database has.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,14 +10,11 @@ use serde::Deserialize;
 use vioduct_certs::identity::NodeName;
 use vioduct_transport::TransportConfig;
 use vioduct_vios::dsa::limits::DsaLimits;
-use vioduct_vios::lpar::OutsideLu;
-use vioduct_vios::outside::{Export, NoServer, OutsideConfig};
+use vioduct_vios::outside::{NoServer, OutsideConfig};
 use vioduct_vios::redirect::limits::{
     InitiatorLimits, LimitError, OwnerLimits, RelayLimits, StoreLimits,
 };
-use vioduct_vios::redirect::name::{LuId, ViosId};
-use vioduct_vios::roles::layout::{Layout, Place};
-use vioduct_vios::roles::phyp::{DISKS_MAX, DiskConfig, Front, PhypConfig};
+use vioduct_vios::roles::phyp::PhypConfig;
 use vioduct_vios::roles::storage::StorageConfig;
 use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig};
 
@@ -25,8 +23,6 @@ use super::cm::CmSettings;
 use super::size::ByteSize;
 use super::transport::{millis, set};
 
-/// Where it is kept who owns LUs on storages outside of the cluster.
-const OWNERS: &str = "owners";
 /// Where clients find disks, in the data directory.
 const SOCKETS: &str = "sockets";
 /// A fabric that is back is dialled within this time.
@@ -38,22 +34,12 @@ const IDLE_SILENCES: f64 = 2.5;
 /// What a node does for disks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiskRoles {
-    /// The VIOSes of the cluster, if the file has them.
-    pub layout: Layout,
     /// The volume that it serves.
     pub storage: Option<StorageConfig>,
     /// The VIOS that runs on it.
     pub vios: Option<ViosConfig>,
     /// The disks of clients that it carries.
     pub phyp: Option<PhypConfig>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawVios {
-    id: u32,
-    node: NodeName,
-    cec: u32,
 }
 
 #[derive(Deserialize)]
@@ -70,18 +56,6 @@ pub(super) struct RawAdapter {
 pub(super) struct RawOutside {
     name: Option<String>,
     server: String,
-    #[serde(default)]
-    export: Vec<RawExport>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawExport {
-    lu: u64,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    sole: bool,
 }
 
 #[derive(Deserialize)]
@@ -89,8 +63,6 @@ struct RawExport {
 pub(super) struct RawStorage {
     volume: PathBuf,
     listen: RawPorts,
-    #[serde(default)]
-    lu: Vec<RawLu>,
 }
 
 /// One port, or a list of them.
@@ -99,13 +71,6 @@ pub(super) struct RawStorage {
 enum RawPorts {
     One(SocketAddr),
     Several(Vec<SocketAddr>),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawLu {
-    id: u64,
-    size: RawSize,
 }
 
 /// Bytes, or a text with a unit.
@@ -120,18 +85,6 @@ pub(super) enum RawSize {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPhyp {
     cec: u32,
-    #[serde(default)]
-    disk: Vec<RawDisk>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawDisk {
-    lu: u64,
-    socket: String,
-    #[serde(default)]
-    outside: bool,
-    request_life_ms: Option<u32>,
 }
 
 /// Times are in milliseconds; ranges stand at [`DsaLimits`].
@@ -149,7 +102,6 @@ pub(super) struct RawDsa {
 
 /// The node that a file is for.
 pub(super) struct Site<'a> {
-    pub(super) name: &'a NodeName,
     /// Where it listens.
     pub(super) host: IpAddr,
     /// Where its file lies: paths are relative to it.
@@ -160,7 +112,6 @@ pub(super) struct Site<'a> {
 
 /// All of them, as the file has them.
 pub(super) struct RawDisks {
-    pub(super) vios: Vec<RawVios>,
     pub(super) adapter: Vec<RawAdapter>,
     pub(super) outside: Option<RawOutside>,
     pub(super) dsa: RawDsa,
@@ -177,40 +128,25 @@ pub(super) fn wrong(
 }
 
 impl RawDisks {
-    /// What a node does. In a cluster, the database has what is left out here.
+    /// What a node does.
     pub(super) fn checked(self, site: &Site<'_>) -> Result<DiskRoles, WrongSetting> {
-        if site.cluster.is_some() {
-            self.leaves_to_database()?;
-        }
-        let Self { vios, adapter, outside, dsa, storage, phyp } = self;
-        let place = |raw: RawVios| Place { vios: ViosId(raw.id), node: raw.node, cec: raw.cec };
-        let layout = Layout::new(vios.into_iter().map(place).collect()).map_err(|error| {
-            wrong("vios", error, "a list of VIOSes with numbers and nodes of their own")
-        })?;
+        let Self { adapter, outside, dsa, storage, phyp } = self;
         let dsa = dsa.checked()?;
         let outside = outside.map(RawOutside::checked).transpose()?;
-        let vios = own_vios(&layout, adapter, outside, site)?.map(|vios| {
+        let vios = own_vios(adapter, outside, site)?.map(|vios| {
             let fabric = fabric_of(&dsa);
             ViosConfig { dsa, fabric, ..vios }
         });
         let storage = storage.map(|raw| raw.checked(site.home)).transpose()?;
         let phyp = phyp.map(|raw| raw.checked(site)).transpose()?;
-        Ok(DiskRoles { layout, storage, vios, phyp })
-    }
-
-    /// What the cluster's database has, no file may say otherwise.
-    fn leaves_to_database(&self) -> Result<(), WrongSetting> {
-        let bound = |mend: &str| format!("left out, since [cm] has it from the database: {mend}");
-        if let Some(vios) = self.vios.first() {
-            return Err(wrong("vios", &vios.node, bound("`vioduct vios add`")));
-        }
-        if let Some(lu) = self.storage.iter().flat_map(|storage| &storage.lu).next() {
-            return Err(wrong("storage.lu.id", lu.id, bound("`vioduct lu create`")));
-        }
-        let disks = self.phyp.iter().flat_map(|phyp| &phyp.disk);
-        match disks.filter(|disk| !disk.outside).map(|disk| disk.lu).next() {
-            Some(lu) => Err(wrong("phyp.disk.lu", lu, bound("`vioduct vtd create`"))),
-            None => Ok(()),
+        let needs = [("storage", storage.is_some()), ("phyp", phyp.is_some())];
+        match needs.into_iter().find(|(_table, is_there)| *is_there && site.cluster.is_none()) {
+            Some((table, _is_there)) => {
+                let bound =
+                    format!("there, since [{table}] is: disks are as the database has them");
+                Err(wrong("[cm]", "missing", bound))
+            }
+            None => Ok(DiskRoles { storage, vios, phyp }),
         }
     }
 }
@@ -228,31 +164,24 @@ fn fabric_of(dsa: &DsaLimits) -> TransportConfig {
 }
 
 fn own_vios(
-    layout: &Layout,
     adapters: Vec<RawAdapter>,
     outside: Option<OutsideConfig>,
     site: &Site<'_>,
 ) -> Result<Option<ViosConfig>, WrongSetting> {
-    let (is_vios, bound) = match site.cluster {
-        Some(cm) => (cm.cec.is_some(), "left out, since [cm] has no cec for a VIOS"),
-        None => {
-            let bound = "left out, since [[vios]] names no VIOS on this node";
-            (layout.on(site.name).is_some(), bound)
-        }
-    };
-    if !is_vios {
+    if site.cluster.is_none_or(|cm| cm.cec.is_none()) {
+        let bound = "left out, since there is no [cm] with the cec of a VIOS";
         if let Some(adapter) = adapters.first() {
             return Err(wrong("adapter", adapter.addr, bound));
         }
         return outside
             .map_or(Ok(None), |outside| Err(wrong("outside.server", outside.server, bound)));
     }
-    if adapters.is_empty() && outside.is_none() && site.cluster.is_some() {
+    if adapters.is_empty() && outside.is_none() {
         // It registers, and serves nobody.
         return Ok(None);
     }
-    let bound = "at least 1, or an [outside] in their place, since the node has a VIOS";
-    if adapters.is_empty() == outside.is_none() {
+    if !adapters.is_empty() && outside.is_some() {
+        let bound = "0, since an [outside] stands in their place";
         return Err(wrong("the number of adapters", adapters.len(), bound));
     }
     let mut checked: Vec<AdapterConfig> = Vec::with_capacity(adapters.len());
@@ -273,23 +202,14 @@ fn own_vios(
 
 impl RawOutside {
     fn checked(self) -> Result<OutsideConfig, WrongSetting> {
-        let Self { name, server, export } = self;
+        let Self { name, server } = self;
         let bound = "unix:/PATH or tcp:ADDR:PORT";
         let server = server
             .parse()
             .map_err(|NoServer(text)| wrong("outside.server", format!("{text:?}"), bound))?;
-        if !(1..=DISKS_MAX).contains(&export.len()) {
-            let bound = format!("1 to {DISKS_MAX}");
-            return Err(wrong("the number of outside.export", export.len(), bound));
-        }
-        let mut exports = BTreeMap::new();
-        for RawExport { lu, name, sole } in export {
-            if exports.insert(LuId(lu), Export { name, is_sole: sole }).is_some() {
-                return Err(wrong("outside.export.lu", lu, "another LU than every other export's"));
-            }
-        }
         let name = name.unwrap_or_else(|| "outside".to_owned());
-        Ok(OutsideConfig { name, server, exports, limits: InitiatorLimits::default() })
+        let (exports, limits) = (BTreeMap::new(), InitiatorLimits::default());
+        Ok(OutsideConfig { name, server, exports, limits })
     }
 }
 
@@ -314,7 +234,7 @@ impl RawDsa {
 
 impl RawStorage {
     fn checked(self, home: &Path) -> Result<StorageConfig, WrongSetting> {
-        let Self { volume, listen, lu } = self;
+        let Self { volume, listen } = self;
         let ports = match listen {
             RawPorts::One(port) => vec![port],
             RawPorts::Several(ports) => ports,
@@ -326,20 +246,10 @@ impl RawStorage {
         if !(1..=256).contains(&ports.len()) {
             return Err(wrong("storage.listen", format!("{} addresses", ports.len()), bound));
         }
-        let mut lus = BTreeMap::new();
-        for RawLu { id, size } in lu {
-            let size = size.bytes().map_err(|shown| {
-                let bound = "a number of bytes, or a text such as \"512MiB\", \"10GiB\", \"2TiB\"";
-                wrong(format!("storage.lu.size of LU {id}"), shown, bound)
-            })?;
-            if lus.insert(LuId(id), size).is_some() {
-                return Err(wrong("storage.lu.id", id, "another number than every other LU's"));
-            }
-        }
         Ok(StorageConfig {
             dir: home.join(volume),
             ports,
-            lus,
+            lus: BTreeMap::new(),
             limits: StoreLimits::default(),
             fabric: fabric(),
         })
@@ -359,44 +269,9 @@ impl RawSize {
 
 impl RawPhyp {
     fn checked(self, site: &Site<'_>) -> Result<PhypConfig, WrongSetting> {
-        let (Self { cec, disk }, home) = (self, site.home);
-        if disk.len() > DISKS_MAX {
-            let bound = format!("at most {DISKS_MAX}");
-            return Err(wrong("the number of phyp.disk", disk.len(), bound));
-        }
-        let mut disks: Vec<DiskConfig> = Vec::with_capacity(disk.len());
-        for RawDisk { lu, socket, outside, request_life_ms } in disk {
-            let Some(front) = front(&socket, home) else {
-                let key = format!("phyp.disk.socket of LU {lu}");
-                return Err(wrong(key, format!("{socket:?}"), "unix:PATH or tcp:ADDR:PORT"));
-            };
-            let lu = LuId(lu);
-            if disks.iter().any(|other| other.lu == lu || other.front == front) {
-                let bound = "another LU and another socket than every other disk's";
-                return Err(wrong("phyp.disk", format!("LU {} at {socket}", lu.0), bound));
-            }
-            if let Some(millis) = request_life_ms.filter(|_| !outside) {
-                let bound = "left out, since the disk has no outside = true";
-                return Err(wrong("phyp.disk.request_life_ms", millis, bound));
-            }
-            let outside = outside.then(|| OutsideLu {
-                records: home.join(OWNERS),
-                request_life: request_life_ms.map(millis),
-            });
-            disks.push(DiskConfig { lu, front, vtd: None, outside });
-        }
         let sockets = std::path::absolute(site.data_dir.join(SOCKETS));
         let sockets = sockets
             .map_err(|_no_path| wrong("node.data_dir", site.data_dir.display(), "a directory"))?;
-        Ok(PhypConfig { cec, sockets, disks, limits: OwnerLimits::default() })
-    }
-}
-
-/// A socket; a path lies relative to `home`.
-fn front(text: &str, home: &Path) -> Option<Front> {
-    match text.strip_prefix("unix:") {
-        Some("") => None,
-        Some(path) => Some(Front::Unix(std::path::absolute(home.join(path)).ok()?)),
-        None => text.parse().ok(),
+        Ok(PhypConfig { cec: self.cec, sockets, limits: OwnerLimits::default() })
     }
 }

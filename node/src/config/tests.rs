@@ -150,14 +150,8 @@ fn what_is_rendered_for_an_inventory_is_read_back() {
 }
 
 const DISKS: &str = r#"
-[[vios]]
-id = 1
-node = "n1"
+[cm]
 cec = 1
-[[vios]]
-id = 2
-node = "n2"
-cec = 2
 [[adapter]]
 storage = "n2"
 addr = "127.0.0.2:7500"
@@ -166,20 +160,8 @@ beat_every_ms = 100
 [storage]
 volume = "volume"
 listen = "127.0.0.1:7500"
-[[storage.lu]]
-id = 7
-size = "10GiB"
-[[storage.lu]]
-id = 8
-size = 4096
 [phyp]
 cec = 2
-[[phyp.disk]]
-lu = 7
-socket = "unix:lu7.sock"
-[[phyp.disk]]
-lu = 8
-socket = "tcp:127.0.0.1:10809"
 "#;
 
 fn parse_disks(from: &str, to: &str) -> Result<DiskRoles, String> {
@@ -193,59 +175,16 @@ fn a_node_may_serve_a_volume_be_a_vios_and_carry_disks() {
     let disks = parse_disks("", "").unwrap();
     let storage = disks.storage.unwrap();
     assert_eq!(storage.dir, Path::new("/etc/vioduct/volume"));
-    let lus: Vec<_> = storage.lus.iter().map(|(lu, size)| (lu.0, *size)).collect();
-    assert_eq!(lus, [(7, 10 << 30), (8, 4096)]);
-    let own = disks.layout.on(&"n1".parse().unwrap()).unwrap();
-    assert_eq!((own.vios.0, own.cec), (1, 1));
     let vios = disks.vios.unwrap();
     assert_eq!(vios.adapters[0].listen, "127.0.0.1:0".parse().unwrap());
     assert_eq!(
         (vios.adapters[0].name.as_str(), vios.dsa.beat_every.as_millis()),
         ("adapter1", 100)
     );
-    let phyp = disks.phyp.unwrap();
-    let fronts: Vec<_> = phyp.disks.iter().map(|disk| disk.front.to_string()).collect();
-    assert_eq!(fronts, ["nbd+unix:///?socket=/etc/vioduct/lu7.sock", "nbd://127.0.0.1:10809"]);
+    assert_eq!(disks.phyp.unwrap().cec, 2);
     assert_eq!(parse(WHOLE).unwrap().disks, DiskRoles::default());
-}
-
-/// The tables of disks of a node that follows the database.
-const FOLLOWING: &str = r#"
-[cm]
-cec = 1
-[phyp]
-cec = 2
-[storage]
-volume = "volume"
-listen = "127.0.0.1:7500"
-"#;
-
-fn parse_following(more: &str) -> Result<DiskRoles, String> {
-    let text = WHOLE.replace("[[peer]]", &format!("{FOLLOWING}{more}\n[[peer]]"));
-    parse(&text).map(|config| config.disks).map_err(|error| error.to_string())
-}
-
-#[test]
-fn what_the_database_has_is_left_out_of_a_file_that_follows_it() {
-    let disks = parse_following(ADAPTER).unwrap();
-    assert!(disks.layout.is_empty() && disks.vios.is_some());
-    assert!(disks.storage.unwrap().lus.is_empty() && disks.phyp.unwrap().disks.is_empty());
-    // One that only registers.
-    assert!(parse_following("").unwrap().vios.is_none());
-    let outside = "[[phyp.disk]]\nlu = 8\nsocket = \"unix:8\"\noutside = true\n";
-    assert_eq!(parse_following(outside).unwrap().phyp.unwrap().disks.len(), 1);
-    let wrong = [
-        ("[[vios]]\nid = 1\nnode = \"n1\"\ncec = 1\n", "vios is n1", "`vioduct vios add`"),
-        ("[[storage.lu]]\nid = 7\nsize = 512\n", "storage.lu.id is 7", "`vioduct lu create`"),
-        ("[[phyp.disk]]\nlu = 7\nsocket = \"unix:7\"\n", "lu is 7", "`vioduct vtd create`"),
-    ];
-    for (table, key, mend) in wrong {
-        let said = parse_following(table).unwrap_err();
-        assert!(said.contains(key) && said.contains(mend), "{said}");
-    }
-    let without = WHOLE.replace("[[peer]]", &format!("[cm]\n{ADAPTER}\n[[peer]]"));
-    let said = parse(&without).unwrap_err().to_string();
-    assert!(said.contains("[cm] has no cec for a VIOS"), "{said}");
+    // A VIOS that only registers.
+    assert!(parse_disks(ADAPTER, "").unwrap().vios.is_none());
 }
 
 #[test]
@@ -257,42 +196,27 @@ fn a_storage_has_a_port_for_each_fabric_that_leads_to_it() {
     assert_eq!(storage.ports, ["127.0.0.1:7500".parse().unwrap()]);
 }
 
-const OUTSIDE: &str = "[outside]\nserver = \"tcp:10.0.0.9:10809\"\n[[outside.export]]\nlu = 7\n";
+const OUTSIDE: &str = "[outside]\nserver = \"tcp:10.0.0.9:10809\"\n";
 const ADAPTER: &str = "[[adapter]]\nstorage = \"n2\"\naddr = \"127.0.0.2:7500\"\n";
 
 #[test]
 fn a_vios_leads_to_a_storage_outside_of_the_cluster_in_place_of_its_adapters() {
     let outside = parse_disks(ADAPTER, OUTSIDE).unwrap().vios.unwrap().outside.unwrap();
     assert_eq!(outside.server.to_string(), "tcp:10.0.0.9:10809");
-    assert_eq!(outside.exports.len(), 1);
-    let disk = "lu = 8\noutside = true\nrequest_life_ms = 30000\n";
-    let phyp = parse_disks("lu = 8\n", disk).unwrap().phyp.unwrap();
-    let outside = phyp.disks[1].outside.as_ref().unwrap();
-    assert_eq!(outside.request_life, Some(Duration::from_secs(30)));
-    assert_eq!(outside.records, Path::new("/etc/vioduct/owners"));
-    assert!(phyp.disks[0].outside.is_none());
+    assert!(outside.exports.is_empty(), "the database has them");
 }
 
 #[test]
 fn what_is_wrong_with_a_table_of_disks_is_named() {
     let both = format!("{ADAPTER}{OUTSIDE}");
     let elsewhere = OUTSIDE.replace("tcp:10.0.0.9:10809", "10.0.0.9");
-    let bare = OUTSIDE.replace("[[outside.export]]\nlu = 7\n", "");
+    let no_vios = format!("[cm]\n{OUTSIDE}");
     let cases = [
-        ("size = 4096", "size = \"10 gigs\"", "storage.lu.size of LU 8 is \"10 gigs\""),
-        ("size = 4096", "size = \"99999999999TiB\"", "storage.lu.size of LU 8"),
-        ("id = 8", "id = 7", "storage.lu.id is 7"),
         ("listen = \"127.0.0.1:7500\"", "listen = \"127.0.0.1:0\"", "storage.listen"),
-        ("unix:lu7.sock", "lu7.sock", "phyp.disk.socket of LU 7 is \"lu7.sock\""),
-        ("lu = 8\n", "lu = 7\n", "phyp.disk is LU 7 at tcp:"),
-        ("node = \"n1\"", "node = \"n2\"", "two VIOSes run on node n2"),
-        ("id = 2", "id = 1", "two VIOSes have the number 1"),
-        ("node = \"n1\"", "node = \"n9\"", "adapter is 127.0.0.2:7500; it must be left out"),
-        (
-            "[[adapter]]\nstorage = \"n2\"\naddr = \"127.0.0.2:7500\"\n",
-            "",
-            "the number of adapters is 0; it must be at least 1",
-        ),
+        ("[cm]\ncec = 1\n", "[cm]\n", "adapter is 127.0.0.2:7500; it must be left out"),
+        ("[cm]\ncec = 1\n", "", "adapter is 127.0.0.2:7500; it must be left out"),
+        (DISKS, &no_vios, "outside.server is tcp:10.0.0.9:10809; it must be left out"),
+        (DISKS, "[phyp]\ncec = 2\n", "[cm] is missing; it must be there, since [phyp] is"),
         ("beat_every_ms = 100", "beat_every_ms = 1", "dsa.beat_every_ms is 1 ms; it must be 10 ms"),
         (
             "[dsa]",
@@ -305,10 +229,8 @@ fn what_is_wrong_with_a_table_of_disks_is_named() {
             "adapter.addr is 127.0.0.2:7500",
         ),
         ("\"127.0.0.1:7500\"", "[]", "storage.listen is 0 addresses"),
-        (ADAPTER, &both, "the number of adapters is 1; it must be at least 1, or an [outside]"),
+        (ADAPTER, &both, "the number of adapters is 1; it must be 0, since an [outside]"),
         (ADAPTER, &elsewhere, "outside.server is \"10.0.0.9\"; it must be unix:/PATH or tcp:"),
-        (ADAPTER, &bare, "the number of outside.export is 0"),
-        ("lu = 8\n", "lu = 8\nrequest_life_ms = 5\n", "phyp.disk.request_life_ms is 5; it must be"),
         ("volume = ", "volumes = ", "did you mean `volume`?"),
     ];
     for (from, to, expected) in cases {

@@ -130,39 +130,49 @@ impl DiskCluster {
     pub async fn create_outside(vioduct: PathBuf, disk: DiskPlan) -> Result<Self> {
         let members: Vec<(&str, &str)> = [(PHYP, r#""phyp""#)]
             .into_iter()
-            .chain(VIOSES.map(|(name, _cec)| (name, r#""vios""#)))
+            .chain(VIOSES.map(|(name, _cec)| (name, r#""db", "vios""#)))
             .collect();
-        let cluster = Cluster::create_of(vioduct, &members).await?;
+        Self::create_outside_for(vioduct, disk, &members, &PHYPS[..1]).await
+    }
+
+    async fn create_outside_for(
+        vioduct: PathBuf,
+        disk: DiskPlan,
+        members: &[(&str, &str)],
+        phyps: &'static [(&'static str, u32)],
+    ) -> Result<Self> {
+        let cluster = Cluster::create_of(vioduct, members).await?;
         let outside = OutsideStorage::start(&cluster.dir().join("outside.img"), disk.size).await?;
         let (storage, mut fabrics) = (outside.addr, BTreeMap::new());
         for (name, _cec) in VIOSES {
             let config = TcpProxyConfig { listen: ANY, target: storage };
             fabrics.insert(name.to_owned(), Fabric::Tcp(TcpProxy::start(config)?));
         }
-        let (outside, plans, phyps) = (Some(outside), Vec::new(), &PHYPS[..1]);
-        let disks = Self { cluster, storage, fabrics, outside, plans, phyps, database: &[] };
-        let (all, lu) = (layout(), disk.lu);
-        let phyp = format!(
-            "{all}\n[phyp]\ncec = 1\n[[phyp.disk]]\nlu = {lu}\nsocket = \"unix:lu{lu}.sock\"\n\
-             outside = true\nrequest_life_ms = {}\n",
-            REQUEST_LIFE.as_millis()
-        );
-        disks.append(PHYP, &phyp)?;
-        for (name, proxy) in &disks.fabrics {
-            let outside = format!(
-                "{all}\n[outside]\nserver = \"tcp:{}\"\n[[outside.export]]\nlu = {lu}\n\
-                 name = \"{EXPORT}\"\n",
-                proxy.addr()
-            );
-            disks.append(name, &outside)?;
-        }
+        let (outside, plans) = (Some(outside), vec![disk]);
+        let disks =
+            Self { cluster, storage, fabrics, outside, plans, phyps, database: &VIOS_NODES };
+        disks.write_files()?;
         Ok(disks)
     }
 
+    /// The same with a hypervisor on CEC 2, too.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_outside_for_two(vioduct: PathBuf, disk: DiskPlan) -> Result<Self> {
+        let members: Vec<(&str, &str)> = PHYPS
+            .map(|(name, _cec)| (name, r#""phyp""#))
+            .into_iter()
+            .chain(VIOSES.map(|(name, _cec)| (name, r#""db", "vios""#)))
+            .collect();
+        Self::create_outside_for(vioduct, disk, &members, &PHYPS).await
+    }
+
     fn write_files(&self) -> Result<()> {
-        let listen = self.storage;
-        let storage = format!("\n[cm]\n[storage]\nvolume = \"volume\"\nlisten = \"{listen}\"\n");
-        self.append(STORAGE, &storage)?;
+        if self.outside.is_none() {
+            let (volume, listen) = ("volume = \"volume\"", self.storage);
+            self.append(STORAGE, &format!("\n[cm]\n[storage]\n{volume}\nlisten = \"{listen}\"\n"))?;
+        }
         for name in self.database {
             self.append(name, "\n[db]\ndir = \"db\"\n")?;
         }
@@ -171,11 +181,11 @@ impl DiskCluster {
         }
         for (name, cec) in VIOSES {
             let addr = self.fabric(name)?.addr();
-            let vios = format!(
-                "\n[cm]\ncec = {cec}\nattempts = 100\n\
-                 [[adapter]]\nstorage = \"{STORAGE}\"\naddr = \"{addr}\"\n"
-            );
-            self.append(name, &vios)?;
+            let way = match &self.outside {
+                Some(_) => format!("[outside]\nserver = \"tcp:{addr}\"\n"),
+                None => format!("[[adapter]]\nstorage = \"{STORAGE}\"\naddr = \"{addr}\"\n"),
+            };
+            self.append(name, &format!("\n[cm]\ncec = {cec}\nattempts = 100\n{way}"))?;
         }
         Ok(())
     }
@@ -204,7 +214,7 @@ impl DiskCluster {
         for (name, _cec) in VIOSES.iter().chain(self.phyps) {
             self.cluster.start(name).await?;
         }
-        let said = if self.outside.is_none() { self.form().await? } else { Vec::new() };
+        let said = self.form().await?;
         let count = self.plans.len().max(1);
         self.until(bound, "every disk is served", |lus| {
             let disks = lus["disks"].as_array()?;
@@ -234,12 +244,19 @@ impl DiskCluster {
             vioses.iter().all(knows_all).then_some(())
         })
         .await?;
-        let mut said =
-            vec![format!("pool create pool --storage {STORAGE}"), format!("client add {CLIENT}")];
+        let storage = match self.outside {
+            Some(_) => format!("--outside --request-life-ms {}", REQUEST_LIFE.as_millis()),
+            None => format!("--storage {STORAGE}"),
+        };
+        let mut said = vec![format!("pool create pool {storage}"), format!("client add {CLIENT}")];
         for lu in 1..=self.plans.iter().map(|plan| plan.lu).max().unwrap_or(0) {
             let plan = self.plans.iter().find(|plan| plan.lu == lu);
-            let size = plan.map_or(4096, |plan| plan.size);
-            said.push(format!("lu create --pool pool --size {size} --no-wait"));
+            let what = match (&self.outside, plan) {
+                (Some(_), Some(_)) => format!("--export {EXPORT}"),
+                (Some(_), None) => format!("--export none{lu}"),
+                (None, plan) => format!("--size {}", plan.map_or(4096, |plan| plan.size)),
+            };
+            said.push(format!("lu create --pool pool {what} --no-wait"));
             if plan.is_some() {
                 let socket = self.socket(lu);
                 let socket = socket.display();
@@ -424,14 +441,6 @@ impl DiskCluster {
 
 fn words(command: &str) -> Vec<&str> {
     command.split(' ').collect()
-}
-
-/// The VIOSes of the cluster, as every file has them.
-fn layout() -> String {
-    let vios = |(id, (name, cec)): (usize, &(&str, u32))| {
-        format!("\n[[vios]]\nid = {id}\nnode = \"{name}\"\ncec = {cec}\n")
-    };
-    (1..).zip(&VIOSES).map(vios).collect()
 }
 
 /// Lets time pass in which nothing is done to the disks.

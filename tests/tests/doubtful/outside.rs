@@ -17,7 +17,7 @@ use vioduct_runtime::Node;
 use vioduct_tests::fault::{TcpProxy, TcpProxyConfig};
 use vioduct_transport::TransportConfig;
 use vioduct_vios::dsa::limits::DsaLimits;
-use vioduct_vios::lpar::{LparConfig, LparDisk, OutsideLu};
+use vioduct_vios::lpar::{LparConfig, LparDisk, OutsideLu, Records};
 use vioduct_vios::nbd::client::Address;
 use vioduct_vios::nbd::server::{Config, Listener, OneExport, serve};
 use vioduct_vios::outside::{Export, OutsideConfig, Server};
@@ -130,7 +130,7 @@ impl Site {
 }
 
 async fn open(phyp: &Node, dir: &TempDir, request_life: Option<Duration>) -> LparDisk {
-    let outside = OutsideLu { records: dir.path().to_owned(), request_life };
+    let outside = OutsideLu { records: Records::Dir(dir.path().to_owned()), request_life };
     let config = LparConfig {
         lu: LU,
         client: String::new(),

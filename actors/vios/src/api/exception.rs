@@ -105,23 +105,33 @@ impl From<&AdminError> for VioCode {
             | AdminError::Admitted(_)
             | AdminError::PoolExists(_)
             | AdminError::ClientExists(_)
+            | AdminError::ExportTaken { .. }
+            | AdminError::OneOutside(_)
             | AdminError::VtdExists { .. } => Self::Exists,
             AdminError::NoCluster
             | AdminError::NotAdmitted(_)
             | AdminError::NoPool(_)
             | AdminError::NoLu(_)
             | AdminError::NoClient(_)
-            | AdminError::NoVtd(_) => Self::Missing,
+            | AdminError::NoVtd(_)
+            | AdminError::NotOwned(_) => Self::Missing,
             AdminError::Name(_)
             | AdminError::Founders(_)
             | AdminError::LuSize(_)
+            | AdminError::ExportName
             | AdminError::Front(_) => Self::Invalid,
-            AdminError::OtherStorage { .. } | AdminError::Shrink { .. } => Self::NotSupported,
+            AdminError::OtherStorage { .. }
+            | AdminError::NoExports(_)
+            | AdminError::NoSizes(_)
+            | AdminError::NotOurs(_)
+            | AdminError::Shrink { .. } => Self::NotSupported,
             AdminError::PoolInUse { .. }
             | AdminError::LuInUse { .. }
             | AdminError::LuShown { .. }
             | AdminError::Transferring { .. }
             | AdminError::ClientInUse { .. }
+            | AdminError::OneClient { .. }
+            | AdminError::Owned { .. }
             | AdminError::SameCec { .. } => Self::InUse,
             AdminError::Full | AdminError::TooManyVtds(_) | AdminError::TooLarge(_) => Self::Full,
             AdminError::LuFailed { .. } | AdminError::LuDeleting(_) => Self::NotReady,

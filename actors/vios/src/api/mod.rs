@@ -23,7 +23,8 @@ use vioduct_db::client::{Db, Freshness};
 pub use self::exception::{VioCode, VioException};
 pub use self::object::{Client, Cluster, Lu, Object, Pool, VioId, VioKind, VioObject, Vios, Vtd};
 pub use self::request::{VioChange, VioNew, VioRequest, VioResponse};
-use crate::cluster::admin::{self, AdminError, scan};
+use crate::cluster::admin::{self, AdminError, Deleted, scan};
+use crate::cluster::row::{ExportRow, Storage};
 use crate::cluster::view::View;
 use crate::redirect::name::LuId;
 
@@ -51,8 +52,15 @@ impl Vio {
             VioRequest::List { kinds } => self.list(&kinds).await,
             VioRequest::Read { id } => self.read(&id).await,
             VioRequest::Create { object } => self.create(object).await,
-            VioRequest::Change { change: VioChange::LuSize { lu, size }, version } => {
-                let changed = admin::resize_lu(&self.db, LuId(lu), size, version).await;
+            VioRequest::Change { change, version } => {
+                let changed = match change {
+                    VioChange::LuSize { lu, size } => {
+                        admin::resize_lu(&self.db, LuId(lu), size, version).await
+                    }
+                    VioChange::LuRelease { lu } => {
+                        admin::release_lu(&self.db, LuId(lu), version).await
+                    }
+                };
                 Ok(VioResponse::of::<Lu>(changed?))
             }
             VioRequest::Delete { id, version } => self.delete(id, version).await,
@@ -83,7 +91,16 @@ impl Vio {
             }
             VioNew::Vios { node } => VioResponse::of::<Vios>(admin::add(db, &node).await?),
             VioNew::Pool { name, storage } => {
-                VioResponse::of::<Pool>(admin::create_pool(db, &name, &storage).await?)
+                let storage = Storage::Node(storage);
+                VioResponse::of::<Pool>(admin::create_pool(db, &name, storage).await?)
+            }
+            VioNew::OutsidePool { name, request_life_ms } => {
+                let storage = Storage::Outside { request_life_ms };
+                VioResponse::of::<Pool>(admin::create_pool(db, &name, storage).await?)
+            }
+            VioNew::Export { pool, name, only } => {
+                let export = ExportRow { name, only };
+                VioResponse::of::<Lu>(admin::create_export(db, &pool, export).await?)
             }
             VioNew::Lu { pool, size } => {
                 VioResponse::of::<Lu>(admin::create_lu(db, &pool, size).await?)
@@ -102,10 +119,10 @@ impl Vio {
         let db = &self.db;
         let revision = match id {
             VioId::Cluster => return Err(VioException::cluster_stays()),
-            VioId::Lu(lu) => {
-                let deleting = admin::delete_lu(db, LuId(lu), version).await?;
-                return Ok(VioResponse::of::<Lu>(deleting));
-            }
+            VioId::Lu(lu) => match admin::delete_lu(db, LuId(lu), version).await? {
+                Deleted::Deleting(lu) => return Ok(VioResponse::of::<Lu>(lu)),
+                Deleted::Gone(revision) => revision,
+            },
             VioId::Vios(node) => admin::remove(db, &node, version).await?,
             VioId::Pool(name) => admin::delete_pool(db, &name, version).await?,
             VioId::Client(client) => admin::remove_client(db, &client, version).await?,

@@ -6,8 +6,8 @@ use vioduct_db::command::{Place, TableId};
 
 use crate::cluster::admin::AdminError;
 use crate::cluster::row::{
-    ClientKey, ClientRow, ClusterRow, LuPhase, LuRow, ObjectName, PoolRow, PrimaryRow, Registered,
-    Row, TheCluster, ThePrimary, ViosRow, VtdKey, VtdRow,
+    ClientKey, ClientRow, ClusterRow, ExportRow, LuPhase, LuRow, ObjectName, PoolRow, PrimaryRow,
+    Registered, Row, Storage, TheCluster, ThePrimary, ViosRow, VtdKey, VtdRow,
 };
 use crate::cluster::view::View;
 use crate::redirect::name::LuId;
@@ -178,8 +178,12 @@ pub struct Pool {
     pub name: ObjectName,
     /// Its version. Each LU that comes or goes makes another one.
     pub version: u64,
-    /// The node that serves it.
-    pub storage: NodeName,
+    /// The node that serves it; none if it is a storage outside of the cluster.
+    pub storage: Option<NodeName>,
+    /// Within what time a storage outside of the cluster carries a request out, or never,
+    /// milliseconds, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_life_ms: Option<u32>,
     /// How many LUs it has.
     pub lus: u32,
 }
@@ -193,12 +197,15 @@ pub struct Lu {
     pub version: u64,
     /// Its pool.
     pub pool: ObjectName,
-    /// Bytes.
+    /// Bytes; 0 for an export, which is as large as its server has it.
     pub size: u64,
     /// How far it is.
     pub phase: LuPhase,
     /// The VTDs that show it.
     pub vtds: Vec<VtdKey>,
+    /// What it is on a storage outside of the cluster, if it lies there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<ExportRow>,
 }
 
 /// A client partition.
@@ -260,10 +267,14 @@ object!(Vios of ViosRow: |node, version, ViosRow { number, registered }| {
     Self { node, version, number, registered }
 });
 object!(Pool of PoolRow: |name, version, PoolRow { storage, lus }| {
-    Self { name, version, storage, lus }
+    let (storage, request_life_ms) = match storage {
+        Storage::Node(node) => (Some(node), None),
+        Storage::Outside { request_life_ms } => (None, request_life_ms),
+    };
+    Self { name, version, storage, request_life_ms, lus }
 });
-object!(Lu of LuRow: |LuId(lu), version, LuRow { pool, size, phase, vtds, .. }| {
-    Self { lu, version, pool, size, phase, vtds }
+object!(Lu of LuRow: |LuId(lu), version, LuRow { pool, size, phase, vtds, export, .. }| {
+    Self { lu, version, pool, size, phase, vtds, export }
 });
 object!(Client of ClientRow: |client, version, ClientRow { number, vtds }| {
     Self { client, version, id: number, vtds }

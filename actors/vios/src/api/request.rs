@@ -71,12 +71,29 @@ pub enum VioNew {
         /// The node.
         storage: NodeName,
     },
+    /// The pool of a storage outside of the cluster, to which VIOSes lead by their own settings.
+    OutsidePool {
+        /// Its name.
+        name: ObjectName,
+        /// Within what time the storage carries a request out, or never, milliseconds; none if
+        /// nobody knows.
+        request_life_ms: Option<u32>,
+    },
     /// A logical unit; its storage makes it when it sees that.
     Lu {
         /// The pool that it is carved from.
         pool: ObjectName,
         /// Bytes, a multiple of 512.
         size: u64,
+    },
+    /// A logical unit that is an export of a storage outside of the cluster.
+    Export {
+        /// The pool of that storage.
+        pool: ObjectName,
+        /// Its name there, 4096 bytes at most; the empty one is the server's default.
+        name: String,
+        /// The node of the VIOS that alone uses it, if not all do.
+        only: Option<NodeName>,
     },
     /// A client partition.
     Client {
@@ -108,6 +125,12 @@ pub enum VioChange {
         lu: u64,
         /// Bytes, a multiple of 512, not less than it has.
         size: u64,
+    },
+    /// An LU on a storage outside of the cluster whose hypervisor is gone: nothing that it sent can
+    /// land any more. No VTD may show the LU.
+    LuRelease {
+        /// Its number.
+        lu: u64,
     },
 }
 

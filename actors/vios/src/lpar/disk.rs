@@ -123,9 +123,9 @@ impl LparDisk {
         let end = self.figures(within).await.ok().and_then(|figures| figures.end);
         self.stop_owner().await;
         if let Some(record) = self.record.as_ref().filter(|_| end == Some(End::Closed))
-            && let Err(error) = record.clean()
+            && let Err(error) = record.clean().await
         {
-            tracing::warn!(%error, "the next owner of the disk will wait for nothing");
+            tracing::warn!(%error, "it is not stored that the owner of a disk has let it go");
         }
     }
 }

@@ -13,4 +13,4 @@ pub use self::actor::{ClientLpar, Close, Figures, Look};
 pub use self::disk::LparDisk;
 pub use self::entries::{Entry, EntryFound};
 pub use self::open::{LparConfig, OpenError, OutsideLu};
-pub use self::record::RecordError;
+pub use self::record::{RecordError, Records};

@@ -1,11 +1,9 @@
 //! Opens a client's disk: a number for its owner, the owner, and the VIOSes for it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use vioduct_certs::identity::Role;
 use vioduct_runtime::{
@@ -15,7 +13,7 @@ use vioduct_runtime::{
 use super::actor::{AttemptsEnded, ClientLpar};
 use super::disk::{LparDisk, Search, client_device};
 use super::entries::{Entry, EntryFound, SetEntries};
-use super::record::{OwnerRecord, RecordError, Taken};
+use super::record::{OwnerRecord, RecordError, Records, Taken};
 use crate::carry::CarriedWord;
 use crate::disk::{Device, Disk};
 use crate::redirect::hold::Fence;
@@ -32,7 +30,7 @@ use crate::vsa::{Adapter, NotKnown, VSA_NAME, find_model};
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a client's disk is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct LparConfig {
     /// Which LU.
     pub lu: LuId,
@@ -47,10 +45,10 @@ pub struct LparConfig {
 }
 
 /// An LU on a storage outside of the cluster: this node alone carries it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OutsideLu {
-    /// The directory where it is kept who owns the LU; it is made if it is new.
-    pub records: PathBuf,
+    /// Where it is kept who owns the LU.
+    pub records: Records,
     /// A request takes effect within this after it was given to its VIOS's kernel, or never, as
     /// the operator knows of the storage. `None`: nobody knows, and writes that share bytes with
     /// one that was left without an answer wait until somebody says that it can land no more.
@@ -122,10 +120,7 @@ async fn grant(node: &Node, config: &LparConfig, within: Duration) -> Result<Gra
     };
     let model = find_model(node, lu, entries, within).await;
     let model = model.map_err(|reason| OpenError::NotKnown { lu, reason })?;
-    let records = records.clone();
-    let taken = spawn_blocking(move || OwnerRecord::take(&records, lu)).await;
-    // The runtime is shutting down.
-    let taken = taken.map_err(|_cancelled| StartError::Closing)?;
+    let taken = OwnerRecord::take(records, lu, node.name()).await;
     let Taken { record, owner, is_clear } =
         taken.map_err(|source| OpenError::Record { lu, source })?;
     let fence = Fence::None { lease: LEASE_TOLD, request_life: *request_life, is_clear };

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use vioduct_runtime::LocalRef;
 
-use super::{FromOutside, OutsideBeat, OutsideConfig, probe};
+use super::{Export, FromOutside, OutsideBeat, OutsideConfig, probe};
 use crate::block::Request;
 use crate::carry::{CarriedCall, CarriedWord, Echo};
 use crate::cke::{AdapterDown, AdapterUp, PathReport, Redirect};
@@ -77,6 +77,11 @@ enum Saying {
 pub(crate) struct Describe {
     pub(crate) lu: LuId,
 }
+
+/// These are its exports from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct SetExports(pub(crate) BTreeMap<LuId, Export>);
 
 /// What the probe has found.
 #[derive(Debug, Message)]
@@ -169,7 +174,9 @@ impl Outside {
     }
 
     fn begin(&mut self, lu: LuId, conn: ConnId, ctx: &mut Context<Self>) {
-        let Some(connecting) = self.connect(lu) else { return };
+        let Some(connecting) = self.connect(lu) else {
+            return self.handle(Input::NotConnected { conn }, ctx);
+        };
         let connected =
             wrap_future(connecting).map(move |connected, act: &mut Self, ctx| match connected {
                 Ok(remote) => act.connected(conn, remote, ctx),
@@ -382,6 +389,16 @@ impl Handler<OutsideBeat> for Outside {
         if let Some(beats) = &self.beats {
             beats.try_send(no).ok();
         }
+    }
+}
+
+impl Handler<SetExports> for Outside {
+    type Result = ();
+
+    fn handle(&mut self, SetExports(exports): SetExports, ctx: &mut Self::Context) {
+        let lus = exports.iter().map(|(lu, export)| (*lu, export.is_sole)).collect();
+        self.config.exports = exports;
+        Self::handle(self, Input::Reaches { lus }, ctx);
     }
 }
 

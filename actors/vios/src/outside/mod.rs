@@ -12,6 +12,7 @@
 //! newer ones is the owner's hold and the exits' lease: redirect protocol, rule 12.
 
 mod actor;
+mod follow;
 mod probe;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use vioduct_runtime::{ActorName, LocalRef, Node, RestartPolicy, StartError};
 
 pub(crate) use self::actor::Describe;
 pub use self::actor::Outside;
+pub(crate) use self::follow::follow;
 use crate::carry::CarriedWord;
 use crate::cke::Redirect;
 use crate::dsa::{Dsa, DsaError};
@@ -42,7 +44,7 @@ pub struct OutsideConfig {
     pub name: String,
     /// Where the server listens.
     pub server: Server,
-    /// The LUs on it.
+    /// The LUs on it from the start; in a cluster, its database has them.
     pub exports: BTreeMap<LuId, Export>,
     /// Bounds of its sessions. All VIOSes of a cluster have the same lease.
     pub limits: InitiatorLimits,

@@ -10,7 +10,7 @@ use vioduct_runtime::{AskError, LocalRef};
 use crate::cluster::admin::AdminError;
 use crate::cluster::admin::storage::{lu_is, lu_is_gone};
 use crate::cluster::cm::ClusterSight;
-use crate::cluster::row::{Event, LuPhase, LuRow, PoolRow};
+use crate::cluster::row::{Event, LuPhase, LuRow, PoolRow, Storage};
 use crate::cluster::view::View;
 use crate::redirect::name::LuId;
 use crate::repository::actor::Repository;
@@ -26,7 +26,8 @@ const ASK_WITHIN: Duration = Duration::from_secs(60);
 
 /// Provides the LUs of this node's pools.
 pub(super) struct Provisioner {
-    name: NodeName,
+    /// What its pools lie on.
+    own: Storage,
     repository: LocalRef<Repository<FileBacking>>,
     cluster: ClusterSight,
     retry_at: Instant,
@@ -55,7 +56,8 @@ impl Provisioner {
         repository: LocalRef<Repository<FileBacking>>,
         cluster: ClusterSight,
     ) -> Self {
-        Self { name, repository, cluster, retry_at: Instant::now(), sizes: None }
+        let (own, retry_at) = (Storage::Node(name), Instant::now());
+        Self { own, repository, cluster, retry_at, sizes: None }
     }
 
     /// Ends with the node.
@@ -86,7 +88,7 @@ impl Provisioner {
     /// The LUs of its pools about which something is to be done.
     fn to_do(&self, view: &View) -> Vec<(LuId, LuRow)> {
         let is_own = |row: &LuRow| {
-            view.get::<PoolRow>(&row.pool).is_some_and(|pool| pool.storage == self.name)
+            view.get::<PoolRow>(&row.pool).is_some_and(|pool| pool.storage == self.own)
         };
         let is_to_do = |row: &LuRow| match row.phase {
             LuPhase::Making | LuPhase::Deleting => true,

@@ -16,7 +16,7 @@ use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerGone, PeerSeen, REDIRECT_NAM
 use crate::cluster::cm::ClusterSight;
 use crate::dsa::limits::DsaLimits;
 use crate::dsa::{self, Adapter, Dsa, FollowPaths};
-use crate::outside::{self, OutsideConfig};
+use crate::outside::{self, Outside, OutsideConfig};
 use crate::redirect::limits::RelayLimits;
 use crate::redirect::name::ViosId;
 use crate::seek::{Seeker, Task};
@@ -58,7 +58,9 @@ pub struct ViosRole {
     dsa: LocalRef<Dsa>,
     vsa: ActorHandle<Vsa>,
     fabrics: Vec<Endpoint>,
+    outside: Option<LocalRef<Outside>>,
     logins: Option<Task>,
+    exports: Option<Task>,
     _search: Task,
 }
 
@@ -121,23 +123,29 @@ impl ViosRole {
             fabrics.push(fabric);
         }
         let clients = || Access::roles([Role::Phyp]);
-        let mut made = Some(Vsa::new(redirect.clone(), outside, watched));
+        let mut made = Some(Vsa::new(redirect.clone(), outside.clone(), watched));
         let vsa = node.actor(move || made.take().expect("it is made once")).beside(&redirect);
         let vsa = vsa.restart(RestartPolicy::never()).named(name(VSA_NAME));
         let vsa = vsa.accept::<CarriedCall>(clients()).accept::<Inquire>(clients());
         let vsa = vsa.accept::<AskAdapters>(Access::tools()).start().await?;
         let search = find_fellows(node.clone(), redirect.clone(), own.vios, vioses.clone());
         let (vios, search) = (own.vios, Task::spawn(search));
-        Ok(Self { vios, redirect, dsa, vsa, fabrics, logins: None, _search: search })
+        let (logins, exports) = (None, None);
+        Ok(Self { vios, redirect, dsa, vsa, fabrics, outside, logins, exports, _search: search })
     }
 
-    /// From now on what becomes of its paths is told, and its clients are logged in.
+    /// From now on what becomes of its paths is told, its clients are logged in, and an outside
+    /// storage has the exports that the cluster's database says.
     pub(super) async fn join(&mut self, node: &Node, cluster: &ClusterSight) {
         let Some(vsa) = self.vsa.now() else { return };
         let (come, came) = mpsc::channel(LOGINS_MAX);
         // Each fails only when the node ends.
         self.dsa.tell(FollowPaths { events: cluster.events.clone() }).await.ok();
         vsa.tell(TellWhoComes(come)).await.ok();
+        if let Some(outside) = self.outside.clone() {
+            let follow = outside::follow(node.name().clone(), outside, cluster.clone());
+            self.exports = Some(Task::spawn(follow));
+        }
         let (node, vios, cluster) = (node.clone(), self.vios, cluster.clone());
         self.logins = Some(Task::spawn(Logins { node, vios, cluster, vsa, came }.run()));
     }

@@ -217,6 +217,8 @@ fn initiator_input() -> impl Strategy<Value = initiator::Input> {
         16 => (lu(), call()).prop_map(|(lu, call)| initiator::Input::Called { lu, call }),
         4 => (conn(), device)
             .prop_map(|(conn, device)| initiator::Input::Connected { conn, device }),
+        1 => proptest::collection::btree_map(lu(), any::<bool>(), 0..4)
+            .prop_map(|lus| initiator::Input::Reaches { lus }),
         1 => conn().prop_map(|conn| initiator::Input::NotConnected { conn }),
         6 => (conn(), number(), fate)
             .prop_map(|(conn, no, fate)| initiator::Input::Performed { conn, no, fate }),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use tokio::time::interval;
+use vioduct_certs::identity::NodeName;
 use vioduct_node::config::ByteSize;
 use vioduct_vios::api::{Lu, VioCode, VioId, VioNew, VioRequest};
 use vioduct_vios::cluster::row::{LuPhase, ObjectName};
@@ -27,12 +28,26 @@ pub(crate) struct CreateArgs {
     /// The pool that it is carved from.
     #[arg(long)]
     pool: ObjectName,
-    /// Its size: bytes, or with a unit, as 512MiB, 10GiB, 2TiB.
-    #[arg(long)]
-    size: ByteSize,
+    #[command(flatten)]
+    what: WhatArgs,
+    /// The VIOS of this node alone uses the export, whose connections may differ in what they show.
+    #[arg(long, value_name = "NODE", requires = "export")]
+    only: Option<NodeName>,
     /// Don't wait until the storage has made it.
     #[arg(long)]
     no_wait: bool,
+}
+
+/// What an LU is.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct WhatArgs {
+    /// Its size: bytes, or with a unit, as 512MiB, 10GiB, 2TiB.
+    #[arg(long)]
+    size: Option<ByteSize>,
+    /// An export of a storage outside of the cluster, which has it already; "" for its default one.
+    #[arg(long, value_name = "NAME")]
+    export: Option<String>,
 }
 
 /// Arguments of `lu delete`.
@@ -52,7 +67,14 @@ pub(crate) struct DeleteArgs {
 impl CreateArgs {
     pub(super) async fn run(self, out: OutputFormat) -> Result<ExitCode> {
         let session = self.db.open().await?;
-        let object = VioNew::Lu { pool: self.pool, size: self.size.0 };
+        let (pool, WhatArgs { size, export }) = (self.pool, self.what);
+        let object = match (export, size) {
+            (Some(name), _) => {
+                self.only.iter().try_for_each(|node| self.db.target.names(node))?;
+                VioNew::Export { pool, name, only: self.only }
+            }
+            (None, size) => VioNew::Lu { pool, size: size.map_or(0, |ByteSize(size)| size) },
+        };
         let lu = LuId(session.create::<Lu>(object).await?.lu);
         let mut done = "is to be made by its storage";
         if !self.no_wait {

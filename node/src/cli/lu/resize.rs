@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use tokio::time::interval;
 use vioduct_certs::identity::NodeName;
@@ -48,7 +48,8 @@ impl ResizeArgs {
                 || format!("LU {lu} is made {size} bytes large as soon as its storage sees that");
             let grown = async {
                 let pool = session.call(VioRequest::Read { id: VioId::Pool(changed.pool) }).await?;
-                self.until_grown(&session, &first::<Pool>(pool)?.storage).await
+                let storage = first::<Pool>(pool)?.storage;
+                self.until_grown(&session, &storage.context("no node serves the pool")?).await
             };
             self.db.within(grown).await.map_err(|error| error.context(waits()))?;
             done = "is";

@@ -145,8 +145,14 @@ impl Sight {
         }
         for vtd in &sight.lu.vtds {
             let other = read::<VtdRow>(db, vtd).await?.map(|(_revision, row)| row.client);
-            if let Some(other) = other.filter(|other| other.cec == client.cec) {
-                return Err(AdminError::SameCec { client: other, lu, vtd: *vtd });
+            match other {
+                Some(client) if sight.lu.export.is_some() => {
+                    return Err(AdminError::OneClient { lu, vtd: *vtd, client });
+                }
+                Some(other) if other.cec == client.cec => {
+                    return Err(AdminError::SameCec { client: other, lu, vtd: *vtd });
+                }
+                Some(_) | None => {}
             }
         }
         if sight.lu.vtds.len() >= VTDS_MAX {

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod client;
+mod owner;
 mod resize;
 pub(crate) mod storage;
 mod transfer;
@@ -21,11 +22,14 @@ use vioduct_db::query::{ROWS_MAX, Range, Rows};
 
 pub(crate) use self::adapter::{forget_adapters, log_in};
 pub(crate) use self::client::{add_client, create_vtd, delete_vtd, remove_client};
+pub(crate) use self::owner::{OwnedLu, let_go, release_lu, take_lu};
 pub(crate) use self::resize::resize_lu;
-pub(crate) use self::storage::{create_lu, create_pool, delete_lu, delete_pool};
+pub(crate) use self::storage::{
+    Deleted, create_export, create_lu, create_pool, delete_lu, delete_pool,
+};
 pub use self::transfer::{Left, RUN_LEASE, Transfer, sweep};
 use super::row::{
-    ClientKey, ClusterRow, Key, LuPhase, LuRow, ObjectName, Row, RowError, TheCluster,
+    ClientKey, ClusterRow, Key, LuPhase, LuRow, ObjectName, Row, RowError, Storage, TheCluster,
     TransferKind, UniqueId, UniqueRow, ViosRow, VtdKey,
 };
 use crate::redirect::name::{LuId, ViosId};
@@ -39,6 +43,8 @@ const LANGUAGE: u32 = 1;
 const NAME_BYTES_MAX: usize = 64;
 /// Most VIOSes that a cluster begins with; more are admitted later.
 pub const FOUNDERS_MAX: usize = PARTS_MAX - 1;
+/// Longest name of an export, bytes. Source: NBD proto.md, "Strings".
+const EXPORT_BYTES_MAX: usize = 4096;
 /// Most VTDs of an LU, and of a client.
 pub const VTDS_MAX: usize = 512;
 /// Answers that all rows of a table are read by; each has some 4 MiB of them.
@@ -83,8 +89,66 @@ pub enum AdminError {
         /// A pool that is there.
         pool: ObjectName,
         /// Its storage.
-        storage: NodeName,
+        storage: Storage,
     },
+    /// A storage outside of the cluster is one pool.
+    #[error("pool {0} is the storage outside of the cluster already: make LUs of that")]
+    OneOutside(ObjectName),
+    /// LUs are carved from the pool.
+    #[error("pool {0} is made of what a node serves: an LU has a size there, and no export")]
+    NoExports(ObjectName),
+    /// LUs are exports of a server.
+    #[error(
+        "pool {0} is a storage outside of the cluster: an LU is an export there, and as large as \
+         that; name it with `vioduct lu create --export`"
+    )]
+    NoSizes(ObjectName),
+    /// Another LU is that export.
+    #[error("LU {} is export {name:?} already; `vioduct lu ls` shows it", lu.0)]
+    ExportTaken {
+        /// The export.
+        name: String,
+        /// That LU.
+        lu: LuId,
+    },
+    /// No name of an export.
+    #[error(
+        "an export's name has {EXPORT_BYTES_MAX} bytes at most, none of them a control character"
+    )]
+    ExportName,
+    /// The LU is as large as its server has it.
+    #[error(
+        "LU {} is an export of a storage outside of the cluster: enlarge it there; clients see \
+         that once their hypervisor starts anew", .0.0
+    )]
+    NotOurs(LuId),
+    /// Another client sees an LU that one client can use.
+    #[error(
+        "LU {} lies outside of the cluster, where one client can use it: client {client} sees it \
+         by VTD {}; delete that first, with `vioduct vtd delete`", lu.0, vtd.0
+    )]
+    OneClient {
+        /// Which.
+        lu: LuId,
+        /// The VTD.
+        vtd: VtdKey,
+        /// Its client.
+        client: ClientKey,
+    },
+    /// The owner of the LU has not ended in order.
+    #[error(
+        "the hypervisor on {node} has not let LU {} go: start it; or, when it is off for good and \
+         nothing that it sent can land any more, run `vioduct lu release {}`", lu.0, lu.0
+    )]
+    Owned {
+        /// Which.
+        lu: LuId,
+        /// The hypervisor's node.
+        node: NodeName,
+    },
+    /// Nobody owns the LU.
+    #[error("LU {} is owned by nobody: there is nothing to release", .0.0)]
+    NotOwned(LuId),
     /// The pool has LUs.
     #[error("pool {pool} has {lus} LUs; delete them first, with `vioduct lu delete`")]
     PoolInUse {

@@ -26,6 +26,9 @@ pub(crate) async fn resize_lu(
     contended(move || async move {
         let (revision, row) = live_lu(db, lu).await?;
         has_version(revision, version)?;
+        if row.export.is_some() {
+            return Err(AdminError::NotOurs(lu));
+        }
         if let LuPhase::Failed(why) = row.phase {
             return Err(AdminError::LuFailed { lu, why });
         }

@@ -1,38 +1,44 @@
 //! Pools and LUs.
 
-use vioduct_certs::identity::NodeName;
 use vioduct_db::client::Db;
 
 use super::{
-    AdminError, Counter, Plan, Written, all, contended, has_version, live_lu, number, read,
+    AdminError, Counter, EXPORT_BYTES_MAX, Looked, Plan, Written, all, contended, has_version,
+    live_lu, number, read,
 };
-use crate::cluster::row::{ClusterRow, LuPhase, LuRow, ObjectName, PoolRow, TheCluster};
+use crate::cluster::row::{
+    ClusterRow, ExportRow, LuPhase, LuRow, ObjectName, OwnerRow, PoolRow, Row, Storage, TheCluster,
+};
 use crate::redirect::name::LuId;
 use crate::repository::volume::LU_BYTES_MAX;
 
 /// LUs have whole blocks of so many bytes.
 pub(super) const BLOCK: u64 = 512;
 
-/// Makes a pool of what a storage node serves.
+/// Makes a pool of what a storage node serves, or of a storage outside of the cluster.
 ///
 /// # Errors
 /// [`AdminError`]; after an unknown outcome it may be there, and the next call says so.
 pub(crate) async fn create_pool(
     db: &Db,
     name: &ObjectName,
-    storage: &NodeName,
+    storage: Storage,
 ) -> Result<Written<PoolRow>, AdminError> {
-    let row = PoolRow { storage: storage.clone(), lus: 0 };
+    let row = PoolRow { storage, lus: 0 };
     let new = &row;
     let revision = contended(move || async move {
         let cluster = read::<ClusterRow>(db, &TheCluster).await?;
         let (revision, cluster) = cluster.ok_or(AdminError::NoCluster)?;
-        for (pool, row) in all::<PoolRow>(db).await?.1 {
+        for (pool, PoolRow { storage, .. }) in all::<PoolRow>(db).await?.1 {
             if pool == *name {
                 return Err(AdminError::PoolExists(pool));
             }
-            if row.storage != *storage {
-                return Err(AdminError::OtherStorage { pool, storage: row.storage });
+            match (&storage, &new.storage) {
+                (Storage::Outside { .. }, Storage::Outside { .. }) => {
+                    return Err(AdminError::OneOutside(pool));
+                }
+                (storage, new) if storage == new => {}
+                _other => return Err(AdminError::OtherStorage { pool, storage }),
             }
         }
         let mut plan = Plan::default();
@@ -84,20 +90,58 @@ pub(super) async fn create_lu_with(
     size: u64,
     also: impl Fn(LuId, &mut Plan),
 ) -> Result<Written<LuRow>, AdminError> {
-    let also = &also;
     if !(BLOCK..=LU_BYTES_MAX).contains(&size) || !size.is_multiple_of(BLOCK) {
         return Err(AdminError::LuSize(size));
     }
-    pool(db, pool_name).await?;
+    if let Storage::Outside { .. } = pool(db, pool_name).await?.1.storage {
+        return Err(AdminError::NoSizes(pool_name.clone()));
+    }
+    let row = LuRow { size, ..new_lu(pool_name.clone(), LuPhase::Making) };
+    add_lu(db, row, also).await
+}
+
+/// Makes an LU of an export that a storage outside of the cluster has. Nobody looks whether it has
+/// it.
+///
+/// # Errors
+/// [`AdminError`]; after an unknown outcome there may be one.
+pub(crate) async fn create_export(
+    db: &Db,
+    pool_name: &ObjectName,
+    export: ExportRow,
+) -> Result<Written<LuRow>, AdminError> {
+    if export.name.len() > EXPORT_BYTES_MAX || export.name.chars().any(char::is_control) {
+        return Err(AdminError::ExportName);
+    }
+    if let Storage::Node(_) = pool(db, pool_name).await?.1.storage {
+        return Err(AdminError::NoExports(pool_name.clone()));
+    }
+    let export = Some(export);
+    add_lu(db, LuRow { export, ..new_lu(pool_name.clone(), LuPhase::Ready) }, |_lu, _plan| {}).await
+}
+
+fn new_lu(pool: ObjectName, phase: LuPhase) -> LuRow {
+    let birth = rand::random_range(1..=u64::MAX);
+    LuRow { pool, size: 0, birth, phase, vtds: Vec::new(), export: None }
+}
+
+/// Adds an LU to its pool.
+async fn add_lu(
+    db: &Db,
+    row: LuRow,
+    also: impl Fn(LuId, &mut Plan),
+) -> Result<Written<LuRow>, AdminError> {
     let lu = LuId(number(db, Counter::Lus).await?.into());
-    let (pool_of, birth) = (pool_name.clone(), rand::random_range(1..=u64::MAX));
-    let row = LuRow { pool: pool_of, size, birth, phase: LuPhase::Making, vtds: Vec::new() };
-    let new = &row;
+    let (new, also) = (&row, &also);
     let revision = contended(move || async move {
-        let (revision, mut row) = pool(db, pool_name).await?;
-        row.lus = row.lus.saturating_add(1);
+        // Two that make LUs of one pool at once meet here, before exports are compared.
+        let (revision, mut counted) = pool(db, &new.pool).await?;
+        if let Some(export) = &new.export {
+            is_free(db, &export.name).await?;
+        }
+        counted.lus = counted.lus.saturating_add(1);
         let mut plan = Plan::default();
-        plan.replace(pool_name, revision, &row);
+        plan.replace(&new.pool, revision, &counted);
         plan.add(&lu, new);
         also(lu, &mut plan);
         plan.commit(db).await
@@ -106,7 +150,26 @@ pub(super) async fn create_lu_with(
     Ok((lu, revision, row))
 }
 
-/// Has an LU deleted that no VTD shows: its storage frees its room, then its row goes.
+/// No LU is this export: there is one pool of exports.
+async fn is_free(db: &Db, name: &str) -> Result<(), AdminError> {
+    let is_it = |row: &LuRow| row.export.as_ref().is_some_and(|export| export.name == name);
+    let lus = all::<LuRow>(db).await?.1;
+    match lus.into_iter().find(|(_lu, row)| is_it(row)) {
+        Some((lu, _row)) => Err(AdminError::ExportTaken { name: name.to_owned(), lu }),
+        None => Ok(()),
+    }
+}
+
+/// What became of an LU that was to be deleted.
+pub(crate) enum Deleted {
+    /// Its storage has to free its room.
+    Deleting(Written<LuRow>),
+    /// It is gone, from this revision on.
+    Gone(u64),
+}
+
+/// Has an LU deleted that no VTD shows: its storage frees its room, then its row goes. One outside
+/// of the cluster is forgotten, once its owner has let it go.
 ///
 /// # Errors
 /// [`AdminError`]
@@ -114,7 +177,7 @@ pub(crate) async fn delete_lu(
     db: &Db,
     lu: LuId,
     version: Option<u64>,
-) -> Result<Written<LuRow>, AdminError> {
+) -> Result<Deleted, AdminError> {
     contended(move || async move {
         let (revision, row) = live_lu(db, lu).await?;
         has_version(revision, version)?;
@@ -122,11 +185,33 @@ pub(crate) async fn delete_lu(
             return Err(AdminError::LuInUse { lu, vtd: *vtd });
         }
         let mut plan = Plan::default();
+        if row.export.is_some() {
+            plan.delete::<LuRow>(&lu, revision);
+            forget(db, &mut plan, lu, &row.pool).await?;
+            return Ok(Deleted::Gone(plan.commit(db).await?));
+        }
         let row = LuRow { phase: LuPhase::Deleting, ..row };
         plan.replace(&lu, revision, &row);
-        Ok((lu, plan.commit(db).await?, row))
+        Ok(Deleted::Deleting((lu, plan.commit(db).await?, row)))
     })
     .await
+}
+
+/// Takes out what else there is of an LU outside of the cluster.
+async fn forget(db: &Db, plan: &mut Plan, lu: LuId, pool: &ObjectName) -> Result<(), AdminError> {
+    let looked = Looked::at(db, vec![OwnerRow::place(&lu), PoolRow::place(pool)]).await?;
+    let (revision, owner) = looked.owner(lu)?;
+    match owner {
+        // Under another number, the next owner would take it for clear.
+        Some(OwnerRow { node, is_clean: false, .. }) => return Err(AdminError::Owned { lu, node }),
+        Some(_) => plan.delete::<OwnerRow>(&lu, revision),
+        None => plan.expect::<OwnerRow>(&lu, 0),
+    }
+    if let Some((revision, mut counted)) = looked.get::<PoolRow>(pool)? {
+        counted.lus = counted.lus.saturating_sub(1);
+        plan.replace(pool, revision, &counted);
+    }
+    Ok(())
 }
 
 /// What a storage says of an LU of its own: it is there, or can't be made. An LU that is to be

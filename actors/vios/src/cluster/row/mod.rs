@@ -25,7 +25,10 @@ pub use self::member::{
     ActiveRow, ClusterRow, PrimaryRow, Registered, TheActive, TheCluster, ThePrimary, ViosRow,
 };
 pub use self::name::{NameError, ObjectName, UniqueId};
-pub use self::storage::{ClientKey, ClientRow, LuPhase, LuRow, NoClient, PoolRow, VtdKey, VtdRow};
+pub use self::storage::{
+    ClientKey, ClientRow, ExportRow, LuPhase, LuRow, NoClient, OwnerRow, PoolRow, Storage, VtdKey,
+    VtdRow,
+};
 pub use self::transfer::{RunnerRow, TransferKind, TransferRow};
 
 const CODEC: Codec = Codec::Bincode;
@@ -80,10 +83,11 @@ impl Table {
 }
 
 const VIOSES: &[Role] = &[Role::Vios];
+const PHYPS: &[Role] = &[Role::Phyp];
 const STORAGES: &[Role] = &[Role::Storage];
 const ALL_BUT_DB: &[Role] = &[Role::Phyp, Role::Storage, Role::Vios];
 
-const TABLES: [Table; 13] = [
+const TABLES: [Table; 14] = [
     Table::of::<ClusterRow>("cluster").followed(),
     Table::of::<ViosRow>("vios").followed().written_by(Nodes::Own(VIOSES)),
     Table::of::<UniqueRow>("unique").written_by(Nodes::All(VIOSES)),
@@ -94,6 +98,7 @@ const TABLES: [Table; 13] = [
     Table::of::<ClientRow>("client").followed(),
     Table::of::<VtdRow>("vtd").followed(),
     Table::of::<AdapterRow>("adapter").written_by(Nodes::All(VIOSES)),
+    Table::of::<OwnerRow>("owner").written_by(Nodes::All(PHYPS)),
     Table::of::<TransferRow>("transfer"),
     Table::of::<RunnerRow>("transfer-runner"),
     Table::of::<EventRow>("event").alert().written_by(Nodes::Own(ALL_BUT_DB)),
@@ -137,9 +142,7 @@ pub trait Row: Serialize + DeserializeOwned {
 
     /// Its bytes.
     fn encode(&self) -> Bytes {
-        let mut bytes = vec![Self::VERSION];
-        CODEC.encode(self, &mut bytes).expect("rows are plain values");
-        bytes.into()
+        encode_form(Self::VERSION, self)
     }
 
     /// Reads what [`encode`](Self::encode) made.
@@ -147,16 +150,34 @@ pub trait Row: Serialize + DeserializeOwned {
     /// # Errors
     /// [`RowError`]
     fn decode(bytes: &[u8]) -> Result<Self, RowError> {
-        let what = Self::WHAT;
-        match bytes.split_first() {
-            Some((version, value)) if *version == Self::VERSION => {
-                CODEC.decode(value).map_err(|_unreadable| RowError::Unreadable { what })
-            }
-            Some((version, _value)) if *version > Self::VERSION => {
-                Err(RowError::Newer { what, version: *version, known: Self::VERSION })
-            }
-            Some(_) | None => Err(RowError::Unreadable { what }),
-        }
+        decode_row(bytes)
+    }
+}
+
+fn encode_form(version: u8, value: &impl Serialize) -> Bytes {
+    let mut bytes = vec![version];
+    CODEC.encode(value, &mut bytes).expect("rows are plain values");
+    bytes.into()
+}
+
+/// The value of a row of this form, if it has this form.
+fn decode_form<R: Row, T: DeserializeOwned>(
+    version: u8,
+    bytes: &[u8],
+) -> Result<Option<T>, RowError> {
+    let value = bytes.strip_prefix(&[version]).map(|value| CODEC.decode(value));
+    value.transpose().map_err(|_unreadable| RowError::Unreadable { what: R::WHAT })
+}
+
+/// A row of the form that it has now.
+fn decode_row<R: Row>(bytes: &[u8]) -> Result<R, RowError> {
+    let (what, known) = (R::WHAT, R::VERSION);
+    match decode_form::<R, R>(known, bytes)? {
+        Some(row) => Ok(row),
+        None => Err(match bytes.first() {
+            Some(version) if *version > known => RowError::Newer { what, version: *version, known },
+            Some(_) | None => RowError::Unreadable { what },
+        }),
     }
 }
 

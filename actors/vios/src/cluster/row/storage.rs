@@ -8,23 +8,59 @@ use serde::{Deserialize, Serialize};
 use vioduct_certs::identity::NodeName;
 use vioduct_db::command::TableId;
 
-use super::{Key, NameError, ObjectName, Row};
+use super::{Key, NameError, ObjectName, Row, RowError, decode_form, decode_row, encode_form};
 use crate::redirect::name::LuId;
 
 /// A pool of storage, by its name: LUs are carved from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolRow {
-    /// The node that serves it.
-    pub storage: NodeName,
+    /// What its LUs lie on.
+    pub storage: Storage,
     /// How many LUs it has.
     pub lus: u32,
 }
 
+/// What the LUs of a pool lie on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Storage {
+    /// What this node serves: LUs are made, enlarged and deleted there.
+    Node(NodeName),
+    /// A server outside of the cluster: LUs are its exports, which are there as they are.
+    Outside {
+        /// Within what time it carries a request out, or never, milliseconds; none if nobody knows.
+        request_life_ms: Option<u32>,
+    },
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(f, "{node}"),
+            Self::Outside { .. } => f.write_str("a storage outside of the cluster"),
+        }
+    }
+}
+
+/// Form 1 has a node alone for its storage. It is still written wherever it says all.
 impl Row for PoolRow {
     const WHAT: &'static str = "a pool's row";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     const TABLE: TableId = TableId(14);
     type Key = ObjectName;
+
+    fn encode(&self) -> Bytes {
+        match &self.storage {
+            Storage::Node(node) => encode_form(1, &(node, self.lus)),
+            Storage::Outside { .. } => encode_form(Self::VERSION, self),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        match decode_form::<Self, (NodeName, u32)>(1, bytes)? {
+            Some((node, lus)) => Ok(Self { storage: Storage::Node(node), lus }),
+            None => decode_row(bytes),
+        }
+    }
 }
 
 /// A logical unit, by its number, which is never that of another one.
@@ -32,7 +68,7 @@ impl Row for PoolRow {
 pub struct LuRow {
     /// Its pool.
     pub pool: ObjectName,
-    /// Bytes.
+    /// Bytes; 0 on a storage outside of the cluster, which alone knows.
     pub size: u64,
     /// Drawn when it was created, not 0: tells it from one that an earlier database called so.
     pub birth: u64,
@@ -40,6 +76,17 @@ pub struct LuRow {
     pub phase: LuPhase,
     /// The VTDs that show it.
     pub vtds: Vec<VtdKey>,
+    /// What it is on a storage outside of the cluster, if it lies there.
+    pub export: Option<ExportRow>,
+}
+
+/// An LU on a storage outside of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportRow {
+    /// The name of the export; the empty one is the server's default.
+    pub name: String,
+    /// The VIOS of this node alone uses it, so that its connections need not see the same data.
+    pub only: Option<NodeName>,
 }
 
 /// How far an LU is.
@@ -55,10 +102,47 @@ pub enum LuPhase {
     Deleting,
 }
 
+/// Form 1 has no exports. It is still written wherever it says all.
 impl Row for LuRow {
     const WHAT: &'static str = "an LU's row";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     const TABLE: TableId = TableId(15);
+    type Key = LuId;
+
+    fn encode(&self) -> Bytes {
+        let Self { pool, size, birth, phase, vtds, export } = self;
+        match export {
+            None => encode_form(1, &(pool, size, birth, phase, vtds)),
+            Some(_) => encode_form(Self::VERSION, self),
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        type Form1 = (ObjectName, u64, u64, LuPhase, Vec<VtdKey>);
+        match decode_form::<Self, Form1>(1, bytes)? {
+            Some((pool, size, birth, phase, vtds)) => {
+                Ok(Self { pool, size, birth, phase, vtds, export: None })
+            }
+            None => decode_row(bytes),
+        }
+    }
+}
+
+/// Who owns an LU on a storage outside of the cluster, by the LU's number: that keeps no record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerRow {
+    /// The node of the hypervisor whose owner has the number.
+    pub node: NodeName,
+    /// The last number that was given.
+    pub owner: u64,
+    /// That owner has closed in order: nothing of it can land any more.
+    pub is_clean: bool,
+}
+
+impl Row for OwnerRow {
+    const WHAT: &'static str = "the row of an LU's owner";
+    const VERSION: u8 = 1;
+    const TABLE: TableId = TableId(23);
     type Key = LuId;
 }
 

@@ -33,12 +33,15 @@ fn a_newer_row_and_one_that_is_none_are_told_apart() {
 #[test]
 fn rows_of_the_storage_have_the_bytes_that_they_always_had() {
     let (pool, storage): (ObjectName, _) = ("gold".parse().unwrap(), "s1".parse().unwrap());
-    assert_eq!(PoolRow { storage, lus: 2 }.encode(), [1, 2, b's', b'1', 2].as_slice());
+    let on_node = PoolRow { storage: Storage::Node(storage), lus: 2 };
+    assert_eq!(on_node.encode(), [1, 2, b's', b'1', 2].as_slice());
+    assert_eq!(PoolRow::decode(&on_node.encode()), Ok(on_node));
     let phase = LuPhase::Failed("full".into());
-    let lu = LuRow { pool, size: 4096, birth: 8, phase, vtds: vec![VtdKey(7)] };
+    let vtds = vec![VtdKey(7)];
+    let lu = LuRow { pool, size: 4096, birth: 8, phase, vtds, export: None };
     let bytes = [&[1, 4][..], b"gold", &[251, 0, 16, 8, 2, 4], b"full", &[1, 7]].concat();
     assert_eq!(lu.encode(), bytes);
-    assert_eq!(LuRow::decode(&bytes), Ok(lu));
+    assert_eq!(LuRow::decode(&bytes), Ok(lu.clone()));
     let client: ClientKey = "3/lpar1".parse().unwrap();
     let vtd = VtdRow { lu: 9, client: client.clone(), front: None };
     let bytes = [&[1, 9, 3, 5][..], b"lpar1", &[0]].concat();
@@ -52,6 +55,24 @@ fn rows_of_the_storage_have_the_bytes_that_they_always_had() {
     assert_eq!(transfer.encode(), [1, 1, 9, 1, 3, 1, b'a', 7].as_slice());
     assert_eq!(TransferRow::decode(&transfer.encode()), Ok(transfer));
     assert_eq!(RunnerRow { by: "p".into() }.encode(), [1, 1, b'p'].as_slice());
+}
+
+#[test]
+fn rows_of_a_storage_outside_have_the_bytes_that_they_always_had() {
+    let pool = PoolRow { storage: Storage::Outside { request_life_ms: Some(9) }, lus: 2 };
+    assert_eq!(pool.encode(), [2, 1, 1, 9, 2].as_slice());
+    assert_eq!(PoolRow::decode(&pool.encode()), Ok(pool));
+    let export = ExportRow { name: "x".into(), only: Some("v1".parse().unwrap()) };
+    let (pool, phase) = ("gold".parse().unwrap(), LuPhase::Ready);
+    let lu = LuRow { pool, size: 0, birth: 8, phase, vtds: Vec::new(), export: Some(export) };
+    let rest = [0, 8, 1, 0, 1, 1, b'x', 1, 2, b'v', b'1'];
+    let bytes = [&[2, 4][..], b"gold", &rest].concat();
+    assert_eq!(lu.encode(), bytes);
+    assert_eq!(LuRow::decode(&bytes), Ok(lu));
+    let owner = OwnerRow { node: "p1".parse().unwrap(), owner: 3, is_clean: true };
+    assert_eq!(owner.encode(), [1, 2, b'p', b'1', 3, 1].as_slice());
+    let newer = RowError::Newer { what: "a pool's row", version: 3, known: 2 };
+    assert_eq!(PoolRow::decode(&[3, 0]), Err(newer));
 }
 
 #[test]
@@ -96,4 +117,7 @@ fn each_table_is_written_by_those_whose_it_is() {
         let may = [&vios, &storage, &others, &tool].map(|who| schema.may_write(who, &place));
         assert_eq!(may, [expected, [false, true]].concat().as_slice(), "{place:?}");
     }
+    let owner = OwnerRow::place(&LuId(1));
+    let may = [&vios, &storage, &others, &tool].map(|who| schema.may_write(who, &owner));
+    assert_eq!(may, [false, false, true, true]);
 }

@@ -1,5 +1,6 @@
 //! What goes into an initiator, and what it wants done.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::super::message::{Call, Word};
@@ -22,6 +23,11 @@ pub enum Fate {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
+    /// These are the LUs that the exit reaches from now on.
+    Reaches {
+        /// Each, and whether it is the only exit that does.
+        lus: BTreeMap<LuId, bool>,
+    },
     /// The relay passes a call on.
     Called {
         /// For which LU.
@@ -155,6 +161,8 @@ pub enum Cause {
     LeaseOver,
     /// The way to the storage is lost.
     PathLost,
+    /// The exit is to reach the LU no more.
+    Withdrawn,
     /// The storage ended it.
     HungUp,
     /// Requests are missing, or too many.
@@ -171,6 +179,7 @@ impl fmt::Display for Cause {
             Self::Superseded => "a later session takes its place",
             Self::LeaseOver => "its owner is not heard any more",
             Self::PathLost => "the way to the storage is lost",
+            Self::Withdrawn => "the LU is no export any more",
             Self::HungUp => "the storage ended it",
             Self::OutOfStep => "requests are missing, or too many",
             Self::Spoilt => "a checksum does not match",

@@ -61,6 +61,8 @@ pub struct Initiator {
 struct Lu {
     /// No other exit uses it.
     is_sole: bool,
+    /// The exit reaches it. Of one that is withdrawn the highest session is kept.
+    is_reached: bool,
     /// The highest session of this process, and whose it is.
     highest: Epoch,
     holder: Holder,
@@ -104,6 +106,13 @@ enum Last {
     Closed,
 }
 
+impl Lu {
+    const fn new(is_sole: bool) -> Self {
+        let (highest, holder, line) = (Epoch::NONE, Holder(0), Line::Closed);
+        Self { is_sole, is_reached: true, highest, holder, line }
+    }
+}
+
 impl Initiator {
     /// Of an exit that reaches these LUs; whether it is the only one that does. All random choices
     /// come from `seed`.
@@ -116,12 +125,10 @@ impl Initiator {
         seed: u64,
     ) -> Result<Self, LimitError> {
         limits.validate()?;
-        let closed =
-            |is_sole| Lu { is_sole, highest: Epoch::NONE, holder: Holder(0), line: Line::Closed };
         Ok(Self {
             limits,
             chance: Chance::from_seed(seed),
-            lus: lus.into_iter().map(|(lu, is_sole)| (lu, closed(is_sole))).collect(),
+            lus: lus.into_iter().map(|(lu, is_sole)| (lu, Lu::new(is_sole))).collect(),
             last_conn: 0,
             effects: VecDeque::new(),
         })
@@ -131,6 +138,7 @@ impl Initiator {
     pub fn handle(&mut self, now: Moment, input: Input) {
         self.end_leases(now);
         match input {
+            Input::Reaches { lus } => self.reaches(&lus),
             Input::Called { lu, call } => self.called(lu, call),
             Input::Connected { conn, device } => self.connected(now, conn, &device),
             Input::NotConnected { conn } => self.not_connected(conn),
@@ -172,6 +180,26 @@ impl Initiator {
         self.effects.push_back(Effect::Word { lu, word });
     }
 
+    fn reaches(&mut self, lus: &BTreeMap<LuId, bool>) {
+        for (id, is_sole) in lus {
+            let lu = self.lus.entry(*id).or_insert_with(|| Lu::new(*is_sole));
+            (lu.is_sole, lu.is_reached) = (*is_sole, true);
+        }
+        let withdrawn: Vec<_> =
+            self.lus.keys().filter(|id| !lus.contains_key(id)).copied().collect();
+        for id in withdrawn {
+            self.cut(id, Cause::Withdrawn);
+            if let Some(lu) = self.lus.get_mut(&id) {
+                lu.is_reached = false;
+                if let Line::Ending { next, .. } = &mut lu.line
+                    && let Some(epoch) = next.take()
+                {
+                    self.word(id, Word::NoPath { epoch });
+                }
+            }
+        }
+    }
+
     fn called(&mut self, id: LuId, call: Call) {
         let epoch = call.epoch();
         if let Call::Open { holder, .. } = call {
@@ -206,7 +234,7 @@ impl Initiator {
     }
 
     fn open(&mut self, id: LuId, epoch: Epoch, holder: Holder) {
-        let Some(lu) = self.lus.get_mut(&id) else {
+        let Some(lu) = self.lus.get_mut(&id).filter(|lu| lu.is_reached) else {
             self.word(id, Word::NoPath { epoch });
             return;
         };

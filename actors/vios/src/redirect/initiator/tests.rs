@@ -161,3 +161,36 @@ fn a_session_is_closed_in_order() {
     let closed = effects(&mut initiator, at(0), Input::ConnClosed { conn: CONN });
     assert_eq!(closed, [word(Word::Closed { epoch: epoch(1, 1) })]);
 }
+
+#[test]
+fn an_lu_that_is_withdrawn_is_cut_and_not_opened_until_it_is_reached_again() {
+    let mut initiator = opened(Abilities::ALL);
+    let reaches =
+        |lus: &[LuId]| Input::Reaches { lus: lus.iter().map(|lu| (*lu, false)).collect() };
+    let cut = Effect::Tell(InitiatorEvent::Cut { lu: LU, cause: Cause::Withdrawn });
+    let other = LuId(8);
+    let said = effects(&mut initiator, at(0), reaches(&[other]));
+    assert_eq!(said, [cut, Effect::Cut { conn: CONN }]);
+    let down = Word::Down { epoch: epoch(1, 1), why: Why::Aborted };
+    let closed = effects(&mut initiator, at(0), Input::ConnClosed { conn: CONN });
+    assert_eq!(closed, [word(down)]);
+    let none = open(&mut initiator, epoch(1, 2), 5);
+    assert_eq!(none, [word(Word::NoPath { epoch: epoch(1, 2) })]);
+    // What had the number before it is not mistaken for what has it now.
+    assert_eq!(effects(&mut initiator, at(0), reaches(&[LU, other])), []);
+    let late = open(&mut initiator, epoch(1, 1), 5);
+    assert!(matches!(late[..], [Effect::Word { word: Word::Refused { .. }, .. }]), "{late:?}");
+    let again = open(&mut initiator, epoch(1, 3), 5);
+    assert_eq!(again, [Effect::Connect { lu: LU, conn: ConnId(2) }]);
+}
+
+#[test]
+fn what_waits_for_an_lu_that_is_withdrawn_is_told_that_there_is_no_path() {
+    let mut initiator = opened(Abilities::ALL);
+    open(&mut initiator, epoch(2, 1), 6);
+    let said = effects(&mut initiator, at(0), Input::Reaches { lus: BTreeMap::new() });
+    assert_eq!(said, [word(Word::NoPath { epoch: epoch(2, 1) })]);
+    let down = Word::Down { epoch: epoch(1, 1), why: Why::Aborted };
+    let closed = effects(&mut initiator, at(0), Input::ConnClosed { conn: CONN });
+    assert_eq!(closed, [word(down)]);
+}

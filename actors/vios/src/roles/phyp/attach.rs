@@ -12,9 +12,10 @@ use super::desk::{Attach, Detach, OpenDisk, Phyp};
 use super::front::Front;
 use super::{DiskConfig, OPEN_WITHIN};
 use crate::cluster::cm::ClusterSight;
-use crate::cluster::row::{LuRow, VtdKey, VtdRow};
+use crate::cluster::row::{LuRow, PoolRow, Storage, VtdKey, VtdRow};
 use crate::cluster::view::View;
 use crate::disk::Disk;
+use crate::lpar::{OutsideLu, Records};
 use crate::redirect::name::LuId;
 
 /// How long it is waited before a disk is attached or detached again that was not.
@@ -84,9 +85,13 @@ impl Attacher {
             }
         }
         for (lu, (vtd, row)) in wanted {
-            if self.attached.get(&lu).is_none_or(|attached| *attached == vtd) {
-                is_done &= self.attach(lu, vtd, row).await;
+            if self.attached.get(&lu).is_some_and(|attached| *attached != vtd) {
+                continue;
             }
+            is_done &= match self.place_of(view, lu) {
+                Some(place) => self.attach(lu, vtd, row, place).await,
+                None => false,
+            };
         }
         self.are_as_large(view).await && is_done
     }
@@ -134,10 +139,16 @@ impl Attacher {
     }
 
     /// Attaches a disk, unless it is attached and not over.
-    async fn attach(&mut self, lu: LuId, vtd: VtdKey, row: VtdRow) -> bool {
+    async fn attach(
+        &mut self,
+        lu: LuId,
+        vtd: VtdKey,
+        row: VtdRow,
+        outside: Option<OutsideLu>,
+    ) -> bool {
         let own = || Front::Unix(self.sockets.join(format!("{}-lu{}.sock", row.client.name, lu.0)));
         let front = row.front.as_deref().and_then(|front| front.parse().ok()).unwrap_or_else(own);
-        let disk = DiskConfig { lu, front, vtd: Some((vtd, row.client)), outside: None };
+        let disk = DiskConfig { lu, front, vtd: Some((vtd, row.client)), outside };
         match self.phyp.ask(Attach(disk), OPEN_WITHIN).await {
             Ok(Ok(())) => {
                 self.attached.insert(lu, vtd);
@@ -155,6 +166,23 @@ impl Attacher {
                 false
             }
             Err(_ended) => false,
+        }
+    }
+
+    /// Where an LU lies; none if that is not known, as what it is then must not be guessed.
+    #[expect(clippy::option_option, reason = "in the cluster, outside of it, or nobody knows")]
+    fn place_of(&self, view: &View, lu: LuId) -> Option<Option<OutsideLu>> {
+        let row = view.get::<LuRow>(&lu)?;
+        if row.export.is_none() {
+            return Some(None);
+        }
+        match view.get::<PoolRow>(&row.pool)?.storage {
+            Storage::Outside { request_life_ms } => {
+                let records = Records::Database(self.cluster.db.clone());
+                let millis = |ms: u32| Duration::from_millis(ms.into());
+                Some(Some(OutsideLu { records, request_life: request_life_ms.map(millis) }))
+            }
+            Storage::Node(_) => None,
         }
     }
 }

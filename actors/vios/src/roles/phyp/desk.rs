@@ -34,8 +34,6 @@ pub struct PhypDesk;
 
 impl Accepts<ListDisks> for PhypDesk {}
 
-impl Accepts<AttachDisk> for PhypDesk {}
-
 impl Accepts<ClearDisk> for PhypDesk {}
 
 impl Accepts<AskUse> for PhypDesk {}
@@ -104,23 +102,9 @@ impl Message for ListDisks {
     type Result = Disks;
 }
 
-/// Carries one more disk. The answer comes once its socket listens; clients wait there until the
-/// disk is served.
-#[derive(Debug, Clone, RemoteMessage, Serialize, Deserialize)]
-#[remote(name = "phyp.AttachDisk")]
-pub struct AttachDisk {
-    /// Which LU.
-    pub lu: u64,
-    /// `unix:/PATH` or `tcp:ADDR:PORT`.
-    pub front: String,
-}
-
 /// Why a disk is not carried. Nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Wire, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AttachRefused {
-    /// The text names no socket. Fault: whoever asks.
-    #[error("{0:?} is no socket; needed is unix:/PATH or tcp:ADDR:PORT")]
-    Front(String),
     /// Nothing can listen there.
     #[error("can't listen there: {0}")]
     Listen(String),
@@ -133,10 +117,6 @@ pub enum AttachRefused {
     /// Too many others are being attached. Try again.
     #[error("too many disks are being attached; try again")]
     Busy,
-}
-
-impl Message for AttachDisk {
-    type Result = Result<(), AttachRefused>;
 }
 
 /// Asks whether this hypervisor uses an LU, or is about to.
@@ -319,7 +299,8 @@ impl Actor for Phyp {
     type Context = Context<Self>;
 }
 
-/// As [`AttachDisk`], from the node itself.
+/// Carries one more disk. The answer comes once its socket listens; clients wait there until the
+/// disk is served.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), AttachRefused>")]
 pub(super) struct Attach(pub(super) DiskConfig);
@@ -395,17 +376,6 @@ impl Handler<Detach> for Phyp {
             return true;
         }
         false
-    }
-}
-
-impl Handler<AttachDisk> for Phyp {
-    type Result = Result<(), AttachRefused>;
-
-    fn handle(&mut self, asked: AttachDisk, _ctx: &mut Self::Context) -> Self::Result {
-        let AttachDisk { lu, front } = asked;
-        let parsed = front.parse().ok().filter(|_front| front.len() <= FRONT_BYTES_MAX);
-        let front = parsed.ok_or_else(|| AttachRefused::Front(front.chars().take(64).collect()))?;
-        self.attach(DiskConfig { lu: LuId(lu), front, vtd: None, outside: None })
     }
 }
 

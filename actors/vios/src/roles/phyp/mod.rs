@@ -24,8 +24,8 @@ use vioduct_runtime::{Access, LocalRef, Node, RestartPolicy};
 
 use self::attach::Attacher;
 pub use self::desk::{
-    AskClient, AskUse, AttachDisk, AttachRefused, ClearDisk, DISKS_MAX, DiskPhase, DiskState,
-    Disks, FRONT_BYTES_MAX, ListDisks, NotCleared, PHYP_NAME, Phyp, PhypDesk,
+    AskClient, AskUse, AttachRefused, ClearDisk, DISKS_MAX, DiskPhase, DiskState, Disks,
+    FRONT_BYTES_MAX, ListDisks, NotCleared, PHYP_NAME, Phyp, PhypDesk,
 };
 use self::desk::{Attach, Note, Order, Stage};
 pub use self::front::{Front, FrontError};
@@ -50,7 +50,7 @@ const NO_VIOS: &str = "no VIOS of the cluster is known yet";
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A disk of a client partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DiskConfig {
     /// Its LU.
     pub lu: LuId,
@@ -69,8 +69,6 @@ pub struct PhypConfig {
     pub cec: u32,
     /// Where clients find disks whose VTD names no other place: a directory of Unix sockets.
     pub sockets: PathBuf,
-    /// Its disks from the start.
-    pub disks: Vec<DiskConfig>,
     /// Bounds of each disk's owner.
     pub limits: OwnerLimits,
 }
@@ -96,8 +94,8 @@ pub struct PhypRole {
 }
 
 impl PhypRole {
-    /// Begins to carry disks, whose clients go by these VIOSes. When this returns, their sockets
-    /// listen; clients wait there until the repository was found.
+    /// Begins to carry these disks, whose clients go by these VIOSes. When this returns, their
+    /// sockets listen; clients wait there until the repository was found.
     ///
     /// # Errors
     /// [`RoleError`]
@@ -105,8 +103,9 @@ impl PhypRole {
         node: &Node,
         vioses: &Layouts,
         config: PhypConfig,
+        disks: Vec<DiskConfig>,
     ) -> Result<Self, RoleError> {
-        let PhypConfig { cec, disks, limits, .. } = config;
+        let PhypConfig { cec, limits, .. } = config;
         limits.validate()?;
         let (orders, ordered) = mpsc::channel(ORDERS_MAX);
         let (changes, changed) = watch::channel(());
@@ -114,7 +113,6 @@ impl PhypRole {
         let phyp = phyp.named(name(PHYP_NAME));
         let phyp = phyp.restart(RestartPolicy::never());
         let phyp = phyp.accept::<ListDisks>(Access::nodes().or(Access::tools()));
-        let phyp = phyp.accept::<AttachDisk>(Access::tools());
         let phyp = phyp.accept::<AskUse>(Access::roles([Role::Storage]));
         let phyp = phyp.accept::<AskClient>(Access::roles([Role::Vios]));
         let phyp = phyp.accept::<ClearDisk>(Access::tools()).start().await?;
@@ -142,7 +140,7 @@ impl PhypRole {
         config: PhypConfig,
     ) -> Result<Self, RoleError> {
         let (cec, sockets) = (config.cec, config.sockets.clone());
-        let mut role = Self::start(node, &cluster.layouts, config).await?;
+        let mut role = Self::start(node, &cluster.layouts, config, Vec::new()).await?;
         let attacher = Attacher::new(node.clone(), role.phyp.clone(), cec, sockets, cluster);
         role.following = Some(Task::spawn(attacher.run()));
         Ok(role)
