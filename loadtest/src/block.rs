@@ -29,7 +29,7 @@ use vioduct_vios::roles::phyp::OpenDisks;
 
 use crate::cli::BlockArgs;
 use crate::clock::Clock;
-use crate::control::on_one_thread;
+use crate::control::{Control, on_one_thread};
 use crate::noise::mix as spread;
 use crate::output;
 use board::Board;
@@ -221,12 +221,14 @@ impl Parts<'_> {
 /// The run did not start, or its result can't be written.
 pub(crate) fn run(args: &BlockArgs, plan: Plan) -> Result<ExitCode> {
     let report = on_one_thread(async {
+        // First: a signal while the hypervisor starts is not lost, and that is closed in order.
+        let control = Control::begin(args.shown.progress)?;
         match &args.hypervisor {
             Some(file) => {
-                let load = async |disks| run::measure(args, &plan, Some(disks)).await;
+                let load = async |disks| run::measure(args, &plan, control, Some(disks)).await;
                 hypervisor::beside(file, load).await
             }
-            None => run::measure(args, &plan, None).await,
+            None => run::measure(args, &plan, control, None).await,
         }
     })?;
     output::write(&report, &args.shown)?;

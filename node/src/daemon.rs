@@ -45,7 +45,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// Its certificates are refused. Fault: the operator.
-    #[error("certificates in {}", dir.display())]
+    #[error("certificates in {}, which `vioduct ca issue` makes", dir.display())]
     Credentials {
         /// The certificate directory.
         dir: PathBuf,
@@ -82,7 +82,7 @@ pub enum StartError {
     /// The certificate does not let the node do what its file says. Fault: the operator.
     #[error(
         "{}: [{table}] needs role {role}, which the certificate in {} does not grant; \
-         it is for {holder}",
+         it is for {holder}: issue another one with `vioduct ca issue --roles`",
         path.display(), dir.display()
     )]
     Role {

@@ -13,6 +13,7 @@ use vioduct_tests::disks::{DATABASE, DiskCluster, DiskPlan, PHYP, STORAGE};
 
 const WITHIN: Duration = Duration::from_secs(30);
 const ALL: [&str; 4] = ["event", "ls", "--cluster", "cluster.toml"];
+const REDUNDANCY: [&str; 4] = ["path", "redundancy", "--cluster", "cluster.toml"];
 
 /// How often this was told of a node.
 fn count(list: &Value, node: &str, class: &str, text: &str) -> usize {
@@ -90,6 +91,18 @@ async fn what_happens_is_told_by_the_database_and_without_it_by_the_nodes() {
     assert!(line.contains(" v1 alert: path by "), "{line}");
     path(&disks, "fail").await;
     told(&disks, &ALL, |list| count(list, "v1", "alert", &lost) >= 1).await;
+    // And who may take over for whom.
+    let of = |list: &Value, vios: &str| {
+        let all = list["vioses"].as_array().unwrap();
+        let row = all.iter().find(|row| row["vios"] == vios).cloned().unwrap_or_default();
+        (row["paths"][0]["state"].clone(), row["may_be_helped_by"].clone())
+    };
+    let others = |names: &[&str]| serde_json::json!(names);
+    told(&disks, &REDUNDANCY, |list| {
+        of(list, "v1") == ("lost".into(), others(&["v2", "v3"]))
+            && of(list, "v2") == ("good".into(), others(&["v3"]))
+    })
+    .await;
 
     // The primary tells of nodes that come and go.
     disks.cluster().kill(PHYP).await.unwrap();
@@ -122,4 +135,6 @@ async fn what_happens_is_told_by_the_database_and_without_it_by_the_nodes() {
     }
     let good = events(&heard).into_iter().find(is_good).unwrap();
     told(&disks, &ALL, |list| list["away"].is_null() && events(list).contains(&good)).await;
+    let helped = others(&["v2", "v3"]);
+    told(&disks, &REDUNDANCY, |list| of(list, "v1") == ("good".into(), helped.clone())).await;
 }

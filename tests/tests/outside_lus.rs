@@ -70,26 +70,33 @@ async fn an_lu_goes_from_one_hypervisor_to_another_once_that_has_let_it_go() {
     // One that was killed has not let it go, and nobody else knows what of it can land.
     disks.cluster().kill(OTHER_PHYP).await.unwrap();
     disks.command(&["vtd", "delete", &vtd]).await.unwrap();
-    let owned = "the hypervisor on p2 has not let LU 1 go: start it; or";
+    let owned = "the hypervisor on p2 has not let LU 1 go: it does once it runs";
     fails_with(&disks, &["lu", "delete", "1"], owned).await;
     let vtd = show(&disks, 1, "1/lpar1").await;
     so("the hypervisor says why", async || {
         let lus = disks.lus().await.unwrap();
+        assert_eq!(lus["rows"][0]["owner"], OTHER_PHYP, "{lus}");
         let errors = lus["disks"].as_array().unwrap().iter().map(|disk| disk["error"].as_str());
         errors.flatten().any(|error| error.contains(owned))
     })
     .await;
-    fails_with(&disks, &["lu", "release", "1"], "LU 1 is shown by VTD").await;
-    disks.command(&["vtd", "delete", &vtd]).await.unwrap();
-    disks.command(&["lu", "release", "1"]).await.unwrap();
-    fails_with(&disks, &["lu", "release", "1"], "owned by nobody").await;
-    show(&disks, 1, "1/lpar1").await;
+    // Once it runs it knows that, though nobody is shown the LU there any more.
+    disks.cluster().start(OTHER_PHYP).await.unwrap();
     is_kept(&served(&disks, PHYP, 1).await).await;
 
-    // The same one has it again at once when it comes back.
+    // The same one has it again when it comes back.
     disks.cluster().kill(PHYP).await.unwrap();
     disks.cluster().start(PHYP).await.unwrap();
     is_kept(&served(&disks, PHYP, 1).await).await;
+
+    // Of one that is off for good an operator knows it.
+    fails_with(&disks, &["lu", "release", "1"], "LU 1 is shown by VTD").await;
+    disks.cluster().kill(PHYP).await.unwrap();
+    disks.command(&["vtd", "delete", &vtd]).await.unwrap();
+    disks.command(&["lu", "release", "1"]).await.unwrap();
+    fails_with(&disks, &["lu", "release", "1"], "owned by nobody").await;
+    show(&disks, 1, "2/lpar9").await;
+    is_kept(&served(&disks, OTHER_PHYP, 1).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,6 +106,7 @@ async fn an_export_comes_goes_and_comes_back_as_another_lu() {
     for (words, said) in [
         (&["pool", "create", "b", "--outside"][..], "pool pool is the storage outside"),
         (&["pool", "create", "b", "--storage", PHYP], "a cluster has one storage"),
+        (&["pool", "create", "b", "--outside", "--request-life-ms", "0"], "0 is not in 1.."),
         (&["lu", "create", "--pool", "pool", "--size", "1MiB"], "name it with `vioduct lu create"),
         (&["lu", "create", "--pool", "pool", "--export", "outside"], "LU 1 is export \"outside\""),
         (&["lu", "resize", "1", "--size", "2MiB"], "enlarge it there"),
@@ -112,7 +120,7 @@ async fn an_export_comes_goes_and_comes_back_as_another_lu() {
     so("its hypervisor lets it go", async || disks.command(&delete).await.is_ok()).await;
     let create = ["lu", "create", "--pool", "pool", "--export", "outside", "--output", "json"];
     let made: Value = serde_json::from_str(&disks.command(&create).await.unwrap()).unwrap();
-    assert_eq!(made["lu"], 2);
+    assert_eq!((&made["lu"], &made["done"]), (&2.into(), &"LU 2 is made".into()));
     show(&disks, 2, "2/lpar9").await;
     served(&disks, OTHER_PHYP, 2).await;
 

@@ -30,9 +30,9 @@ const SWEEP_DEPTH: u32 = 4;
 pub(super) async fn measure(
     args: &BlockArgs,
     plan: &Plan,
+    mut control: Control,
     disks: Option<OpenDisks>,
 ) -> Result<Report> {
-    let mut control = Control::begin(args.shown.progress)?;
     let parts = Parts {
         args,
         plan,

@@ -23,6 +23,11 @@ use vioduct_vios::cluster::admin::AdminError;
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// It is done, but what was waited for has not come.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Pending(pub(crate) String);
+
 /// Why a command failed, as it answers.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
@@ -38,7 +43,9 @@ struct Fault {
 
 impl From<&anyhow::Error> for Failure {
     fn from(error: &anyhow::Error) -> Self {
-        let code = error.chain().find_map(code).unwrap_or("failed");
+        let code =
+            if error.is::<Pending>() { Some("pending") } else { error.chain().find_map(code) };
+        let code = code.unwrap_or("failed");
         Self { schema: SCHEMA, error: Fault { code, text: format!("{error:#}") } }
     }
 }
@@ -102,6 +109,8 @@ mod tests {
         assert_eq!(code(missing), "missing");
         let away = DbError::Unavailable { shard: vioduct_db::ShardId(0), why: String::new() };
         assert_eq!(code(AdminError::from(away).into()), "unavailable");
+        let late = anyhow::Error::from(VioException::from(AdminError::NoCluster));
+        assert_eq!(code(late.context(Pending("it is made later".into()))), "pending");
         assert_eq!(code(io::Error::from(io::ErrorKind::NotFound).into()), "files");
     }
 

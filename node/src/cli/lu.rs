@@ -20,7 +20,9 @@ use vioduct_node::tool::{Target, Tool, ToolError};
 use vioduct_runtime::{Accepts, RemoteMessage};
 
 use vioduct_vios::api::{Lu, Object};
-use vioduct_vios::cluster::row::{ExportRow, LuPhase, LuRow, Row};
+use vioduct_vios::cluster::row::{ExportRow, LuPhase, LuRow, OwnerRow, Row};
+use vioduct_vios::cluster::view::View;
+use vioduct_vios::redirect::name::LuId;
 use vioduct_vios::repository::desk::{Desk, ListLus, LuState, REPOSITORY_NAME};
 use vioduct_vios::roles::phyp::{ClearDisk, DiskPhase, DiskState, ListDisks, PHYP_NAME, PhypDesk};
 
@@ -148,9 +150,11 @@ impl LsArgs {
             }
         }
         if let Some((_revision, target)) = newest {
-            match known_by(&target, &[LuRow::TABLE], within).await {
+            match known_by(&target, &[LuRow::TABLE, OwnerRow::TABLE], within).await {
                 Ok(view) => {
-                    list.rows = view.iter().flat_map(Lu::all).map(Into::into).collect();
+                    let view = view.unwrap_or_default();
+                    let known = |lu: Lu| KnownLu { owner: owner(&view, lu.lu), ..lu.into() };
+                    list.rows = Lu::all(&view).map(known).collect();
                 }
                 Err(error) => list.errors.push(format!("{}: {error}", target.name())),
             }
@@ -178,7 +182,8 @@ async fn look(
     let target = tool.connect(node.clone(), addr).await?;
     let stored = target.ask_if_there::<Desk, _>(REPOSITORY_NAME, ListLus, within).await?;
     let carried = target.ask_if_there::<PhypDesk, _>(PHYP_NAME, ListDisks, within).await?;
-    let known = revision_of(&target, within).await?;
+    // A node of another build may not tell.
+    let known = revision_of(&target, within).await.ok().flatten();
     let known = known.map(|revision| (revision, target));
     let lus = stored.map(|stored| stored.lus).unwrap_or_default();
     let lus = lus.into_iter().map(|lu| StoredLu { storage: node.clone(), lu });
@@ -266,6 +271,14 @@ struct KnownLu {
     /// What it is on a storage outside of the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     export: Option<ExportRow>,
+    /// The node of the hypervisor that has not let it go, of such a one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<NodeName>,
+}
+
+fn owner(view: &View, lu: u64) -> Option<NodeName> {
+    let row = view.get::<OwnerRow>(&LuId(lu));
+    row.filter(|row| !row.is_clean).map(|row| row.node)
 }
 
 impl From<Lu> for KnownLu {
@@ -276,7 +289,7 @@ impl From<Lu> for KnownLu {
             LuPhase::Failed(why) => ("failed", Some(why)),
             LuPhase::Deleting => ("deleting", None),
         };
-        Self { lu, version, pool: pool.to_string(), size, phase, why, export }
+        Self { lu, version, pool: pool.to_string(), size, phase, why, export, owner: None }
     }
 }
 
@@ -327,10 +340,12 @@ impl fmt::Display for List {
             }
         }
         write!(f, "{table}")?;
-        for KnownLu { lu, pool, phase, why, export, .. } in &self.rows {
+        for KnownLu { lu, pool, phase, why, export, owner, .. } in &self.rows {
             if let Some(ExportRow { name, only }) = export {
                 let only = only.iter().map(|node| format!(" by {node} alone")).collect::<String>();
-                writeln!(f, "LU {lu} of pool {pool} is export {name:?}{only}")?;
+                let owner = owner.iter().map(|node| format!(", owned by {node}"));
+                let owner = owner.collect::<String>();
+                writeln!(f, "LU {lu} of pool {pool} is export {name:?}{only}{owner}")?;
             } else if !self.lus.iter().any(|stored| stored.lu.lu == *lu) {
                 let why = why.iter().map(|why| format!(": {why}")).collect::<String>();
                 writeln!(f, "LU {lu} of pool {pool} is {phase}{why}")?;

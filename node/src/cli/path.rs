@@ -1,6 +1,7 @@
 //! `vioduct path …`: the ways of VIOSes to the storage.
 
 mod adapters;
+mod redundancy;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ use self::adapters::ShownAdapter;
 use crate::cli::cluster::{TargetArgs, on_local_set};
 use crate::cli::output::OutputFormat;
 use crate::cli::table::{Table, span};
+use crate::cli::vios::DbTargetArgs;
 
 const HEAD: [&str; 8] =
     ["VIOS", "ADAPTER", "STORAGE", "STATE", "FOR", "ROUND TRIP", "SESSIONS", "REASON"];
@@ -30,6 +32,9 @@ pub(crate) enum PathCommand {
     /// List every way of VIOSes, and clients' virtual adapters. Exit code 1 when a way is not good,
     /// or a node does not answer.
     Ls(LsArgs),
+    /// List how VIOSes reach the storage as the database has it, also of those that are down, and
+    /// which others may take over for each.
+    Redundancy(DbTargetArgs),
     /// Take a way out of use until it is restored. Sessions move; clients notice nothing.
     Fail(ChangeArgs),
     /// Give a way back that was taken out of use.
@@ -67,6 +72,7 @@ impl PathCommand {
     pub(crate) fn run(self, out: OutputFormat) -> Result<ExitCode> {
         match self {
             Self::Ls(args) => on_local_set(args.run(out)),
+            Self::Redundancy(args) => on_local_set(redundancy::list(args, out)),
             Self::Fail(args) => on_local_set(args.run(Change::Fail, out)),
             Self::Restore(args) => on_local_set(args.run(Change::Restore, out)),
         }
@@ -166,14 +172,18 @@ struct ShownPath {
 impl ShownPath {
     fn new(vios: NodeName, row: PathRow) -> Self {
         let PathRow { adapter, storage, state, reason, for_how_long, round_trip, sessions } = row;
-        let state = match state {
-            State::Good => "good",
-            State::Degraded => "degraded",
-            State::Lost => "lost",
-        };
+        let state = state_label(state);
         let round_trip_us = round_trip.map(|round_trip| round_trip.as_micros());
         let for_s = for_how_long.as_secs();
         Self { vios, adapter, storage, state, reason, for_s, round_trip_us, sessions }
+    }
+}
+
+const fn state_label(state: State) -> &'static str {
+    match state {
+        State::Good => "good",
+        State::Degraded => "degraded",
+        State::Lost => "lost",
     }
 }
 

@@ -51,7 +51,8 @@ pub(crate) struct CreateArgs {
     storage: StorageArgs,
     /// Within what time a storage outside of the cluster carries a request out, or never. Left out,
     /// nobody knows: then what was left without an answer waits for `vioduct lu clear`.
-    #[arg(long, value_name = "MS", requires = "outside")]
+    #[arg(long, value_name = "MS", requires = "outside",
+        value_parser = clap::value_parser!(u32).range(1..))]
     request_life_ms: Option<u32>,
 }
 

@@ -83,7 +83,7 @@ impl From<&DbError> for VioCode {
     fn from(error: &DbError) -> Self {
         match error {
             DbError::Unavailable { .. } => Self::Unavailable,
-            DbError::Unknown { .. } | DbError::SessionOver { .. } => Self::MaybeDone,
+            DbError::AcrossShards | DbError::Empty | DbError::Invalid { .. } => Self::Refused,
             DbError::NotItsTable { .. } => Self::NotAllowed,
             DbError::Exhausted
             | DbError::TooManySessions
@@ -93,7 +93,8 @@ impl From<&DbError> for VioCode {
                 Self::Missing
             }
             DbError::KeyTooLong { .. } | DbError::ValueTooLong { .. } => Self::Invalid,
-            _ => Self::Refused,
+            // Of what is not known here, the worst is to be expected.
+            _ => Self::MaybeDone,
         }
     }
 }
@@ -119,6 +120,7 @@ impl From<&AdminError> for VioCode {
             | AdminError::Founders(_)
             | AdminError::LuSize(_)
             | AdminError::ExportName
+            | AdminError::NoLife
             | AdminError::Front(_) => Self::Invalid,
             AdminError::OtherStorage { .. }
             | AdminError::NoExports(_)

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::fut::wrap_future;
-use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture};
+use tokio::sync::watch;
 use tokio::time::Instant;
+use vioduct_db::clock::WallClock;
 use vioduct_runtime::LocalRef;
 use vioduct_transport::Link;
 
@@ -17,7 +19,7 @@ use crate::carry::{Beat, Echo};
 use crate::cke::{PathReport, Redirect, Survey, Surveyed};
 use crate::clock::Clock;
 use crate::cluster::event::Events;
-use crate::cluster::row::Event;
+use crate::cluster::row::{Event, ToldPath};
 use crate::fabric::send_pulse;
 use crate::outside::{Outside, OutsideBeat};
 use crate::redirect::limits::{LimitError, within};
@@ -47,9 +49,9 @@ pub(crate) enum AdapterNews {
     Down,
 }
 
-/// Has what becomes of the paths told from now on.
+/// Has what becomes of the paths told from now on. Gives how they are, whenever that changes.
 #[derive(Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "watch::Receiver<Vec<ToldPath>>")]
 pub(crate) struct FollowPaths {
     pub(crate) events: Events,
 }
@@ -90,6 +92,21 @@ struct Watched {
 }
 
 impl Watched {
+    /// How the path does, as the database is told.
+    fn told(&self, clock: &Clock) -> ToldPath {
+        let (Adapter { name, storage, .. }, status) = (&self.adapter, self.path.status());
+        let lasts = clock.now().since(self.path.since()).as_millis();
+        ToldPath {
+            adapter: name.clone(),
+            storage: storage.clone(),
+            state: status.state.into(),
+            reason: status.reason.to_string(),
+            since_ms: WallClock::system()
+                .now_ms()
+                .saturating_sub(u64::try_from(lasts).unwrap_or(0)),
+        }
+    }
+
     /// How the path does, as it is told.
     fn event(&self) -> Event {
         let (Adapter { name, storage, .. }, status) = (&self.adapter, self.path.status());
@@ -115,6 +132,7 @@ pub struct Dsa {
     paths: BTreeMap<AdapterId, Watched>,
     clock: Clock,
     events: Option<Events>,
+    told: watch::Sender<Vec<ToldPath>>,
 }
 
 impl Dsa {
@@ -132,7 +150,7 @@ impl Dsa {
             let adapter = adapter.clone();
             paths.insert(id, Watched { adapter, path, line: None, heard_bytes: 0 });
         }
-        Ok(Self { redirect, paths, clock, events: None })
+        Ok(Self { redirect, paths, clock, events: None, told: watch::Sender::default() })
     }
 
     fn handle(&mut self, adapter: AdapterId, input: Input, ctx: &mut Context<Self>) {
@@ -178,6 +196,9 @@ impl Dsa {
                 }
             }
         }
+        if !changed.is_empty() {
+            self.tell_all();
+        }
         for id in changed {
             self.report(id, ctx);
         }
@@ -186,6 +207,10 @@ impl Dsa {
             act.clock.rung();
             act.time_passed(ctx);
         });
+    }
+
+    fn tell_all(&self) {
+        self.told.send_replace(self.paths.values().map(|path| path.told(&self.clock)).collect());
     }
 
     fn tell_what_is_not_good(&self) {
@@ -280,12 +305,18 @@ impl Handler<FromAdapter> for Dsa {
 }
 
 impl Handler<FollowPaths> for Dsa {
-    type Result = ();
+    type Result = MessageResult<FollowPaths>;
 
-    fn handle(&mut self, FollowPaths { events }: FollowPaths, ctx: &mut Self::Context) {
+    fn handle(
+        &mut self,
+        FollowPaths { events }: FollowPaths,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
         self.events = Some(events);
         // What was so from the beginning is no change.
         ctx.run_later(BEGUN_AFTER, |act, _ctx| act.tell_what_is_not_good());
+        self.tell_all();
+        MessageResult(self.told.subscribe())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResponse, ResponseFuture};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use vioduct_runtime::Terminated;
 
 use super::entries::{Entries, Entry, EntryFound, Lost, SetEntries};
@@ -25,10 +25,10 @@ const START_WITHIN: Duration = Duration::from_secs(1);
 /// All requests of a disk come by one client: it keeps their order where it matters.
 const CLIENT: ClientId = ClientId(1);
 
-/// One request of the client.
+/// One request of the client, and the room that it takes.
 #[derive(Debug, Message)]
 #[rtype(result = "Outcome")]
-pub(super) struct Ask(pub(super) Request);
+pub(super) struct Ask(pub(super) Request, pub(super) OwnedSemaphorePermit);
 
 /// What an owner has come to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, MessageResponse)]
@@ -98,7 +98,22 @@ pub struct Look;
 struct Waiting {
     since: Moment,
     request: Request,
+    asker: Asker,
+}
+
+/// Who waits for an answer, and the room that its request takes until then, also when nobody waits
+/// any more.
+#[derive(Debug)]
+struct Asker {
     answer: oneshot::Sender<Outcome>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Asker {
+    fn answer(self, outcome: Outcome) {
+        // Fails only when the client has left.
+        self.answer.send(outcome).ok();
+    }
 }
 
 /// A client LPAR's actor.
@@ -111,7 +126,7 @@ pub struct ClientLpar {
     owner: Owner,
     lu: LuId,
     entries: Entries,
-    answers: BTreeMap<u64, oneshot::Sender<Outcome>>,
+    answers: BTreeMap<u64, Asker>,
     last_tag: u64,
     /// Requests that the owner has no room for. The disk lets no more than its bounds in, and
     /// without a session they wait as long as those that have room.
@@ -202,7 +217,7 @@ impl ClientLpar {
     fn give_up(&mut self, now: Moment) {
         while self.hold_until().is_some_and(|until| until <= now) {
             if let Some(late) = self.waiting.pop_front() {
-                late.answer.send(Err(Failure::Io)).ok();
+                late.asker.answer(Err(Failure::Io));
             }
         }
     }
@@ -217,9 +232,8 @@ impl ClientLpar {
                         }
                     }
                     Effect::Answer { tag, outcome, .. } => {
-                        if let Some(answer) = self.answers.remove(&tag) {
-                            // Fails only when the client has left.
-                            answer.send(outcome).ok();
+                        if let Some(asker) = self.answers.remove(&tag) {
+                            asker.answer(outcome);
                         }
                     }
                     Effect::HangUp => self.hang_up(),
@@ -230,16 +244,16 @@ impl ClientLpar {
             if !self.waiting.front().is_some_and(has_room) {
                 return;
             }
-            if let Some(Waiting { request, answer, .. }) = self.waiting.pop_front() {
-                self.ask(now, request, answer);
+            if let Some(Waiting { request, asker, .. }) = self.waiting.pop_front() {
+                self.ask(now, request, asker);
             }
         }
     }
 
-    fn ask(&mut self, now: Moment, request: Request, answer: oneshot::Sender<Outcome>) {
+    fn ask(&mut self, now: Moment, request: Request, asker: Asker) {
         self.last_tag += 1;
         let tag = self.last_tag;
-        self.answers.insert(tag, answer);
+        self.answers.insert(tag, asker);
         self.owner.handle(now, Input::Asked { client: CLIENT, tag, request });
     }
 
@@ -253,7 +267,7 @@ impl ClientLpar {
 
     fn hang_up(&mut self) {
         for waiting in self.waiting.drain(..) {
-            waiting.answer.send(Err(Failure::ShuttingDown)).ok();
+            waiting.asker.answer(Err(Failure::ShuttingDown));
         }
         self.answers.clear();
     }
@@ -364,13 +378,14 @@ impl Handler<CarriedWord> for ClientLpar {
 impl Handler<Ask> for ClientLpar {
     type Result = ResponseFuture<Outcome>;
 
-    fn handle(&mut self, Ask(request): Ask, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Ask(request, room): Ask, ctx: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
         if self.owner.end().is_some() {
             return Box::pin(std::future::ready(Err(Failure::ShuttingDown)));
         }
         let now = self.clock.now();
-        self.waiting.push_back(Waiting { since: now, request, answer });
+        let asker = Asker { answer, _room: room };
+        self.waiting.push_back(Waiting { since: now, request, asker });
         self.go_on(now, ctx);
         Box::pin(async move { answered.await.unwrap_or(Err(Failure::ShuttingDown)) })
     }

@@ -1,5 +1,6 @@
 //! The disk that a client sees.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub struct LparDisk {
     /// Bytes, now.
     size: AtomicU64,
     /// Requests that the owner may have or that wait for it.
-    room: Semaphore,
+    room: Arc<Semaphore>,
     /// Held while the owner lives, on a storage that keeps none itself.
     record: Option<OwnerRecord>,
     search: Search,
@@ -70,7 +71,7 @@ impl LparDisk {
         search: Search,
         record: Option<OwnerRecord>,
     ) -> Self {
-        let room = Semaphore::new(requests_max);
+        let room = Arc::new(Semaphore::new(requests_max));
         let size = AtomicU64::new(device.size);
         Self { handle, owner, device, size, room, record, search }
     }
@@ -154,8 +155,9 @@ impl Disk for LparDisk {
 /// requests for the same bytes.
 impl LparDisk {
     async fn ask(&self, request: Request) -> Result<Reply, Failure> {
-        let _room = self.room.acquire().await.map_err(|_closed| Failure::ShuttingDown)?;
-        self.owner.ask(Ask(request), DEADLINE).await.unwrap_or(Err(Failure::ShuttingDown))
+        let room = Arc::clone(&self.room).acquire_owned().await;
+        let room = room.map_err(|_closed| Failure::ShuttingDown)?;
+        self.owner.ask(Ask(request, room), DEADLINE).await.unwrap_or(Err(Failure::ShuttingDown))
     }
 
     async fn read_parts(&self, Extent { mut offset, length: mut left }: Extent) -> Outcome {

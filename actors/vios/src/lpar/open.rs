@@ -109,7 +109,7 @@ struct Grant {
     record: Option<OwnerRecord>,
 }
 
-/// A number for a new owner: the one place that a database of the cluster will take.
+/// A number for a new owner: the repository's, or that of a record for a storage that keeps none.
 async fn grant(node: &Node, config: &LparConfig, within: Duration) -> Result<Grant, OpenError> {
     let LparConfig { lu, client, entries, outside, .. } = config;
     let lu = *lu;

@@ -17,6 +17,7 @@ use vioduct_db::client::Db;
 
 use crate::cluster::admin::{AdminError, OwnedLu, let_go, take_lu};
 use crate::cluster::explain;
+use crate::cluster::row::VtdKey;
 use crate::lock::lock_file;
 use crate::redirect::name::{LuId, OwnerId};
 use crate::repository::sealed::{self, SealedError};
@@ -59,8 +60,13 @@ pub enum RecordError {
 pub enum Records {
     /// In this directory, which is made if it is new: for hypervisors of one host.
     Dir(PathBuf),
-    /// In the cluster's database.
-    Database(Db),
+    /// In the cluster's database, for the VTD that shows the LU.
+    Database {
+        /// Its client.
+        db: Db,
+        /// The VTD.
+        vtd: VtdKey,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +116,8 @@ impl OwnerRecord {
                 // The runtime is shutting down.
                 taken.map_err(|_cancelled| RecordError::Ending)?
             }
-            Records::Database(db) => {
-                let taken = take_lu(db, lu, node).await.map_err(RecordError::Database)?;
+            Records::Database { db, vtd } => {
+                let taken = take_lu(db, lu, *vtd, node).await.map_err(RecordError::Database)?;
                 let OwnedLu { owner, is_clear } = taken;
                 let record = Self::Row { db: db.clone(), lu, owner };
                 Ok(Taken { record, owner: OwnerId(owner), is_clear })

@@ -32,6 +32,7 @@ pub mod layout;
 mod login;
 pub mod phyp;
 mod provision;
+mod redundancy;
 pub mod storage;
 pub mod vios;
 

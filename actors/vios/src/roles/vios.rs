@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use vioduct_certs::identity::{NodeName, Role};
@@ -10,7 +11,7 @@ use vioduct_transport::{Endpoint, TransportConfig};
 
 use super::layout::Layouts;
 use super::login::{LOGINS_MAX, Logins};
-use super::{RoleError, fabric, name};
+use super::{RoleError, fabric, name, redundancy};
 use crate::carry::{CarriedCall, CarriedWord};
 use crate::cke::{CKE_NAME, Cke, PathNews, Peer, PeerGone, PeerSeen, REDIRECT_NAME, Redirect};
 use crate::cluster::cm::ClusterSight;
@@ -21,6 +22,9 @@ use crate::redirect::limits::RelayLimits;
 use crate::redirect::name::ViosId;
 use crate::seek::{Seeker, Task};
 use crate::vsa::{AskAdapters, Inquire, TellWhoComes, VSA_NAME, Vsa};
+
+/// The DSA answers on this node.
+const TELL_WITHIN: Duration = Duration::from_secs(5);
 
 /// A physical adapter: one way to the storage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +63,8 @@ pub struct ViosRole {
     vsa: ActorHandle<Vsa>,
     fabrics: Vec<Endpoint>,
     outside: Option<LocalRef<Outside>>,
-    logins: Option<Task>,
-    exports: Option<Task>,
+    /// What it does beside in a cluster.
+    joined: Vec<Task>,
     _search: Task,
 }
 
@@ -130,8 +134,8 @@ impl ViosRole {
         let vsa = vsa.accept::<AskAdapters>(Access::tools()).start().await?;
         let search = find_fellows(node.clone(), redirect.clone(), own.vios, vioses.clone());
         let (vios, search) = (own.vios, Task::spawn(search));
-        let (logins, exports) = (None, None);
-        Ok(Self { vios, redirect, dsa, vsa, fabrics, outside, logins, exports, _search: search })
+        let joined = Vec::new();
+        Ok(Self { vios, redirect, dsa, vsa, fabrics, outside, joined, _search: search })
     }
 
     /// From now on what becomes of its paths is told, its clients are logged in, and an outside
@@ -140,14 +144,18 @@ impl ViosRole {
         let Some(vsa) = self.vsa.now() else { return };
         let (come, came) = mpsc::channel(LOGINS_MAX);
         // Each fails only when the node ends.
-        self.dsa.tell(FollowPaths { events: cluster.events.clone() }).await.ok();
+        let follow = FollowPaths { events: cluster.events.clone() };
+        if let Ok(paths) = self.dsa.ask(follow, TELL_WITHIN).await {
+            let (db, name) = (cluster.db.clone(), node.name().clone());
+            self.joined.push(Task::spawn(redundancy::tell(db, name, self.vios, paths)));
+        }
         vsa.tell(TellWhoComes(come)).await.ok();
         if let Some(outside) = self.outside.clone() {
             let follow = outside::follow(node.name().clone(), outside, cluster.clone());
-            self.exports = Some(Task::spawn(follow));
+            self.joined.push(Task::spawn(follow));
         }
         let (node, vios, cluster) = (node.clone(), self.vios, cluster.clone());
-        self.logins = Some(Task::spawn(Logins { node, vios, cluster, vsa, came }.run()));
+        self.joined.push(Task::spawn(Logins { node, vios, cluster, vsa, came }.run()));
     }
 
     /// Its redirect actor.

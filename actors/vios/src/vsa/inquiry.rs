@@ -50,7 +50,7 @@ pub struct Model {
 /// Why nothing is known of a disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Wire, Serialize, Deserialize)]
 pub enum NotKnown {
-    /// No export is configured for it. Fault: the operator.
+    /// It has no export for it, or does not know it yet. Fault: the operator, or none.
     #[error("the VIOS has no export for it")]
     NoExport,
     /// The server was not reached, or says no.

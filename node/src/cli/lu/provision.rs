@@ -14,6 +14,7 @@ use vioduct_vios::redirect::name::LuId;
 
 use crate::cli::api::{VersionArgs, first};
 use crate::cli::db::Session;
+use crate::cli::failure::Pending;
 use crate::cli::output::{Done, OutputFormat};
 use crate::cli::vios::DbTargetArgs;
 
@@ -75,11 +76,13 @@ impl CreateArgs {
             }
             (None, size) => VioNew::Lu { pool, size: size.map_or(0, |ByteSize(size)| size) },
         };
-        let lu = LuId(session.create::<Lu>(object).await?.lu);
-        let mut done = "is to be made by its storage";
-        if !self.no_wait {
+        let made: Lu = session.create(object).await?;
+        let lu = LuId(made.lu);
+        let mut done = "is made";
+        if made.phase == LuPhase::Making && self.no_wait {
+            done = "is to be made by its storage";
+        } else {
             until_made(&self.db, &session, lu).await?;
-            done = "is made";
         }
         out.print(&Done::new("lu", lu.0, format!("LU {} {done}", lu.0)))?;
         session.tool.close().await;
@@ -91,9 +94,11 @@ impl DeleteArgs {
     pub(super) async fn run(self, out: OutputFormat) -> Result<ExitCode> {
         let (session, lu) = (self.db.open().await?, LuId(self.lu));
         let (id, version) = (VioId::Lu(lu.0), self.version.if_version);
-        session.call(VioRequest::Delete { id, version }).await?;
-        let mut done = "is to be deleted by its storage";
-        if !self.no_wait {
+        let left = session.call(VioRequest::Delete { id, version }).await?.objects;
+        let mut done = "is deleted";
+        if !left.is_empty() && self.no_wait {
+            done = "is to be deleted by its storage";
+        } else if !left.is_empty() {
             let is_gone = async {
                 let mut looks = interval(LOOK_EVERY);
                 while look(&session, lu).await?.is_some() {
@@ -104,7 +109,6 @@ impl DeleteArgs {
             if let Err(error) = self.db.within(is_gone).await {
                 return Err(error.context(waits(lu, "is deleted")));
             }
-            done = "is deleted";
         }
         out.print(&Done::new("lu", lu.0, format!("LU {} {done}", lu.0)))?;
         session.tool.close().await;
@@ -141,6 +145,6 @@ async fn look(session: &Session, lu: LuId) -> Result<Option<Lu>> {
     }
 }
 
-fn waits(lu: LuId, done: &str) -> String {
-    format!("LU {} {done} as soon as its storage runs, with [cm] in its file", lu.0)
+fn waits(lu: LuId, done: &str) -> Pending {
+    Pending(format!("LU {} {done} as soon as its storage runs, with [cm] in its file", lu.0))
 }

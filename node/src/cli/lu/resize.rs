@@ -13,6 +13,7 @@ use vioduct_vios::repository::desk::{AskLu, Desk, LuState, REPOSITORY_NAME};
 
 use crate::cli::api::{VersionArgs, first};
 use crate::cli::db::Session;
+use crate::cli::failure::Pending;
 use crate::cli::output::{Done, OutputFormat};
 use crate::cli::vios::DbTargetArgs;
 
@@ -44,8 +45,9 @@ impl ResizeArgs {
         let changed: Lu = first(session.call(VioRequest::Change { change, version }).await?)?;
         let mut done = "is to be made";
         if !self.no_wait {
-            let waits =
-                || format!("LU {lu} is made {size} bytes large as soon as its storage sees that");
+            let waits = || {
+                Pending(format!("LU {lu} is made {size} bytes large once its storage sees that"))
+            };
             let grown = async {
                 let pool = session.call(VioRequest::Read { id: VioId::Pool(changed.pool) }).await?;
                 let storage = first::<Pool>(pool)?.storage;

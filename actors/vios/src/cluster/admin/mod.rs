@@ -7,6 +7,7 @@
 mod adapter;
 mod client;
 mod owner;
+mod redundancy;
 mod resize;
 pub(crate) mod storage;
 mod transfer;
@@ -23,14 +24,15 @@ use vioduct_db::query::{ROWS_MAX, Range, Rows};
 pub(crate) use self::adapter::{forget_adapters, log_in};
 pub(crate) use self::client::{add_client, create_vtd, delete_vtd, remove_client};
 pub(crate) use self::owner::{OwnedLu, let_go, release_lu, take_lu};
+pub(crate) use self::redundancy::tell_paths;
 pub(crate) use self::resize::resize_lu;
 pub(crate) use self::storage::{
     Deleted, create_export, create_lu, create_pool, delete_lu, delete_pool,
 };
 pub use self::transfer::{Left, RUN_LEASE, Transfer, sweep};
 use super::row::{
-    ClientKey, ClusterRow, Key, LuPhase, LuRow, ObjectName, Row, RowError, Storage, TheCluster,
-    TransferKind, UniqueId, UniqueRow, ViosRow, VtdKey,
+    ClientKey, ClusterRow, Key, LuPhase, LuRow, ObjectName, RedundancyRow, Row, RowError, Storage,
+    TheCluster, TransferKind, UniqueId, UniqueRow, ViosRow, VtdKey,
 };
 use crate::redirect::name::{LuId, ViosId};
 use crate::repository::volume::LU_BYTES_MAX;
@@ -94,6 +96,9 @@ pub enum AdminError {
     /// A storage outside of the cluster is one pool.
     #[error("pool {0} is the storage outside of the cluster already: make LUs of that")]
     OneOutside(ObjectName),
+    /// No storage carries a request out within no time.
+    #[error("a request life of 0 ms: it must be 1 at least, or left out if nobody knows it")]
+    NoLife,
     /// LUs are carved from the pool.
     #[error("pool {0} is made of what a node serves: an LU has a size there, and no export")]
     NoExports(ObjectName),
@@ -137,8 +142,9 @@ pub enum AdminError {
     },
     /// The owner of the LU has not ended in order.
     #[error(
-        "the hypervisor on {node} has not let LU {} go: start it; or, when it is off for good and \
-         nothing that it sent can land any more, run `vioduct lu release {}`", lu.0, lu.0
+        "the hypervisor on {node} has not let LU {} go: it does once it runs, has the database, \
+         and nothing that it sent can land any more; if it is off for good, or the pool has no \
+         request life, see to the latter and run `vioduct lu release {}`", lu.0, lu.0
     )]
     Owned {
         /// Which.
@@ -365,6 +371,7 @@ pub(crate) async fn remove(
     has_version(revision, version)?;
     let mut plan = Plan::default();
     plan.delete::<ViosRow>(node, revision);
+    plan.changes.push(Change::Delete { place: RedundancyRow::place(node) });
     if let Some(registered) = row.registered {
         plan.changes.push(Change::Delete { place: UniqueRow::place(&registered.unique) });
     }
@@ -391,6 +398,14 @@ async fn all<R: Row>(db: &Db) -> Result<(u64, Vec<(R::Key, R)>), AdminError> {
         Ok((key, R::decode(&row.value)?))
     });
     Ok((found.revision, rows.collect::<Result<_, RowError>>()?))
+}
+
+/// How each VIOS reaches the storage, in order of their nodes.
+///
+/// # Errors
+/// [`AdminError`]
+pub async fn redundancy(db: &Db) -> Result<Vec<(NodeName, RedundancyRow)>, AdminError> {
+    Ok(all(db).await?.1)
 }
 
 /// All rows of these tables as they are stored: at one moment, if an answer has room for them.

@@ -3,7 +3,7 @@
 //! ```text
 //!            taken by a node                    closed in order
 //!   nobody ──────────────────▶ owned, not clean ───────────────▶ owned, clean
-//!                                 ▲        │                          │
+//!                                 ▲        ├── dead for long enough ──▲
 //!       again, by the same node ──╯        ╰── an operator knows ─────┤
 //!                              ▲                                      │
 //!                              ╰────────── taken by any node ─────────╯
@@ -15,7 +15,7 @@ use vioduct_certs::identity::NodeName;
 use vioduct_db::client::Db;
 
 use super::{AdminError, Looked, Plan, Written, contended};
-use crate::cluster::row::{LuRow, OwnerRow, Row};
+use crate::cluster::row::{LuRow, OwnerRow, Row, VtdKey};
 use crate::redirect::name::LuId;
 
 /// What a new owner begins with.
@@ -30,12 +30,23 @@ pub(crate) struct OwnedLu {
 /// Takes an LU for the hypervisor on this node. When this returns, the database knows.
 ///
 /// A node has one process, which has its data directory: who owned the LU on the same node is dead.
+/// The VTD must show the LU, so that no hypervisor takes one by what it remembers.
 ///
 /// # Errors
 /// [`AdminError::Owned`] as long as the hypervisor of another node has not let it go, and others.
-pub(crate) async fn take_lu(db: &Db, lu: LuId, node: &NodeName) -> Result<OwnedLu, AdminError> {
+pub(crate) async fn take_lu(
+    db: &Db,
+    lu: LuId,
+    vtd: VtdKey,
+    node: &NodeName,
+) -> Result<OwnedLu, AdminError> {
     contended(move || async move {
-        let (revision, before) = Looked::at(db, vec![OwnerRow::place(&lu)]).await?.owner(lu)?;
+        let looked = Looked::at(db, vec![LuRow::place(&lu), OwnerRow::place(&lu)]).await?;
+        let (lu_revision, row) = looked.get::<LuRow>(&lu)?.ok_or(AdminError::NoLu(lu))?;
+        if row.export.is_none() || !row.vtds.contains(&vtd) {
+            return Err(AdminError::NoVtd(vtd));
+        }
+        let (revision, before) = looked.owner(lu)?;
         if let Some(OwnerRow { node: other, is_clean: false, .. }) = &before
             && other != node
         {
@@ -44,6 +55,7 @@ pub(crate) async fn take_lu(db: &Db, lu: LuId, node: &NodeName) -> Result<OwnedL
         let is_clear = before.as_ref().is_none_or(|before| before.is_clean);
         let owner = before.map_or(0, |before| before.owner).saturating_add(1);
         let mut plan = Plan::default();
+        plan.expect::<LuRow>(&lu, lu_revision);
         plan.replace(&lu, revision, &OwnerRow { node: node.clone(), owner, is_clean: false });
         plan.commit(db).await?;
         Ok(OwnedLu { owner, is_clear })
@@ -51,7 +63,8 @@ pub(crate) async fn take_lu(db: &Db, lu: LuId, node: &NodeName) -> Result<OwnedL
     .await
 }
 
-/// The owner of this number has closed in order. Nothing is changed if there is a later one.
+/// The owner of this number has closed in order, or is dead and all of it with it. Nothing is
+/// changed if there is a later one.
 ///
 /// # Errors
 /// [`AdminError`]
@@ -86,10 +99,10 @@ pub(crate) async fn release_lu(
         let (revision, owner) = looked.owner(lu)?;
         let owner = owner.filter(|owner| !owner.is_clean).ok_or(AdminError::NotOwned(lu))?;
         let mut plan = Plan::default();
-        plan.expect::<LuRow>(&lu, lu_revision);
+        // A version of it that was seen before is no more.
+        plan.replace(&lu, lu_revision, &row);
         plan.replace(&lu, revision, &OwnerRow { is_clean: true, ..owner });
-        plan.commit(db).await?;
-        Ok((lu, lu_revision, row))
+        Ok((lu, plan.commit(db).await?, row))
     })
     .await
 }

@@ -24,6 +24,9 @@ pub(crate) async fn create_pool(
     name: &ObjectName,
     storage: Storage,
 ) -> Result<Written<PoolRow>, AdminError> {
+    if storage == (Storage::Outside { request_life_ms: Some(0) }) {
+        return Err(AdminError::NoLife);
+    }
     let row = PoolRow { storage, lus: 0 };
     let new = &row;
     let revision = contended(move || async move {
@@ -93,9 +96,6 @@ pub(super) async fn create_lu_with(
     if !(BLOCK..=LU_BYTES_MAX).contains(&size) || !size.is_multiple_of(BLOCK) {
         return Err(AdminError::LuSize(size));
     }
-    if let Storage::Outside { .. } = pool(db, pool_name).await?.1.storage {
-        return Err(AdminError::NoSizes(pool_name.clone()));
-    }
     let row = LuRow { size, ..new_lu(pool_name.clone(), LuPhase::Making) };
     add_lu(db, row, also).await
 }
@@ -113,9 +113,6 @@ pub(crate) async fn create_export(
     if export.name.len() > EXPORT_BYTES_MAX || export.name.chars().any(char::is_control) {
         return Err(AdminError::ExportName);
     }
-    if let Storage::Node(_) = pool(db, pool_name).await?.1.storage {
-        return Err(AdminError::NoExports(pool_name.clone()));
-    }
     let export = Some(export);
     add_lu(db, LuRow { export, ..new_lu(pool_name.clone(), LuPhase::Ready) }, |_lu, _plan| {}).await
 }
@@ -131,14 +128,12 @@ async fn add_lu(
     row: LuRow,
     also: impl Fn(LuId, &mut Plan),
 ) -> Result<Written<LuRow>, AdminError> {
+    // Else a number would be used up for nothing.
+    fitting_pool(db, &row).await?;
     let lu = LuId(number(db, Counter::Lus).await?.into());
     let (new, also) = (&row, &also);
     let revision = contended(move || async move {
-        // Two that make LUs of one pool at once meet here, before exports are compared.
-        let (revision, mut counted) = pool(db, &new.pool).await?;
-        if let Some(export) = &new.export {
-            is_free(db, &export.name).await?;
-        }
+        let (revision, mut counted) = fitting_pool(db, new).await?;
         counted.lus = counted.lus.saturating_add(1);
         let mut plan = Plan::default();
         plan.replace(&new.pool, revision, &counted);
@@ -150,14 +145,24 @@ async fn add_lu(
     Ok((lu, revision, row))
 }
 
-/// No LU is this export: there is one pool of exports.
-async fn is_free(db: &Db, name: &str) -> Result<(), AdminError> {
-    let is_it = |row: &LuRow| row.export.as_ref().is_some_and(|export| export.name == name);
-    let lus = all::<LuRow>(db).await?.1;
-    match lus.into_iter().find(|(_lu, row)| is_it(row)) {
-        Some((lu, _row)) => Err(AdminError::ExportTaken { name: name.to_owned(), lu }),
-        None => Ok(()),
+/// The pool of an LU that is to be made, if it can have such a one.
+async fn fitting_pool(db: &Db, new: &LuRow) -> Result<(u64, PoolRow), AdminError> {
+    let name = &new.pool;
+    // First: two that make LUs of one pool at once meet in its row, and exports have one pool.
+    let (revision, row) = pool(db, name).await?;
+    match (&row.storage, &new.export) {
+        (Storage::Node(_), None) => {}
+        (Storage::Node(_), Some(_)) => return Err(AdminError::NoExports(name.clone())),
+        (Storage::Outside { .. }, None) => return Err(AdminError::NoSizes(name.clone())),
+        (Storage::Outside { .. }, Some(ExportRow { name, .. })) => {
+            let is_it = |row: &LuRow| row.export.as_ref().is_some_and(|other| other.name == *name);
+            let lus = all::<LuRow>(db).await?.1;
+            if let Some((lu, _row)) = lus.into_iter().find(|(_lu, row)| is_it(row)) {
+                return Err(AdminError::ExportTaken { name: name.clone(), lu });
+            }
+        }
     }
+    Ok((revision, row))
 }
 
 /// What became of an LU that was to be deleted.

@@ -7,6 +7,7 @@ mod adapter;
 mod event;
 mod member;
 mod name;
+mod redundancy;
 mod storage;
 mod transfer;
 
@@ -25,6 +26,7 @@ pub use self::member::{
     ActiveRow, ClusterRow, PrimaryRow, Registered, TheActive, TheCluster, ThePrimary, ViosRow,
 };
 pub use self::name::{NameError, ObjectName, UniqueId};
+pub use self::redundancy::{RedundancyRow, ToldPath};
 pub use self::storage::{
     ClientKey, ClientRow, ExportRow, LuPhase, LuRow, NoClient, OwnerRow, PoolRow, Storage, VtdKey,
     VtdRow,
@@ -87,7 +89,7 @@ const PHYPS: &[Role] = &[Role::Phyp];
 const STORAGES: &[Role] = &[Role::Storage];
 const ALL_BUT_DB: &[Role] = &[Role::Phyp, Role::Storage, Role::Vios];
 
-const TABLES: [Table; 14] = [
+const TABLES: [Table; 15] = [
     Table::of::<ClusterRow>("cluster").followed(),
     Table::of::<ViosRow>("vios").followed().written_by(Nodes::Own(VIOSES)),
     Table::of::<UniqueRow>("unique").written_by(Nodes::All(VIOSES)),
@@ -98,7 +100,8 @@ const TABLES: [Table; 14] = [
     Table::of::<ClientRow>("client").followed(),
     Table::of::<VtdRow>("vtd").followed(),
     Table::of::<AdapterRow>("adapter").written_by(Nodes::All(VIOSES)),
-    Table::of::<OwnerRow>("owner").written_by(Nodes::All(PHYPS)),
+    Table::of::<RedundancyRow>("redundancy").written_by(Nodes::Own(VIOSES)),
+    Table::of::<OwnerRow>("owner").followed().written_by(Nodes::All(PHYPS)),
     Table::of::<TransferRow>("transfer"),
     Table::of::<RunnerRow>("transfer-runner"),
     Table::of::<EventRow>("event").alert().written_by(Nodes::Own(ALL_BUT_DB)),

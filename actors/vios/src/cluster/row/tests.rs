@@ -106,6 +106,8 @@ fn each_table_is_written_by_those_whose_it_is() {
         (ClusterRow::place(&TheCluster), [false, false]),
         (ViosRow::place(v1), [true, false]),
         (ViosRow::place(v2), [false, false]),
+        (RedundancyRow::place(v1), [true, false]),
+        (RedundancyRow::place(v2), [false, false]),
         (UniqueRow::place(&UniqueId([1; 16])), [true, false]),
         (PrimaryRow::place(&ThePrimary), [true, false]),
         (PoolRow::place(pool), [false, true]),

@@ -198,6 +198,7 @@ impl Initiator {
                 }
             }
         }
+        self.lus.retain(|_id, lu| lu.is_reached || lu.highest != Epoch::NONE);
     }
 
     fn called(&mut self, id: LuId, call: Call) {

@@ -215,7 +215,7 @@ impl Owner {
             Input::EntriesChanged { entries, near } => self.change_entries(now, entries, near),
             Input::Grown { size } => self.size = self.size.map(|known| known.max(size)),
             Input::AttemptsEnded => self.attempts_ended(now),
-            Input::CloseAsked => self.ask_to_close(),
+            Input::CloseAsked => self.ask_to_close(now),
             Input::TimePassed => self.time_passed(now),
         }
         self.go_on(now);

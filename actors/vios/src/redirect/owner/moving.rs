@@ -50,8 +50,9 @@ impl Owner {
         }
     }
 
-    pub(super) fn ask_to_close(&mut self) {
-        if self.phase == Phase::Resting {
+    pub(super) fn ask_to_close(&mut self, now: Moment) {
+        // A clean end says that nothing can land any more, of an earlier owner neither.
+        if self.phase == Phase::Resting && self.clear_at(now).is_none() {
             self.end_with(End::Closed);
         } else {
             self.errand = Errand::Close;

@@ -517,3 +517,26 @@ fn home_that_does_not_answer_is_left_for_where_the_owner_came_from() {
     heard(&mut owner, at(60), B, opened(4, 1));
     assert_eq!(owner.deadline(), Some(at(160)), "and tried later than before");
 }
+
+#[test]
+fn an_end_before_the_beginning_is_clean_only_if_nothing_of_an_earlier_owner_can_land() {
+    let fenced = |is_clear| {
+        let fence = Fence::None { lease: 20 * MS, request_life: Some(30 * MS), is_clear };
+        let (holder, entries) = (Holder(8), vec![A, B]);
+        let (lu, owner, near) = (LuId(1), OwnerId(3), 2);
+        let is_client_new = false;
+        let attachment = Attachment { lu, owner, holder, entries, near, is_client_new, fence };
+        Owner::new(limits(), attachment, 1).unwrap()
+    };
+    let mut clear = fenced(true);
+    step(&mut clear, at(0), Input::CloseAsked);
+    assert_eq!(clear.end(), Some(End::Closed));
+    let mut doubtful = fenced(false);
+    step(&mut doubtful, at(0), Input::CloseAsked);
+    step(&mut doubtful, at(1), Input::Started);
+    assert_eq!((doubtful.end(), doubtful.is_clearing()), (None, true));
+    step(&mut doubtful, at(50), Input::TimePassed);
+    assert!(doubtful.is_clearing(), "one more may land");
+    assert_eq!(step(&mut doubtful, at(51), Input::TimePassed).len(), 1, "it opens");
+    assert_eq!(doubtful.end(), None);
+}

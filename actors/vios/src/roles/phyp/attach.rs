@@ -6,16 +6,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
+use tokio::time::Instant;
 use vioduct_runtime::{LocalRef, Node};
 
-use super::desk::{Attach, Detach, OpenDisk, Phyp};
+use super::desk::{AskUse, Attach, Detach, OpenDisk, Phyp};
 use super::front::Front;
 use super::{DiskConfig, OPEN_WITHIN};
+use crate::cluster::admin::let_go;
 use crate::cluster::cm::ClusterSight;
-use crate::cluster::row::{LuRow, PoolRow, Storage, VtdKey, VtdRow};
+use crate::cluster::row::{LuRow, OwnerRow, PoolRow, Storage, VtdKey, VtdRow};
 use crate::cluster::view::View;
 use crate::disk::Disk;
 use crate::lpar::{OutsideLu, Records};
+use crate::redirect::limits::LEASE_TOLD;
 use crate::redirect::name::LuId;
 
 /// How long it is waited before a disk is attached or detached again that was not.
@@ -34,6 +37,9 @@ pub(super) struct Attacher {
     cluster: ClusterSight,
     /// Those that it has given, and by which VTD.
     attached: BTreeMap<LuId, VtdKey>,
+    /// LUs outside of the cluster whose owner, of this number, has died here, and since when that
+    /// is known.
+    left: BTreeMap<LuId, (u64, Instant)>,
     /// Why disks were not attached, as it was logged.
     refused: BTreeMap<LuId, String>,
 }
@@ -46,8 +52,8 @@ impl Attacher {
         sockets: PathBuf,
         cluster: ClusterSight,
     ) -> Self {
-        let (attached, refused) = (BTreeMap::new(), BTreeMap::new());
-        Self { node, phyp, cec, sockets, cluster, attached, refused }
+        let (attached, left, refused) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { node, phyp, cec, sockets, cluster, attached, left, refused }
     }
 
     /// Ends with the node.
@@ -88,12 +94,39 @@ impl Attacher {
             if self.attached.get(&lu).is_some_and(|attached| *attached != vtd) {
                 continue;
             }
-            is_done &= match self.place_of(view, lu) {
+            is_done &= match self.place_of(view, lu, vtd) {
                 Some(place) => self.attach(lu, vtd, row, place).await,
                 None => false,
             };
         }
+        is_done &= self.let_go(view).await;
         self.are_as_large(view).await && is_done
+    }
+
+    /// Whether every LU outside of the cluster whose owner has died here without an end in order is
+    /// let go, so that another hypervisor may have it: once nothing of that owner can land any more.
+    async fn let_go(&mut self, view: &View) -> bool {
+        let own = self.node.name().clone();
+        let left = view.all::<OwnerRow>().filter(|(_lu, row)| row.node == own && !row.is_clean);
+        let (mut is_done, mut before) = (true, std::mem::take(&mut self.left));
+        for (lu, OwnerRow { owner, .. }) in left {
+            // One that nobody knows a life of is an operator's to release.
+            let Some(life) = request_life(view, lu).flatten() else { continue };
+            if self.phyp.ask(AskUse { lu: lu.0 }, OPEN_WITHIN).await != Ok(false) {
+                continue;
+            }
+            let known = before.remove(&lu).filter(|(of, _since)| *of == owner);
+            let (_owner, since) = known.unwrap_or((owner, Instant::now()));
+            self.left.insert(lu, (owner, since));
+            is_done = false;
+            if since.elapsed() > LEASE_TOLD + life {
+                match let_go(&self.cluster.db, lu, owner).await {
+                    Ok(()) => tracing::info!(lu = lu.0, "an LU whose owner has died is let go"),
+                    Err(error) => tracing::debug!(lu = lu.0, %error, "an LU is not let go yet"),
+                }
+            }
+        }
+        is_done
     }
 
     /// The disks of its CEC's clients.
@@ -171,18 +204,25 @@ impl Attacher {
 
     /// Where an LU lies; none if that is not known, as what it is then must not be guessed.
     #[expect(clippy::option_option, reason = "in the cluster, outside of it, or nobody knows")]
-    fn place_of(&self, view: &View, lu: LuId) -> Option<Option<OutsideLu>> {
-        let row = view.get::<LuRow>(&lu)?;
-        if row.export.is_none() {
+    fn place_of(&self, view: &View, lu: LuId, vtd: VtdKey) -> Option<Option<OutsideLu>> {
+        if view.get::<LuRow>(&lu)?.export.is_none() {
             return Some(None);
         }
-        match view.get::<PoolRow>(&row.pool)?.storage {
-            Storage::Outside { request_life_ms } => {
-                let records = Records::Database(self.cluster.db.clone());
-                let millis = |ms: u32| Duration::from_millis(ms.into());
-                Some(Some(OutsideLu { records, request_life: request_life_ms.map(millis) }))
-            }
-            Storage::Node(_) => None,
+        let request_life = request_life(view, lu)?;
+        let records = Records::Database { db: self.cluster.db.clone(), vtd };
+        Some(Some(OutsideLu { records, request_life }))
+    }
+}
+
+/// The request life of the storage outside of the cluster that an LU lies on, if anybody knows it;
+/// none if the LU does not lie on such a one.
+#[expect(clippy::option_option, reason = "a life, one that nobody knows, or no such storage")]
+fn request_life(view: &View, lu: LuId) -> Option<Option<Duration>> {
+    let pool = view.get::<LuRow>(&lu)?.pool;
+    match view.get::<PoolRow>(&pool)?.storage {
+        Storage::Outside { request_life_ms } => {
+            Some(request_life_ms.map(|ms| Duration::from_millis(ms.into())))
         }
+        Storage::Node(_) => None,
     }
 }

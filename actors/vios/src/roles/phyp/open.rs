@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use vioduct_runtime::{AskError, Doubt, LocalRef};
+use vioduct_runtime::{AskError, Doubt, LocalRef, NotDelivered};
 
-use super::OPEN_WITHIN;
 use super::desk::{FindDisk, Phyp};
 use crate::lpar::{Figures, LparDisk};
 use crate::redirect::name::LuId;
@@ -80,10 +79,11 @@ impl OpenDisks {
         let mut changed = self.changed.clone();
         loop {
             changed.mark_unchanged();
-            let none = match self.phyp.ask(FindDisk(lu), OPEN_WITHIN).await {
+            let none = match self.phyp.ask(FindDisk(lu), within).await {
                 Ok(Ok(disk)) if lives(&disk).await => return Ok(disk),
                 Ok(Ok(_ended)) => NoDisk::Over { lu },
                 Ok(Err(none)) => none,
+                Err(error) if is_late(&error) => NoDisk::Attaching { lu },
                 Err(_ended) => return Err(NoDisk::Ended),
             };
             match timeout_at(deadline, changed.changed()).await {
@@ -99,6 +99,13 @@ impl OpenDisks {
 async fn lives(disk: &LparDisk) -> bool {
     match disk.figures(LOOK_WITHIN).await {
         Ok(Figures { end, .. }) => end.is_none(),
-        Err(error) => error == AskError::MaybeDelivered(Doubt::Late),
+        Err(error) => is_late(&error),
     }
+}
+
+fn is_late(error: &AskError) -> bool {
+    matches!(
+        error,
+        AskError::MaybeDelivered(Doubt::Late) | AskError::NotDelivered(NotDelivered::Late)
+    )
 }
