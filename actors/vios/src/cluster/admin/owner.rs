@@ -71,7 +71,8 @@ pub(crate) async fn take_lu(
 pub(crate) async fn let_go(db: &Db, lu: LuId, owner: u64) -> Result<(), AdminError> {
     contended(move || async move {
         let (revision, row) = Looked::at(db, vec![OwnerRow::place(&lu)]).await?.owner(lu)?;
-        let Some(row) = row.filter(|row| row.owner == owner) else { return Ok(()) };
+        let is_it = |row: &OwnerRow| row.owner == owner && !row.is_clean;
+        let Some(row) = row.filter(is_it) else { return Ok(()) };
         let mut plan = Plan::default();
         plan.replace(&lu, revision, &OwnerRow { is_clean: true, ..row });
         plan.commit(db).await.map(drop)

@@ -104,7 +104,7 @@ impl Attacher {
     }
 
     /// Whether every LU outside of the cluster whose owner has died here without an end in order is
-    /// let go, so that another hypervisor may have it: once nothing of that owner can land any more.
+    /// let go, so that another hypervisor may have it: once nothing of that owner can land there.
     async fn let_go(&mut self, view: &View) -> bool {
         let own = self.node.name().clone();
         let left = view.all::<OwnerRow>().filter(|(_lu, row)| row.node == own && !row.is_clean);
