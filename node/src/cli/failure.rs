@@ -119,6 +119,7 @@ mod tests {
         let failure = Failure::from(&Usage("name the node".into()).into());
         assert_eq!(failure.to_string(), "error[usage]: name the node\n");
         let json = serde_json::to_string(&failure).unwrap();
-        assert_eq!(json, r#"{"schema":1,"error":{"code":"usage","text":"name the node"}}"#);
+        let expected = r#""error":{"code":"usage","text":"name the node"}}"#;
+        assert_eq!(json, format!("{{\"schema\":{SCHEMA},{expected}"));
     }
 }
