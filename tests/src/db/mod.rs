@@ -26,8 +26,8 @@ pub use self::faults::{Fault, Plan};
 pub use self::links::Links;
 use crate::cluster::Cluster;
 
-/// How long a database may take to have a leader.
-const LEADER_WITHIN: Duration = Duration::from_secs(20);
+/// How long a database may take to have a leader that answers, while other tests load the machine.
+const LEADER_WITHIN: Duration = Duration::from_secs(60);
 /// How often it is looked for one.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -129,11 +129,12 @@ impl DbCluster {
     /// # Errors
     /// None does in time.
     pub async fn leader(&self, client: &Db) -> Result<String> {
+        let mut statuses = Vec::new();
         let looking = async {
             let mut looks = tokio::time::interval(LOOK_EVERY);
             loop {
                 looks.tick().await;
-                let statuses = client.status(ShardId(0)).await?;
+                statuses = client.status(ShardId(0)).await?;
                 let newest = statuses.iter().map(|(_node, status)| status.term).max();
                 let leads = |(node, status): &(String, Status)| {
                     let leads = status.leader == Some(status.replica);
@@ -144,7 +145,8 @@ impl DbCluster {
                 }
             }
         };
-        tokio::time::timeout(LEADER_WITHIN, looking).await.context("no leader in time")?
+        let found = tokio::time::timeout(LEADER_WITHIN, looking).await;
+        found.with_context(|| format!("no leader in time; last: {statuses:?}"))?
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustls_pki_types::UnixTime;
+use tokio::time::{interval, timeout};
 use vioduct_certs::credentials::Credentials;
 use vioduct_certs::dev::DevCa;
 use vioduct_certs::identity::{Role, Roles};
@@ -26,6 +27,9 @@ pub(crate) const SYSTEM: u16 = 2;
 pub(crate) const OF_STORAGES: u16 = 5;
 /// A table of which each VIOS writes its own row.
 pub(crate) const OF_EACH_VIOS: u16 = 6;
+
+/// How long two nodes may take to be linked.
+const LINKED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Nodes with a database.
 pub(crate) struct Cluster {
@@ -144,6 +148,7 @@ impl Cluster {
             let (name, addr) = (other.node.name().clone(), other.node.local_addr().unwrap());
             node.connect(name.clone(), addr).await.unwrap();
             node.endpoint().link(&name).unwrap().up().await.unwrap();
+            timeout(LINKED_WITHIN, knows(&other.node, &node)).await.unwrap();
         }
         node
     }
@@ -196,4 +201,17 @@ pub(crate) fn system(key: &str) -> Place {
 
 pub(crate) fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// Until a node can ask another one that has dialled it: its end of the link is up a moment later.
+async fn knows(node: &Node, dialler: &Node) {
+    let mut looks = interval(Duration::from_millis(10));
+    loop {
+        if let Some(link) = node.endpoint().link(dialler.name())
+            && link.up().await.is_ok()
+        {
+            return;
+        }
+        looks.tick().await;
+    }
 }
