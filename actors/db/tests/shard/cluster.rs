@@ -126,6 +126,9 @@ impl Cluster {
         let roles = [Role::Db].into_iter().collect::<Roles>();
         let identity = self.ca.node(&format!("d{number}"), roles).unwrap();
         let node = self.linked(identity).await;
+        for other in &self.nodes {
+            timeout(LINKED_WITHIN, knows(&other.node, &node)).await.unwrap();
+        }
         let faults = Faults::default();
         let faulty = FaultyLog::new(log.clone(), faults.clone());
         let writer = LogWriter::on_thread(faulty.clone()).unwrap();
@@ -148,7 +151,6 @@ impl Cluster {
             let (name, addr) = (other.node.name().clone(), other.node.local_addr().unwrap());
             node.connect(name.clone(), addr).await.unwrap();
             node.endpoint().link(&name).unwrap().up().await.unwrap();
-            timeout(LINKED_WITHIN, knows(&other.node, &node)).await.unwrap();
         }
         node
     }
