@@ -148,7 +148,8 @@ async fn a_path_is_failed_and_restored_by_hand() {
     let restore = RestorePath { adapter: "fab0".to_owned() };
     assert_eq!(dsa.ask(restore, BOUND).await.unwrap(), Ok(()));
     site.until(async |site| site.figures().await.exit == Some(A)).await;
-    assert_eq!(site.a.paths().await[0].state, State::Good);
+    // A heartbeat that is late on a busy machine makes it degraded for a while.
+    site.until(async |site| site.a.paths().await[0].state == State::Good).await;
     site.stop().await;
 }
 
