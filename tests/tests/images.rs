@@ -142,16 +142,6 @@ async fn an_lu_in_use_is_not_exported_and_wrong_images_leave_nothing() {
     }
     so("failed imports leave no LU", async || rows(&disks).await == before).await;
     assert!(!disks.dir().join("x.img").exists() && !disks.dir().join("x.img.part").exists());
-
-    // One that a hypervisor carries without a VTD, too.
-    let size = SIZE.to_string();
-    let made = json(&disks, &["lu", "create", "--pool", "pool", "--size", &size]).await;
-    let (lu, socket) = (made["lu"].to_string(), disks.dir().join("attached.sock"));
-    let attach = ["lu", "attach", "--lu", &lu, "--phyp", "p1", "--socket"];
-    json(&disks, &[&attach[..], &[&format!("unix:{}", socket.display())]].concat()).await;
-    let said = "its hypervisor carries it for others, at nbd+unix:///?socket=";
-    fails_with(&disks, &["lu", "export", &lu, "x.img", "--timeout-ms", "2000"], said).await;
-    assert_eq!(rows(&disks).await[..2], before[..2]);
 }
 
 /// Begins a command.
