@@ -105,7 +105,7 @@ async fn a_storage_that_was_away_or_killed_makes_an_lu_larger_at_its_return() {
     old.flush().await.unwrap();
     disks.cluster().kill(STORAGE).await.unwrap();
     let late = resize(&disks, "2MiB", &["--timeout-ms", "2000"]).await.unwrap_err();
-    assert!(late.contains("LU 1 is made 2097152 bytes large as soon as s1 sees that"), "{late}");
+    assert!(late.contains("LU 1 is made 2097152 bytes large once its storage sees that"), "{late}");
     disks.cluster().start(STORAGE).await.unwrap();
     let new = seen(&disks, 2 * MIB).await;
     assert_eq!((read(&new, 0).await, read(&new, MIB).await), (1, 0));
