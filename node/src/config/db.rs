@@ -7,7 +7,8 @@ use serde::Deserialize;
 use vioduct_db::role::{DiskConfig, Timing};
 
 use super::WrongSetting;
-use super::disks::{RawSize, wrong};
+use super::disks::wrong;
+use super::size::RawSize;
 use crate::db::{DATA_SHARDS_MAX, DbConfig};
 
 const RESERVE_BYTES: u64 = 256 << 20;

@@ -20,7 +20,6 @@ use vioduct_vios::roles::vios::{AdapterConfig, ViosConfig};
 
 use super::WrongSetting;
 use super::cm::CmSettings;
-use super::size::ByteSize;
 use super::transport::{millis, set};
 
 /// Where clients find disks, in the data directory.
@@ -71,14 +70,6 @@ pub(super) struct RawStorage {
 enum RawPorts {
     One(SocketAddr),
     Several(Vec<SocketAddr>),
-}
-
-/// Bytes, or a text with a unit.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum RawSize {
-    Bytes(u64),
-    Text(String),
 }
 
 #[derive(Deserialize)]
@@ -253,17 +244,6 @@ impl RawStorage {
             limits: StoreLimits::default(),
             fabric: fabric(),
         })
-    }
-}
-
-impl RawSize {
-    pub(super) fn bytes(self) -> Result<u64, String> {
-        match self {
-            Self::Bytes(bytes) => Ok(bytes),
-            Self::Text(text) => {
-                text.parse().map(|ByteSize(bytes)| bytes).map_err(|_no_size| format!("{text:?}"))
-            }
-        }
     }
 }
 

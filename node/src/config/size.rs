@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 const UNITS: [(&str, u32); 5] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("", 0)];
 
 /// A number of bytes: `512`, `512MiB`, `10GiB`.
@@ -22,6 +24,25 @@ impl FromStr for ByteSize {
             count.checked_mul(1 << shift)
         });
         bytes.map(Self).ok_or(NoSize)
+    }
+}
+
+/// Bytes, or a text with a unit.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawSize {
+    Bytes(u64),
+    Text(String),
+}
+
+impl RawSize {
+    pub(super) fn bytes(self) -> Result<u64, String> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Text(text) => {
+                text.parse().map(|ByteSize(bytes)| bytes).map_err(|_no_size| format!("{text:?}"))
+            }
+        }
     }
 }
 

@@ -41,9 +41,14 @@ impl Events {
         (Self { to, clock, lost: Arc::default() }, events)
     }
 
+    /// The node's clock: milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
     /// Tells of an event that happens now. It waits for nobody.
     pub fn tell(&self, event: Event) {
-        let happened = Happened { at_ms: self.clock.now_ms(), event };
+        let happened = Happened { at_ms: self.now_ms(), event };
         if self.to.try_send(happened).is_err() {
             let lost = self.lost.fetch_add(1, Ordering::Relaxed) + 1;
             tracing::warn!(lost, "events come faster than they can be told");

@@ -7,7 +7,6 @@ use actix::fut::wrap_future;
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use vioduct_db::clock::WallClock;
 use vioduct_runtime::LocalRef;
 use vioduct_transport::Link;
 
@@ -22,6 +21,7 @@ use crate::cluster::event::Events;
 use crate::cluster::row::{Event, ToldPath};
 use crate::fabric::send_pulse;
 use crate::outside::{Outside, OutsideBeat};
+use crate::redirect::Moment;
 use crate::redirect::limits::{LimitError, within};
 use crate::redirect::name::{AdapterId, ConnId};
 use crate::redirect::relay::PathState;
@@ -92,18 +92,16 @@ struct Watched {
 }
 
 impl Watched {
-    /// How the path does, as the database is told.
-    fn told(&self, clock: &Clock) -> ToldPath {
+    /// How the path does, as the database is told at this moment of both clocks.
+    fn told(&self, now: Moment, now_ms: u64) -> ToldPath {
         let (Adapter { name, storage, .. }, status) = (&self.adapter, self.path.status());
-        let lasts = clock.now().since(self.path.since()).as_millis();
+        let lasts_ms = u64::try_from(now.since(self.path.since()).as_millis()).unwrap_or(0);
         ToldPath {
             adapter: name.clone(),
             storage: storage.clone(),
             state: status.state.into(),
             reason: status.reason.to_string(),
-            since_ms: WallClock::system()
-                .now_ms()
-                .saturating_sub(u64::try_from(lasts).unwrap_or(0)),
+            since_ms: now_ms.saturating_sub(lasts_ms),
         }
     }
 
@@ -210,7 +208,9 @@ impl Dsa {
     }
 
     fn tell_all(&self) {
-        self.told.send_replace(self.paths.values().map(|path| path.told(&self.clock)).collect());
+        let Some(events) = &self.events else { return };
+        let (now, now_ms) = (self.clock.now(), events.now_ms());
+        self.told.send_replace(self.paths.values().map(|path| path.told(now, now_ms)).collect());
     }
 
     fn tell_what_is_not_good(&self) {
